@@ -1,0 +1,464 @@
+"""The Slow-Fast model: vision tower, projector, and a language model with hybrid layers.
+
+`encode_video` makes a `VideoMemory`; `forward` and `generate` take pixels or ready memories.
+No request state is ever kept on a module. Source: arXiv 2504.01328, section 3.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, GenerationMixin, PreTrainedModel
+from transformers import initialization as init
+from transformers.cache_utils import Cache
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+
+from slowfast_mllm.model.configuration_slowfast import SlowFastConfig
+from slowfast_mllm.model.slow_attention import Gate, make_hybrid
+from slowfast_mllm.model.video_memory import (
+    IMAGE,
+    TEXT,
+    VIDEO,
+    MemoryBatch,
+    VideoMemory,
+    pack_memories,
+)
+from slowfast_mllm.model.visual_tokens import (
+    add_motion_channels,
+    fast_frames,
+    pool_space,
+    position_features,
+)
+
+# One tensor when all videos have the same shape, a list when they differ.
+Videos = Tensor | Sequence[Tensor]
+
+
+class SlowFastPreTrainedModel(PreTrainedModel):
+    """What the base model and the head share with transformers."""
+
+    config: SlowFastConfig
+    config_class = SlowFastConfig
+    base_model_prefix = "model"
+    input_modalities = ("video", "image", "text")
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["ConvNextBlock"]
+    # Official files carry the tower's unused classification head.
+    _keys_to_ignore_on_load_unexpected = [r"vision_tower\.(vision_tower\.)?head\."]
+    _skip_keys_device_placement = ["past_key_values", "video_memory"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, Gate) and module.scale_kind != "none":
+            init.zeros_(module.scale)  # training starts from the plain language model
+
+    def save_pretrained(
+        self, *args: Any, save_original_format: bool = False, **kwargs: Any
+    ) -> None:
+        """Write the native layout; `save_original_format=True` writes the official one."""
+        super().save_pretrained(*args, save_original_format=save_original_format, **kwargs)
+
+
+class MultiModalProjector(nn.Sequential):
+    """Linear layers with GELU between them, from vision width to text width."""
+
+    def __init__(self, config: SlowFastConfig) -> None:
+        width = config.text_config.hidden_size
+        layers: list[nn.Module] = [nn.Linear(config.vision_config.hidden_size, width)]
+        for _ in range(config.projector_depth - 1):
+            layers += [nn.GELU(), nn.Linear(width, width)]
+        super().__init__(*layers)
+
+
+class SlowFastModel(SlowFastPreTrainedModel):
+    """Vision tower, projector and hybrid language model, without a language-model head."""
+
+    def __init__(self, config: SlowFastConfig) -> None:
+        super().__init__(config)
+        self.vision_tower = AutoModel.from_config(config.vision_config)
+        self.multi_modal_projector = MultiModalProjector(config)
+        if config.visual_position_encoding:
+            width = config.text_config.hidden_size
+            self.visual_position_embedding = nn.Linear(width // 6 * 6, width)
+        self.language_model = AutoModel.from_config(config.text_config)
+        for index in config.hybrid_layers:
+            make_hybrid(self.language_model.layers[index], config, index)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.language_model.set_input_embeddings(value)
+
+    # ---- vision: frames to tokens to memory -------------------------------------------------
+
+    def _encode_maps(self, frames: Tensor) -> Tensor:
+        """Frames (T, C, H, W) -> vision maps (T, h, w, vision width), a chunk at a time."""
+        chunks = frames.split(self.config.vision_chunk_frames)
+        return torch.cat([self._encode_chunk(chunk) for chunk in chunks])
+
+    def _encode_chunk(self, frames: Tensor) -> Tensor:
+        hidden = self.vision_tower(pixel_values=frames.to(self.dtype)).last_hidden_state
+        if hidden.ndim == 4:  # a convolutional tower: (T, C, h, w)
+            return hidden.permute(0, 2, 3, 1)
+        patch = self.config.vision_config.patch_size
+        rows, columns = frames.shape[-2] // patch, frames.shape[-1] // patch
+        # A transformer tower: class and register tokens, if any, stand before the patches.
+        return hidden[:, -rows * columns :].unflatten(1, (rows, columns))
+
+    def visual_tokens(
+        self, frames: Tensor, timestamps: Tensor | None = None, is_video: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """Encode one video, or one image given as a single frame.
+
+        Args:
+            frames: (T, 3, H, W), normalised.
+            timestamps: (T,) seconds; only used with `visual_position_encoding`. Default: one
+                frame a second.
+
+        Returns:
+            fast tokens (num_fast, D) and slow tokens (num_slow, D).
+        """
+        config = self.config
+        frames = add_motion_channels(frames) if config.motion_channels else frames
+        maps = self.multi_modal_projector(self._encode_maps(frames))
+        if is_video:
+            maps = pool_space(maps, config.slow_spatial_pool)
+        if config.visual_position_encoding:
+            maps = maps + self._positions(maps, timestamps)
+        fast = maps
+        if is_video:
+            fast = fast_frames(
+                maps, config.fast_frame_stride, config.fast_temporal_pool, config.min_fast_frames
+            )
+        fast = pool_space(fast, config.fast_spatial_pool)
+        return fast.flatten(0, 2), maps.flatten(0, 2)
+
+    def _positions(self, maps: Tensor, timestamps: Tensor | None) -> Tensor:
+        if timestamps is None:
+            timestamps = torch.arange(maps.shape[0])
+        features = position_features(
+            timestamps.to(maps.device), *maps.shape[1:3], self.visual_position_embedding.in_features
+        )
+        return self.visual_position_embedding(features.to(maps.dtype))
+
+    def remember(
+        self, fast: Tensor, slow: Tensor, timestamps: Tensor, is_video: bool = True
+    ) -> VideoMemory:
+        """Project slow tokens to the keys and values of every hybrid layer.
+
+        Args:
+            fast: (num_fast, D). slow: (num_slow, D). timestamps: (T,) seconds.
+        """
+        keys, values = {}, {}
+        for index in self.config.hybrid_layers:
+            layer = self.language_model.layers[index]
+            # A family that norms after its attention (OLMo-2) has no norm before it: nor do we.
+            norm = getattr(layer, "input_layernorm", nn.Identity())
+            keys[index], values[index] = layer.self_attn.cross_attn.project(norm(slow))
+        kind = "video" if is_video else "image"
+        return VideoMemory(fast, keys, values, timestamps.float(), kind)
+
+    def encode_video(self, frames: Tensor, timestamps: Tensor | None = None) -> VideoMemory:
+        """Everything that later questions need of a video. Costs the vision tower once.
+
+        Args:
+            frames: `pixel_values_videos` of one video, (T, 3, H, W).
+            timestamps: (T,) seconds; default one frame a second.
+
+        Raises:
+            ValueError: `frames` has another shape or no frame.
+        """
+        if frames.ndim != 4 or frames.shape[0] == 0:
+            raise ValueError(
+                f"A video is a tensor (T, 3, H, W) with T >= 1, got {tuple(frames.shape)}."
+            )
+        if timestamps is None:
+            timestamps = torch.arange(frames.shape[0])
+        frames = frames.to(self.device)
+        return self.remember(*self.visual_tokens(frames, timestamps), timestamps)
+
+    def encode_image(self, image: Tensor) -> VideoMemory:
+        """As `encode_video`, for one image (3, H, W)."""
+        tokens = self.visual_tokens(image[None].to(self.device), torch.zeros(1), is_video=False)
+        return self.remember(*tokens, torch.zeros(1), is_video=False)
+
+    # ---- prompts: which positions are text, which tokens go where -----------------------------
+
+    def token_types(self, input_ids: Tensor) -> Tensor:
+        """(B, L) ids -> (B, L) TEXT, IMAGE or VIDEO (the meaning of `mm_token_type_ids`)."""
+        types = torch.full_like(input_ids, TEXT)
+        types = types.masked_fill(input_ids == self.config.image_token_id, IMAGE)
+        return types.masked_fill(input_ids == self.config.video_token_id, VIDEO)
+
+    def remember_all(
+        self,
+        token_types: Tensor,
+        pixel_values_videos: Videos | None = None,
+        pixel_values: Tensor | Sequence[Tensor] | None = None,
+        video_timestamps: Videos | None = None,
+        video_memory: VideoMemory | Sequence[VideoMemory] | MemoryBatch | None = None,
+    ) -> MemoryBatch | None:
+        """Encode what is given as pixels and line it up with the rows of the prompts."""
+        if isinstance(video_memory, MemoryBatch):
+            return video_memory
+        memories = [video_memory] if isinstance(video_memory, VideoMemory) else video_memory or []
+        if memories and (pixel_values_videos is not None or pixel_values is not None):
+            raise ValueError("Give either pixels or `video_memory`, not both.")
+        memories = list(memories) + [self.encode_image(image) for image in _each(pixel_values)]
+        times = _each(video_timestamps) or [None] * len(_each(pixel_values_videos))
+        for frames, timestamps in zip(_each(pixel_values_videos), times, strict=True):
+            memories.append(self.encode_video(frames, timestamps))
+        if not memories:
+            if (token_types != TEXT).any():
+                raise ValueError(
+                    "The prompt has video or image placeholders, but no pixels and no "
+                    "`video_memory` were given."
+                )
+            return None
+        return pack_memories(token_types, memories)
+
+    def _embed(
+        self, input_ids: Tensor, types: Tensor, memory: MemoryBatch | None, offset: Tensor
+    ) -> Tensor:
+        """Text embeddings with fast tokens at the placeholders, (B, L, D).
+
+        `offset` (B,): placeholders of each row that came before these positions.
+        """
+        # Placeholder ids may lie outside the embedding table: look something else up.
+        embeds = self.get_input_embeddings()(input_ids.masked_fill(types != TEXT, 0))
+        if memory is None or memory.fast_tokens is None or not memory.fast_tokens.shape[1]:
+            return embeds
+        rank = offset[:, None] + (types != TEXT).cumsum(1) - 1
+        rank = rank.clamp(0, memory.fast_tokens.shape[1] - 1)[..., None]
+        fast = memory.fast_tokens.gather(1, rank.expand(-1, -1, embeds.shape[-1]))
+        return torch.where((types != TEXT)[..., None], fast.to(embeds.dtype), embeds)
+
+    def _attending(self, types: Tensor, offset: Tensor) -> Tensor | None:
+        """(B, L), True where a position attends the slow tokens; None: everywhere."""
+        if self.config.cross_attending_tokens == "all":
+            return None
+        attends = types == TEXT
+        if self.config.cross_attending_tokens == "text_after_video":
+            attends = attends & (offset[:, None] + (types != TEXT).cumsum(1) > 0)
+        return attends
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        pixel_values_videos: Videos | None = None,
+        pixel_values: Tensor | Sequence[Tensor] | None = None,
+        video_timestamps: Videos | None = None,
+        video_memory: VideoMemory | Sequence[VideoMemory] | MemoryBatch | None = None,
+        mm_token_type_ids: Tensor | None = None,
+        fast_token_offset: Tensor | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPast:
+        """Run the language model over text and fast tokens; text attends the slow tokens.
+
+        Args:
+            input_ids: (B, L), one placeholder per fast token.
+            inputs_embeds: (B, L, D) instead of `input_ids`; fast tokens are put in by
+                `mm_token_type_ids`, all text if that is absent.
+            pixel_values_videos: (num_videos, T, 3, H, W), or a list of (T, 3, H, W).
+            pixel_values: (num_images, 3, H, W), or a list of (3, H, W).
+            video_timestamps: (num_videos, T) seconds, or a list of (T,).
+            video_memory: what `encode_video` returned, in place of pixels: one, or a list in the
+                order of the prompts.
+            mm_token_type_ids: (B, L), 0 text, 1 image, 2 video; default read off `input_ids`.
+            fast_token_offset: (B,) placeholders that earlier calls put into the cache.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Give exactly one of `input_ids` and `inputs_embeds`.")
+        types = mm_token_type_ids
+        if types is None:
+            types = self.token_types(input_ids) if input_ids is not None else None
+        if types is None:
+            types = torch.zeros(inputs_embeds.shape[:2], dtype=torch.long, device=self.device)
+        offset = types.new_zeros(types.shape[0]) if fast_token_offset is None else fast_token_offset
+        memory = self.remember_all(
+            types, pixel_values_videos, pixel_values, video_timestamps, video_memory
+        )
+        if inputs_embeds is None:
+            inputs_embeds = self._embed(input_ids, types, memory, offset)
+        if memory is not None:
+            kwargs |= {"slow_memory": memory, "slow_query_mask": self._attending(types, offset)}
+        return self.language_model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            **kwargs,
+        )
+
+
+class SlowFastForConditionalGeneration(SlowFastPreTrainedModel, GenerationMixin):
+    """The Slow-Fast model with a language-model head."""
+
+    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
+    _tp_plan = {"lm_head": "colwise_gather_output"}
+
+    def __init__(self, config: SlowFastConfig) -> None:
+        super().__init__(config)
+        self.model = SlowFastModel(config)
+        text = config.text_config
+        self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False)
+        self.post_init()
+
+    def encode_video(self, frames: Tensor, timestamps: Tensor | None = None) -> VideoMemory:
+        """See `SlowFastModel.encode_video`."""
+        return self.model.encode_video(frames, timestamps)
+
+    def encode_image(self, image: Tensor) -> VideoMemory:
+        """See `SlowFastModel.encode_image`."""
+        return self.model.encode_image(image)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        pixel_values_videos: Videos | None = None,
+        pixel_values: Tensor | Sequence[Tensor] | None = None,
+        video_timestamps: Videos | None = None,
+        video_memory: VideoMemory | Sequence[VideoMemory] | MemoryBatch | None = None,
+        mm_token_type_ids: Tensor | None = None,
+        fast_token_offset: Tensor | None = None,
+        labels: Tensor | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Next-token logits, and the loss when `labels` are given; see `SlowFastModel.forward`.
+
+        Args:
+            labels: (B, L), -100 where no loss is wanted; shifted inside.
+            logits_to_keep: only this many last positions (0: all), or their indices.
+        """
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            pixel_values_videos=pixel_values_videos,
+            pixel_values=pixel_values,
+            video_timestamps=video_timestamps,
+            video_memory=video_memory,
+            mm_token_type_ids=mm_token_type_ids,
+            fast_token_offset=fast_token_offset,
+            **kwargs,
+        )
+        hidden = outputs.last_hidden_state
+        keep = slice(-logits_to_keep or None, None) if isinstance(logits_to_keep, int) else None
+        logits = self.lm_head(hidden[:, logits_to_keep if keep is None else keep])
+        loss = None
+        if labels is not None:
+            vocab_size = self.config.text_config.vocab_size
+            loss = self.loss_function(logits=logits, labels=labels, vocab_size=vocab_size, **kwargs)
+        return CausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+    # ---- generation ---------------------------------------------------------------------------
+
+    def generate(
+        self,
+        inputs: Tensor | None = None,
+        *args: Any,
+        pixel_values_videos: Videos | None = None,
+        pixel_values: Tensor | Sequence[Tensor] | None = None,
+        video_timestamps: Videos | None = None,
+        video_memory: VideoMemory | Sequence[VideoMemory] | MemoryBatch | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """`GenerationMixin.generate`; videos are encoded here, once, before the first token."""
+        input_ids = kwargs.pop("input_ids", inputs)
+        if input_ids is not None:
+            with torch.no_grad():
+                kwargs["video_memory"] = self.model.remember_all(
+                    self.model.token_types(input_ids),
+                    pixel_values_videos,
+                    pixel_values,
+                    video_timestamps,
+                    video_memory,
+                )
+        elif video_memory is not None or pixel_values_videos is not None:
+            raise ValueError("generate() with videos needs `input_ids`, not `inputs_embeds`.")
+        return super().generate(input_ids, *args, **kwargs)
+
+    def _expand_inputs_for_generation(
+        self, expand_size: int = 1, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, dict[str, Any]]:
+        input_ids, kwargs = super()._expand_inputs_for_generation(expand_size, *args, **kwargs)
+        if expand_size > 1 and kwargs.get("video_memory") is not None:
+            kwargs["video_memory"] = kwargs["video_memory"].repeat_interleave(expand_size)
+        return input_ids, kwargs
+
+    def prepare_inputs_for_generation(
+        self,
+        input_ids: Tensor,
+        next_sequence_length: int | None = None,
+        past_key_values: Cache | None = None,
+        is_first_iteration: bool = False,
+        mm_token_type_ids: Tensor | None = None,
+        video_memory: MemoryBatch | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        if video_memory is not None:
+            types = self.model.token_types(input_ids)
+            # In a chunked prefill `input_ids` is the chunk alone, the types are all up to its end.
+            if mm_token_type_ids is not None and mm_token_type_ids.shape[1] > types.shape[1]:
+                types = mm_token_type_ids
+            mm_token_type_ids = types
+        inputs = super().prepare_inputs_for_generation(
+            input_ids,
+            next_sequence_length=next_sequence_length,
+            past_key_values=past_key_values,
+            is_first_iteration=is_first_iteration,
+            mm_token_type_ids=mm_token_type_ids,
+            **kwargs,
+        )
+        if video_memory is None:
+            return inputs
+        length = inputs["input_ids"].shape[1]
+        inputs["fast_token_offset"] = (mm_token_type_ids[:, :-length] != TEXT).sum(1)
+        if not is_first_iteration:
+            video_memory = self._memory_for_decoding(video_memory, past_key_values)
+        inputs["video_memory"] = video_memory
+        return inputs
+
+    def _memory_for_decoding(
+        self, memory: MemoryBatch, past_key_values: Cache | None
+    ) -> MemoryBatch | None:
+        """What a step after the prompt needs: generated tokens hold no placeholder."""
+        if not self.config.slow_attention_for_generated_tokens:
+            if past_key_values is None:
+                raise ValueError(
+                    "slow_attention_for_generated_tokens=False needs use_cache=True: without a "
+                    "cache each step reads prompt and answer together."
+                )
+            return None
+        return memory if past_key_values is None else memory.without_fast_tokens()
+
+
+def _each(batch: Tensor | Sequence[Tensor] | None) -> list[Tensor]:
+    """The items of a stacked tensor or of a list; none for None."""
+    return [] if batch is None else list(batch)

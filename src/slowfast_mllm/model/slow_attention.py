@@ -1,0 +1,178 @@
+"""Slow-Fast as an attention interface: gated cross-attention from text tokens to slow tokens.
+
+Every decoder of transformers looks its attention function up by name and hands it the query after
+RoPE, before `o_proj`. That is where Slow-Fast adds its part, so no language model is forked:
+`make_hybrid` gives a layer's attention a `cross_attn` child and the name of `slow_fast_attention`.
+The language model's own config keeps the implementation that the user chose.
+
+Letters in shapes: B rows, L text positions, S slow tokens, H query heads, K key/value heads,
+d head dimension.
+"""
+
+import copy
+import sys
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedConfig
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from slowfast_mllm.model.configuration_slowfast import SlowFastConfig
+from slowfast_mllm.model.video_memory import MemoryBatch
+
+INTERFACE_NAME = "slow_fast"
+
+
+class Gate(nn.Module):
+    """How much of the cross-attention each token lets in: a number per token times a scalar."""
+
+    def __init__(self, dim: int, activation: str, scale: str) -> None:
+        super().__init__()
+        self.proj = nn.Linear(dim, 1)
+        self.activation = activation
+        self.scale_kind = scale
+        if scale != "none":
+            self.scale = nn.Parameter(torch.zeros(1))
+
+    def forward(self, self_attention_output: Tensor) -> Tensor:
+        """(B, L, H * d) -> (B, L, 1)."""
+        gate = self.proj(self_attention_output)
+        if self.activation == "tanh":
+            gate = gate.tanh()
+        if self.scale_kind == "none":
+            return gate
+        return gate * (self.scale.tanh() if self.scale_kind == "tanh" else self.scale)
+
+
+class SlowCrossAttention(nn.Module):
+    """The slow keys and values of one hybrid layer, and the attention to them.
+
+    Slow keys carry no rotary position, queries are the layer's own after RoPE (as published).
+    """
+
+    def __init__(self, config: SlowFastConfig, attention: nn.Module, layer_idx: int) -> None:
+        super().__init__()
+        text = config.text_config
+        heads = text.num_attention_heads
+        self.layer_idx = layer_idx
+        self.head_dim = int(attention.head_dim)
+        self.num_kv_heads = text.num_key_value_heads
+        self.scaling = float(attention.scaling)
+        bias = has_kv_bias(attention)
+        width = self.num_kv_heads * self.head_dim
+        self.k_proj = nn.Linear(text.hidden_size, width, bias=bias)
+        self.v_proj = nn.Linear(text.hidden_size, width, bias=bias)
+        self.gate = Gate(heads * self.head_dim, config.gate_activation, config.gate_scale)
+
+    def project(self, slow_tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Normed slow tokens (S, D) -> keys and values (K, S, d). Once per video, never again."""
+        shape = (-1, self.num_kv_heads, self.head_dim)
+        keys = self.k_proj(slow_tokens).view(shape).transpose(0, 1)
+        return keys, self.v_proj(slow_tokens).view(shape).transpose(0, 1)
+
+    def forward(
+        self, query: Tensor, self_output: Tensor, memory: MemoryBatch, query_mask: Tensor | None
+    ) -> Tensor:
+        """Gated cross-attention, to be added to the self-attention output.
+
+        Args:
+            query: (B, H, L, d) after RoPE.
+            self_output: (B, L, H, d), what the gate looks at.
+            memory: slow keys and values (B, K, S, d) of this layer.
+            query_mask: (B, L), True where the position attends; None: all do.
+
+        Returns:
+            (B, L, H, d).
+        """
+        batch, heads, length, dim = query.shape
+        # The query heads of one key head become extra query positions, so that keys and values are
+        # never repeated; without causality the order of queries means nothing.
+        grouped = query.reshape(batch, self.num_kv_heads, -1, dim)
+        attended = F.scaled_dot_product_attention(
+            grouped,
+            memory.slow_keys[self.layer_idx],
+            memory.slow_values[self.layer_idx],
+            attn_mask=memory.slow_mask,
+            scale=self.scaling,
+        )
+        attended = attended.reshape(batch, heads, length, dim).transpose(1, 2)
+        gate = self.gate(self_output.flatten(2))
+        if query_mask is not None:
+            gate = gate * query_mask[..., None]
+        return gate[..., None] * attended
+
+
+def has_kv_bias(attention: nn.Module) -> bool:
+    """Whether the language model's key projection has a bias (separate or fused with the query's)."""
+    for name in ("k_proj", "qkv_proj"):
+        if hasattr(attention, name):
+            return getattr(attention, name).bias is not None
+    return False
+
+
+class HybridLayerConfig:
+    """The language model's config as a hybrid layer's attention sees it: another interface name.
+
+    Everything else is read from (and written to) the language model's own config.
+    """
+
+    def __init__(self, language_model_config: PreTrainedConfig) -> None:
+        object.__setattr__(self, "language_model_config", language_model_config)
+
+    _attn_implementation = INTERFACE_NAME
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "language_model_config":  # while being copied
+            raise AttributeError(name)
+        return getattr(self.language_model_config, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.language_model_config, name, value)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "HybridLayerConfig":
+        # The memo keeps one config object for the whole copied model, as in the original.
+        return HybridLayerConfig(copy.deepcopy(self.language_model_config, memo))
+
+
+class _KernelView:
+    """An attention module with the language model's own config: kernels look their own name up."""
+
+    def __init__(self, module: nn.Module, config: PreTrainedConfig) -> None:
+        self.module = module
+        self.config = config
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.module, name)
+
+
+def make_hybrid(layer: nn.Module, config: SlowFastConfig, layer_idx: int) -> None:
+    """Turn a decoder layer of transformers into a hybrid layer, in place."""
+    attention = layer.self_attn
+    attention.cross_attn = SlowCrossAttention(config, attention, layer_idx)
+    attention.config = HybridLayerConfig(attention.config)
+
+
+def slow_fast_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    slow_memory: MemoryBatch | None = None,
+    slow_query_mask: Tensor | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """Ordinary self-attention by the kernel that the user chose, plus gated slow attention."""
+    config = module.config.language_model_config
+    eager = sys.modules[type(module).__module__].eager_attention_forward
+    kernel = ALL_ATTENTION_FUNCTIONS.get_interface(config._attn_implementation, eager)
+    view = _KernelView(module, config)
+    output, weights = kernel(view, query, key, value, attention_mask, **kwargs)
+    if slow_memory is not None:
+        output = output + module.cross_attn(query, output, slow_memory, slow_query_mask)
+    return output, weights
+
+
+ALL_ATTENTION_FUNCTIONS.register(INTERFACE_NAME, slow_fast_attention)

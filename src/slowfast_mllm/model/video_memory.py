@@ -1,0 +1,158 @@
+"""What is kept of a video: made once, then asked any number of questions by any number of threads.
+
+`VideoMemory` is one video or image. `MemoryBatch` lines memories up with the rows of a batch of
+prompts. Both are plain values; neither knows how tokens are made or attended.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+# Values of `mm_token_type_ids`, the Hugging Face standard.
+TEXT, IMAGE, VIDEO = 0, 1, 2
+_KIND_OF_TYPE: dict[int, Literal["image", "video"]] = {IMAGE: "image", VIDEO: "video"}
+
+
+@dataclass(frozen=True)
+class VideoMemory:
+    """All that the language model needs of one video or image.
+
+    Attributes:
+        fast_tokens: (num_fast_tokens, D), one per placeholder in the prompt.
+        slow_keys, slow_values: hybrid layer -> (num_kv_heads, num_slow_tokens, head_dim).
+        timestamps: (T,) seconds, float32.
+        kind: which placeholder it belongs to.
+    """
+
+    fast_tokens: Tensor
+    slow_keys: dict[int, Tensor]
+    slow_values: dict[int, Tensor]
+    timestamps: Tensor
+    kind: Literal["image", "video"] = "video"
+
+    @property
+    def num_frames(self) -> int:
+        return self.timestamps.shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by the tensors."""
+        tensors = [self.fast_tokens, *self.slow_keys.values(), *self.slow_values.values()]
+        return sum(t.numel() * t.element_size() for t in tensors)
+
+    def to(self, *args: torch.device | torch.dtype | str) -> "VideoMemory":
+        """A copy on another device or in another floating dtype (as `Tensor.to`)."""
+        return replace(
+            self,
+            fast_tokens=self.fast_tokens.to(*args),
+            slow_keys={i: k.to(*args) for i, k in self.slow_keys.items()},
+            slow_values={i: v.to(*args) for i, v in self.slow_values.items()},
+        )
+
+
+@dataclass(frozen=True)
+class MemoryBatch:
+    """Memories arranged per row of a batch, padded to the longest row.
+
+    Attributes:
+        fast_tokens: (B, max_fast, D), or None when the prompt is already in the KV cache.
+        slow_keys, slow_values: hybrid layer -> (B, num_kv_heads, max_slow, head_dim).
+        slow_mask: (B, 1, 1, max_slow), True where a query may attend; None when all may. A row
+            without video may attend its padding, whose zero values add nothing.
+    """
+
+    fast_tokens: Tensor | None
+    slow_keys: dict[int, Tensor]
+    slow_values: dict[int, Tensor]
+    slow_mask: Tensor | None
+
+    def repeat_interleave(self, repeats: int) -> "MemoryBatch":
+        """Each row `repeats` times in place, for beams and several returned sequences."""
+
+        def repeat(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.repeat_interleave(repeats, dim=0)
+
+        return MemoryBatch(
+            repeat(self.fast_tokens),
+            {i: k.repeat_interleave(repeats, dim=0) for i, k in self.slow_keys.items()},
+            {i: v.repeat_interleave(repeats, dim=0) for i, v in self.slow_values.items()},
+            repeat(self.slow_mask),
+        )
+
+    def without_fast_tokens(self) -> "MemoryBatch":
+        """For steps whose new tokens hold no placeholder."""
+        return replace(self, fast_tokens=None)
+
+
+def pack_memories(token_types: Tensor, memories: Sequence[VideoMemory]) -> MemoryBatch:
+    """Give each row of a batch the memories that its placeholders ask for.
+
+    Args:
+        token_types: (B, L) with TEXT, IMAGE or VIDEO per position; placeholders of one visual input
+            are consecutive, as many as it has fast tokens.
+        memories: in the order in which they appear in the prompts, row after row.
+
+    Raises:
+        ValueError: the placeholders and the fast tokens do not add up.
+    """
+    queues = {kind: [m for m in memories if m.kind == kind] for kind in _KIND_OF_TYPE.values()}
+    rows = [_take_row(row, types, queues) for row, types in enumerate(token_types.tolist())]
+    left = {kind: len(queue) for kind, queue in queues.items() if queue}
+    if left:
+        raise ValueError(f"More visual inputs than placeholders in the prompts: {left} left over.")
+    return _pad_rows(rows, memories[0])
+
+
+def _take_row(
+    row: int, types: list[int], queues: dict[Literal["image", "video"], list[VideoMemory]]
+) -> list[VideoMemory]:
+    """The memories of one row, taken from the queues in the order of its placeholders."""
+    taken: list[VideoMemory] = []
+    position = 0
+    while position < len(types):
+        if types[position] == TEXT:
+            position += 1
+            continue
+        kind = _KIND_OF_TYPE[types[position]]
+        length = queues[kind][0].fast_tokens.shape[0] if queues[kind] else 0
+        found = types[position : position + length].count(types[position])
+        if not length or found < length:
+            raise ValueError(
+                f"Row {row} of the prompts has {kind} placeholders that no given {kind} fills "
+                f"({found} of the {length} that the next one needs). Expand the prompt with the "
+                "processor for the same number of frames, e.g. processor(text=..., videos=...)."
+            )
+        taken.append(queues[kind].pop(0))
+        position += length
+    return taken
+
+
+def _pad_rows(rows: list[list[VideoMemory]], like: VideoMemory) -> MemoryBatch:
+    """Concatenate each row's memories and pad rows with zeros to one length."""
+    fast = [torch.cat([like.fast_tokens[:0], *(m.fast_tokens for m in row)]) for row in rows]
+    layers = list(like.slow_keys)
+
+    def slow(layer: int, name: Literal["slow_keys", "slow_values"]) -> Tensor:
+        empty = getattr(like, name)[layer][:, :0]
+        parts = [torch.cat([empty, *(getattr(m, name)[layer] for m in row)], 1) for row in rows]
+        if len(parts) == 1:
+            return parts[0][None]
+        padded = pad_sequence([p.transpose(0, 1) for p in parts], batch_first=True)
+        return padded.transpose(1, 2)
+
+    lengths = [sum(next(iter(m.slow_keys.values())).shape[1] for m in row) for row in rows]
+    mask = None
+    if min(lengths) < max(lengths):
+        positions = torch.arange(max(lengths), device=like.fast_tokens.device)
+        limits = torch.tensor([n or max(lengths) for n in lengths], device=positions.device)
+        mask = (positions < limits[:, None])[:, None, None]
+    return MemoryBatch(
+        pad_sequence(fast, batch_first=True),
+        {i: slow(i, "slow_keys") for i in layers},
+        {i: slow(i, "slow_values") for i in layers},
+        mask,
+    )

@@ -1,0 +1,84 @@
+"""How frames become slow and fast tokens: pure functions on tensors, no weights.
+
+Letters in shapes: T frames, h x w cells of a frame's map, D width of the language model.
+Source: paper section 3.2; the rounding rules are those of the official implementation.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Rec. 601 luma weights: brightness is enough to see that something moved.
+_LUMA = (0.299, 0.587, 0.114)
+
+
+def add_motion_channels(frames: Tensor) -> Tensor:
+    """Append the luminance change to the previous and to the next frame: (T, 3, H, W) -> (T, 5, H, W).
+
+    The first frame has no previous and the last no next: their change is zero, as for an image.
+    """
+    luma = (frames * frames.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    step = luma[1:] - luma[:-1]
+    edge = torch.zeros_like(luma[:1])
+    return torch.cat([frames, torch.cat([edge, step]), torch.cat([step, edge])], dim=1)
+
+
+def pool_space(maps: Tensor, pool: int) -> Tensor:
+    """Average `pool` x `pool` cells: (T, h, w, D) -> (T, h // pool, w // pool, D)."""
+    if pool == 1:
+        return maps
+    return F.avg_pool2d(maps.permute(0, 3, 1, 2), pool).permute(0, 2, 3, 1)
+
+
+def num_fast_frames(num_frames: int, stride: int, pool: int, min_frames: int) -> int:
+    """How many time steps the fast tokens of `num_frames` frames have (see `fast_frames`)."""
+    kept = min(num_frames, max(num_frames // stride, min_frames))
+    return kept // pool if kept // pool >= min_frames else min(kept, min_frames)
+
+
+def fast_frames(maps: Tensor, stride: int, pool: int, min_frames: int) -> Tensor:
+    """Sample and average over time: (T, h, w, D) -> (num_fast_frames, h, w, D).
+
+    Frames `int(i * T / n)`, n = max(T // stride, min_frames), all if there are fewer; then blocks of
+    `pool` are averaged, unless that would leave fewer than `min_frames`: then adaptive averaging.
+    """
+    total = maps.shape[0]
+    kept = max(total // stride, min_frames)
+    if kept < total:
+        index = torch.arange(kept, device=maps.device) * total // kept
+        maps = maps[index]
+    steps = maps.shape[0] // pool
+    if steps >= min_frames:  # not avg_pool3d: it has no bf16 kernel on CPUs
+        return maps[: steps * pool].unflatten(0, (steps, pool)).mean(1)
+    flat = maps.flatten(1).T[None]  # (1, h*w*D, T)
+    pooled = F.adaptive_avg_pool1d(flat, min(maps.shape[0], min_frames))
+    return pooled[0].T.unflatten(1, maps.shape[1:])
+
+
+def position_features(times: Tensor, rows: int, columns: int, dim: int) -> Tensor:
+    """Sinusoids of time, row and column for each token: (T,) seconds -> (T, rows, columns, dim).
+
+    A third of the features speaks of each. Periods of time run from 0.5 s to 256 s, those of place
+    from a quarter of the frame to four frames. `dim` must be divisible by 6.
+    """
+    waves = dim // 6
+    exponent = torch.linspace(0, 1, waves, device=times.device)
+    time_waves = 2 * torch.pi / (0.5 * 512.0**exponent)
+    place_waves = 2 * torch.pi / (0.25 * 16.0**exponent)
+
+    def wave(position: Tensor, frequency: Tensor) -> Tensor:
+        angle = position[:, None] * frequency
+        return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+    def places(count: int) -> Tensor:
+        return (torch.arange(count, device=times.device, dtype=torch.float32) + 0.5) / count
+
+    size = (times.shape[0], rows, columns, 2 * waves)
+    return torch.cat(
+        [
+            wave(times.float(), time_waves)[:, None, None].expand(size),
+            wave(places(rows), place_waves)[None, :, None].expand(size),
+            wave(places(columns), place_waves)[None, None].expand(size),
+        ],
+        dim=-1,
+    )
