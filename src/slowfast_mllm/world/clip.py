@@ -1,0 +1,42 @@
+"""A whole training example in one call: script, frames, times, dense labels and questions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from slowfast_mllm.world.labels import DenseLabels, dense_labels
+from slowfast_mllm.world.questions import QA, questions
+from slowfast_mllm.world.render import render
+from slowfast_mllm.world.script import Script, sample_script
+
+
+@dataclass(frozen=True)
+class Clip:
+    """``frames`` uint8 (T, S, S, 3) RGB; ``timestamps`` float64 (T,) in seconds."""
+
+    script: Script
+    frames: npt.NDArray[np.uint8]
+    timestamps: npt.NDArray[np.float64]
+    labels: DenseLabels
+    questions: list[QA]
+
+
+def frame_times(duration: float, num_frames: int) -> npt.NDArray[np.float64]:
+    """Uniform times (num_frames,) in seconds from 0, ``duration / num_frames`` apart."""
+    return np.arange(num_frames, dtype=np.float64) * (duration / num_frames)
+
+
+def sample_clip(seed: int, num_frames: int = 32, size: int = 96) -> Clip:
+    """The clip with this number, with labels for a 6 x 6 grid."""
+    script = sample_script(seed)
+    times = frame_times(script.duration, num_frames)
+    return Clip(
+        script=script,
+        frames=render(script, times, size),
+        timestamps=times,
+        labels=dense_labels(script, times),
+        questions=questions(script, seed, times),
+    )

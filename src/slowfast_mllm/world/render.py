@@ -1,0 +1,266 @@
+"""Draw a script: pixels of any number of frames at any size, all frames at once.
+
+Every frame depends on the script and its own time only, so the same time gives the same picture
+whichever other times are drawn with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from slowfast_mllm.world.backgrounds import Window, texture
+from slowfast_mllm.world.colors import RGB
+from slowfast_mllm.world.geometry import State, camera_at, evaluate
+from slowfast_mllm.world.script import Flash, Object, Script, stream
+from slowfast_mllm.world.sprites import EXTENT, glyph_masks, sample_table, shape_table
+
+Floats = npt.NDArray[np.float64]
+
+_NOISE_BANK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a clip is lit and filmed; one random draw per clip.
+
+    ``tone`` is (gamma, gain, lift), ``tint`` a factor per channel, ``soft`` the width of edges
+    in pixels of a 96 pixel frame, ``noise`` the sensor noise, ``blocks`` the share of blockiness.
+    """
+
+    tone: tuple[float, float, float]
+    tint: RGB
+    soft: float
+    noise: float
+    vignette: float
+    blocks: float
+
+    def apply(self, colors: torch.Tensor) -> torch.Tensor:
+        """Tone and tint of colours (..., 3, H, W) in [0, 1]."""
+        gamma, gain, lift = self.tone
+        tint = torch.tensor(self.tint)[:, None, None]
+        return (colors.clamp(0, 1) ** gamma * (gain * tint) + lift).clamp(0, 1)
+
+    def color(self, rgb: RGB) -> torch.Tensor:
+        """One colour (3,) as it looks in this clip."""
+        return self.apply(torch.tensor(rgb, dtype=torch.float32)[:, None, None])[:, 0, 0]
+
+
+def sample_look(seed: int) -> Look:
+    """The look of the clip with this number."""
+    rng = stream(seed, "look")
+    gain = rng.uniform(0.78, 1.0)
+    tint = 1.0 + rng.uniform(-0.05, 0.05, size=3)
+    return Look(
+        tone=(rng.uniform(0.8, 1.25), gain, rng.uniform(0.0, min(0.06, 1.0 - gain))),
+        tint=(float(tint[0]), float(tint[1]), float(tint[2])),
+        soft=float(rng.uniform(0.8, 2.0)),
+        noise=float(rng.choice([0.0, 0.5, 1.0]) * rng.uniform(0.01, 0.04)),
+        vignette=float(rng.uniform(0.0, 0.35)) if rng.random() < 0.5 else 0.0,
+        blocks=float(rng.uniform(0.15, 0.45)) if rng.random() < 0.35 else 0.0,
+    )
+
+
+def render(script: Script, timestamps: Floats, size: int) -> npt.NDArray[np.uint8]:
+    """Frames (T, size, size, 3), uint8 RGB, of the clip at ``timestamps`` (T,) in seconds."""
+    times = np.asarray(timestamps, dtype=np.float64)
+    look = sample_look(script.seed)
+    state = evaluate(script, times)
+    with torch.inference_mode():
+        frames = _backgrounds(script, times, state, look, size)
+        pixels = frames.numpy()
+        for index, obj in enumerate(script.objects):
+            _draw_object(pixels, script, index, obj, times, state, look)
+        if script.flash is not None:
+            _draw_flash(pixels, script.flash, times, look)
+        return _film(frames, script, times, state, look)
+
+
+def _window(script: Script) -> Window:
+    """The part of the world that the camera can see in any shot."""
+    times = np.array([t for s in script.shots for t in (s.start, s.end)])
+    shot = np.repeat(np.arange(len(script.shots)), 2)
+    offset, zoom = camera_at(script, times, shot, shake=False)
+    half = 0.5 / zoom.min() + script.camera.shake + 0.01
+    low, high = 0.5 + offset.min(axis=0) - half, 0.5 + offset.max(axis=0) + half
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
+def _backgrounds(
+    script: Script, times: Floats, state: State, look: Look, size: int
+) -> torch.Tensor:
+    """The plane of each frame's shot seen by the camera, float32 (T, 3, size, size)."""
+    offset, zoom = camera_at(script, times, state.shot)
+    window = _window(script)
+    frames = torch.empty(len(times), 3, size, size)
+    # Pixel centres, so that pictures of different sizes show the same place.
+    axis = (np.arange(size) + 0.5) / size - 0.5
+    still = script.camera.motion == "still" and script.camera.shake == 0.0
+    for shot in np.unique(state.shot):
+        rows = np.flatnonzero(state.shot == shot)
+        plane = look.apply(texture(script.shots[shot].seed, window, round(size * 0.9)))
+        used = rows[:1] if still else rows
+        where = []
+        for dim in range(2):
+            world = 0.5 + offset[used, dim, None] + axis / zoom[used, None]
+            span = window[dim + 2] - window[dim]
+            where.append(torch.from_numpy(2 * (world - window[dim]) / span - 1).float())
+        shape = (len(used), size, size)
+        grid = torch.stack(
+            [where[0][:, None, :].expand(shape), where[1][:, :, None].expand(shape)], dim=-1
+        )
+        seen = F.grid_sample(
+            plane.expand(len(used), -1, -1, -1), grid, padding_mode="border", align_corners=True
+        )
+        frames[torch.from_numpy(rows)] = seen
+    return frames
+
+
+def _patch(
+    center: Floats, reach: float, size: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats, Floats]:
+    """Pixel rows (n, p, 1) and columns (n, 1, p) around centres (n, 2) and their offsets (px)."""
+    half = int(np.ceil(reach)) + 1
+    base = np.floor(center * size).astype(np.int64)
+    steps = np.arange(-half, half + 1)
+    rows = base[:, 1, None, None] + steps[None, :, None]
+    columns = base[:, 0, None, None] + steps[None, None, :]
+    dy = rows + 0.5 - center[:, 1, None, None] * size
+    dx = columns + 0.5 - center[:, 0, None, None] * size
+    return rows, columns, dx, dy
+
+
+def _blend(
+    pixels: npt.NDArray[np.float32],
+    frame: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int64],
+    columns: npt.NDArray[np.int64],
+    alpha: npt.NDArray[np.float32],
+    color: npt.NDArray[np.float32],
+) -> None:
+    """Lay colour (n, 3, p, p) with coverage (n, p, p) over pixels (T, 3, S, S), clipped."""
+    size = pixels.shape[-1]
+    inside = (rows >= 0) & (rows < size) & (columns >= 0) & (columns < size) & (alpha > 0.004)
+    n, r, c = np.nonzero(inside)
+    flat = pixels.reshape(len(pixels), 3, -1)
+    at_frame, at = frame[n], rows[n, r, 0] * size + columns[n, 0, c]
+    weight = alpha[n, r, c]
+    for channel in range(3):
+        old = flat[at_frame, channel, at]
+        flat[at_frame, channel, at] = old + weight * (color[n, channel, r, c] - old)
+
+
+def _draw_object(
+    pixels: npt.NDArray[np.float32],
+    script: Script,
+    index: int,
+    obj: Object,
+    times: Floats,
+    state: State,
+    look: Look,
+) -> None:
+    """Draw one object into all the frames in which it is present."""
+    frame = np.flatnonzero(state.alive[:, index])
+    if len(frame) == 0:
+        return
+    rng = stream(script.seed, f"paint{index}")
+    size = pixels.shape[-1]
+    scale = size / 96.0
+    radius = 0.5 * state.size[frame, index] * size
+    outline = scale * _outline_width(rng, obj)
+    rows, columns, dx, dy = _patch(
+        state.center[frame, index], float(radius.max()) * 1.2 + outline, size
+    )
+    unit = radius[:, None, None]
+    cos, sin = np.cos(obj.angle), np.sin(obj.angle)
+    x, y = (cos * dx + sin * dy) / unit, (cos * dy - sin * dx) / unit
+    distance = sample_table(shape_table(obj.shape), x, y, EXTENT)[0].numpy() * unit
+    soft = max(look.soft * scale, 0.8)
+    fill = np.clip(0.5 - distance / soft, 0.0, 1.0).astype(np.float32)
+    body = look.color(obj.rgb).numpy()[None].repeat(len(frame), axis=0)
+    if obj.change is not None:
+        body[times[frame] >= obj.change.time] = look.color(obj.change.rgb).numpy()
+    turn, depth = rng.uniform(0, 2 * np.pi), rng.uniform(0.0, 0.16)
+    shade = (1.0 - depth * (1 + x * np.cos(turn) + y * np.sin(turn)) / 2).astype(np.float32)
+    color = body[:, :, None, None] * shade[:, None]
+    alpha = fill
+    if outline > 0:
+        luma = body @ np.array([0.3, 0.59, 0.11], np.float32)
+        rim = np.where(luma > 0.42, 0.05, 0.95).astype(np.float32)[:, None, None, None]
+        alpha = np.clip(0.5 - (distance - outline) / soft, 0.0, 1.0).astype(np.float32)
+        color = rim + fill[:, None] * (color - rim)
+    _blend(pixels, frame, rows, columns, alpha, color)
+
+
+def _outline_width(rng: np.random.Generator, obj: Object) -> float:
+    """Outline in pixels at 96, 0 for none.
+
+    White, black and purple always need one: backgrounds come closest to these.
+    """
+    width = float(rng.uniform(0.9, 1.7))
+    names = {obj.color, obj.change.color if obj.change else obj.color}
+    return width if rng.random() < 0.5 or names & {"white", "black", "purple"} else 0.0
+
+
+def _draw_flash(pixels: npt.NDArray[np.float32], flash: Flash, times: Floats, look: Look) -> None:
+    """Draw the glyph over everything in the frames that see it."""
+    frame = np.flatnonzero((times >= flash.time) & (times < flash.time + flash.duration))
+    if len(frame) == 0:
+        return
+    size = pixels.shape[-1]
+    radius = 0.5 * flash.size * size
+    center = np.tile(np.array(flash.position), (len(frame), 1))
+    rows, columns, dx, dy = _patch(center, radius, size)
+    masks = glyph_masks(flash.glyph, "plate" if flash.plate else "halo")
+    ink, under = sample_table(masks, dx / radius, dy / radius, 1.0).numpy()
+    edge = np.clip(radius + 0.5 - np.maximum(np.abs(dx), np.abs(dy)), 0.0, 1.0)
+    backing = look.color(flash.backing).numpy()[None, :, None, None]
+    front = look.color(flash.color).numpy()[None, :, None, None]
+    color = backing + ink[:, None] * (front - backing)
+    alpha = (np.maximum(ink, under) * edge).astype(np.float32)
+    _blend(pixels, frame, rows, columns, alpha, color)
+
+
+@cache
+def _noise_bank() -> torch.Tensor:
+    """Normal noise shared by all clips, read at an offset that depends on clip and time."""
+    return torch.from_numpy(np.random.default_rng(96).standard_normal(_NOISE_BANK, np.float32))
+
+
+@cache
+def _distance_squared(size: int) -> torch.Tensor:
+    """Squared distance (size, size) from the centre, 1 in the corners."""
+    axis = (torch.arange(size) + 0.5) / size * 2 - 1
+    return (axis[:, None] ** 2 + axis[None, :] ** 2) / 2
+
+
+def _film(
+    frames: torch.Tensor, script: Script, times: Floats, state: State, look: Look
+) -> npt.NDArray[np.uint8]:
+    """Fade, vignette, compression blocks and noise, then 8 bits and channels last."""
+    size = frames.shape[-1]
+    light = torch.from_numpy(state.gain).float()[:, None, None, None] * 255.0
+    if look.vignette > 0:
+        light = light * (1 - look.vignette * _distance_squared(size))
+    frames *= light
+    if look.blocks > 0:
+        side = max(2, size // 24)
+        coarse = F.avg_pool2d(frames, side, ceil_mode=True, count_include_pad=False)
+        coarse = F.interpolate(coarse, scale_factor=side, mode="nearest")[..., :size, :size]
+        frames += look.blocks * (coarse - frames)
+    if look.noise > 0:
+        bank, length = _noise_bank(), size * size
+        for row, time in enumerate(times):
+            # A millisecond clock: the same time has the same noise in every call.
+            start = (script.seed * 7919 + round(time * 1000) * 104729) % (_NOISE_BANK // 2)
+            grain = bank[start : start + length] if length <= _NOISE_BANK // 2 else None
+            if grain is None:
+                grain = bank.repeat(1 + length // _NOISE_BANK)[:length]
+            frames[row] += 255.0 * look.noise * grain.view(1, size, size)
+    done = frames.clamp_(0, 255).to(torch.uint8)
+    return done.permute(0, 2, 3, 1).contiguous().numpy()

@@ -1,0 +1,343 @@
+"""Scripts of procedural clips: what is in a clip, when and where, before any pixel is drawn.
+
+Lengths are fractions of the frame side, times are seconds, angles are radians. x grows to the
+right and y grows downwards. The world equals the screen where the camera offset is 0 and its
+zoom is 1, so the frame covers [0, 1] x [0, 1] of the world there.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import itertools
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from slowfast_mllm.world.colors import COLORS, RGB, color_rgb
+from slowfast_mllm.world.layout import Track, place
+
+CAMERA_MOTIONS = (
+    "still",
+    "pan left",
+    "pan right",
+    "tilt up",
+    "tilt down",
+    "zoom in",
+    "zoom out",
+)
+SHAPES = ("circle", "square", "triangle", "star", "cross", "ring", "heart", "moon")
+GLYPHS = tuple("0123456789ACEFHKLPTX")
+OBJECT_MOTIONS = ("still", "left", "right", "up", "down")
+FADES = ("none", "in", "out")
+
+DIRECTIONS: dict[str, tuple[float, float]] = {
+    "still": (0.0, 0.0),
+    "left": (-1.0, 0.0),
+    "right": (1.0, 0.0),
+    "up": (0.0, -1.0),
+    "down": (0.0, 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One motion for the whole clip; speed in frame sides (or natural zoom log) per second."""
+
+    motion: str
+    speed: float
+    shake: float
+    shake_phase: tuple[float, float]
+
+    @property
+    def velocity(self) -> tuple[float, float]:
+        """Velocity of the camera over the world, frame sides per second."""
+        kind, _, way = self.motion.partition(" ")
+        dx, dy = DIRECTIONS[way] if kind in ("pan", "tilt") else (0.0, 0.0)
+        return dx * self.speed, dy * self.speed
+
+    @property
+    def zoom_rate(self) -> float:
+        """Growth of the log zoom per second; positive when zooming in."""
+        return {"zoom in": self.speed, "zoom out": -self.speed}.get(self.motion, 0.0)
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A stretch without a cut; ``seed`` fixes its background."""
+
+    start: float
+    end: float
+    seed: int
+
+    @property
+    def middle(self) -> float:
+        """The time at which the camera offset is 0 and its zoom is 1."""
+        return 0.5 * (self.start + self.end)
+
+
+@dataclass(frozen=True)
+class ColorChange:
+    """From ``time`` on the object has another colour."""
+
+    time: float
+    color: str
+    rgb: RGB
+
+
+@dataclass(frozen=True)
+class Object:
+    """A flat coloured shape; ``positions[k]`` is its world centre at the start of shot k."""
+
+    shape: str
+    color: str
+    rgb: RGB
+    size: float
+    angle: float
+    motion: str
+    speed: float
+    appear: float
+    disappear: float
+    slides_in: bool
+    positions: tuple[tuple[float, float], ...]
+    change: ColorChange | None
+
+    @property
+    def velocity(self) -> tuple[float, float]:
+        """Own velocity in the world, frame sides per second."""
+        dx, dy = DIRECTIONS[self.motion]
+        return dx * self.speed, dy * self.speed
+
+
+@dataclass(frozen=True)
+class Flash:
+    """A digit or letter shown on the screen (not in the world) for a very short time."""
+
+    glyph: str
+    time: float
+    duration: float
+    position: tuple[float, float]
+    size: float
+    color: RGB
+    backing: RGB
+    plate: bool
+
+
+@dataclass(frozen=True)
+class Fade:
+    """``kind`` is one of FADES; ``duration`` in seconds (0 for none)."""
+
+    kind: str
+    duration: float
+
+
+@dataclass(frozen=True)
+class Script:
+    """Everything that happens in one clip."""
+
+    seed: int
+    duration: float
+    camera: Camera
+    shots: tuple[Shot, ...]
+    objects: tuple[Object, ...]
+    flash: Flash | None
+    fade: Fade
+
+    @property
+    def cuts(self) -> tuple[float, ...]:
+        """Times of the cuts in seconds."""
+        return tuple(shot.start for shot in self.shots[1:])
+
+
+def stream(seed: int, name: str) -> np.random.Generator:
+    """A generator for one named purpose, independent of all the other names."""
+    return np.random.default_rng([seed, zlib.crc32(name.encode())])
+
+
+def sample_script(seed: int) -> Script:
+    """The clip with this number; the same number always gives the same script."""
+    rng = stream(seed, "script")
+    duration = float(rng.uniform(4.0, 12.0))
+    fade = _sample_fade(rng)
+    shots = _sample_shots(rng, duration)
+    camera = _sample_camera(rng, max(shot.end - shot.start for shot in shots))
+    objects = _sample_objects(stream(seed, "objects"), duration, fade, shots, camera)
+    flash = _sample_flash(stream(seed, "flash"), duration, fade)
+    return Script(seed, duration, camera, shots, objects, flash, fade)
+
+
+def _sample_fade(rng: np.random.Generator) -> Fade:
+    kind = str(rng.choice(FADES, p=(0.7, 0.15, 0.15)))
+    return Fade(kind, 0.0 if kind == "none" else float(rng.uniform(0.7, 1.0)))
+
+
+def _sample_shots(rng: np.random.Generator, duration: float) -> tuple[Shot, ...]:
+    cuts = int(rng.choice(3, p=(0.55, 0.25, 0.2)))
+    # Every shot gets its second, the rest of the time is shared out at random.
+    extra = np.sort(rng.uniform(0.0, duration - (cuts + 1) * 1.05, size=cuts))
+    inner = [float(e + 1.05 * (k + 1)) for k, e in enumerate(extra)]
+    bounds = [0.0, *inner, duration]
+    return tuple(Shot(a, b, int(rng.integers(2**31))) for a, b in itertools.pairwise(bounds))
+
+
+def _sample_camera(rng: np.random.Generator, longest: float) -> Camera:
+    chances = [0.35] + [0.65 / 6] * 6
+    motion = str(rng.choice(CAMERA_MOTIONS, p=chances))
+    # The travel within a shot is bounded so that what is anchored in the world stays in sight.
+    if motion == "still":
+        speed = 0.0
+    elif motion.startswith("zoom"):
+        speed = float(np.clip(rng.uniform(0.45, 0.85) / longest, 0.07, 0.25))
+    else:
+        speed = float(np.clip(rng.uniform(0.4, 0.72) / longest, 0.06, 0.25))
+    shake = float(rng.uniform(0.001, 0.006)) if rng.random() < 0.4 else 0.0
+    return Camera(motion, speed, shake, (float(rng.uniform(0, 6.3)), float(rng.uniform(0, 6.3))))
+
+
+def _sample_flash(rng: np.random.Generator, duration: float, fade: Fade) -> Flash | None:
+    if rng.random() >= 0.55:
+        return None
+    # Between one and two spacings of 32 frames: at least one of them sees it, at most two.
+    length = duration / 32.0 * float(rng.uniform(1.06, 1.95))
+    first = 0.8 + (fade.duration if fade.kind == "in" else 0.0)
+    last = duration - length - 0.3 - (fade.duration if fade.kind == "out" else 0.0)
+    size = float(rng.uniform(18.0, 30.0)) / 96.0
+    position = rng.uniform(0.55 * size, 1.0 - 0.55 * size, size=2)
+    light: RGB = colorsys.hsv_to_rgb(rng.random(), float(rng.choice([0.0, 0.25, 0.5])), 1.0)
+    dark: RGB = colorsys.hsv_to_rgb(rng.random(), rng.random(), float(rng.uniform(0.0, 0.25)))
+    color, backing = (light, dark) if rng.random() < 0.6 else (dark, light)
+    return Flash(
+        glyph=str(rng.choice(GLYPHS)),
+        time=float(rng.uniform(first, last)),
+        duration=length,
+        position=(float(position[0]), float(position[1])),
+        size=size,
+        color=color,
+        backing=backing,
+        plate=bool(rng.random() < 0.5),
+    )
+
+
+def _sample_looks(rng: np.random.Generator, count: int) -> list[tuple[str, str]]:
+    """(colour, shape) pairs without a repeated pair; some clips repeat a shape or a colour."""
+    colors = [str(c) for c in rng.permutation(COLORS)[:count]]
+    shapes = [str(s) for s in rng.permutation(SHAPES)[:count]]
+    repeat = rng.random()
+    if count > 1 and repeat < 0.35:
+        repeats = int(rng.integers(2, count + 1))
+        target = shapes if repeat < 0.2 else colors
+        target[:repeats] = [target[0]] * repeats
+    return [(colors[i], shapes[i]) for i in rng.permutation(count)]
+
+
+def _sample_times(
+    rng: np.random.Generator, count: int, duration: float, fade: Fade, cuts: list[float]
+) -> list[tuple[float, float]]:
+    """Appearance and disappearance of each object; late appearances are >= 1 s apart."""
+    first = 0.8 + (fade.duration if fade.kind == "in" else 0.0)
+    last = duration - 1.3 - (fade.duration if fade.kind == "out" else 0.0)
+    appears: list[float] = []
+    for index in range(count):
+        time = 0.0
+        if (index == 0 and rng.random() < 0.75) or rng.random() < 0.4:
+            appears.append(time)
+            continue
+        for _ in range(12):
+            candidate = float(rng.uniform(first, last))
+            near_cut = min((abs(candidate - c) for c in cuts), default=9.0) < 0.45
+            if not near_cut and min((abs(candidate - a) for a in appears), default=9.0) >= 1.0:
+                time = candidate
+                break
+        appears.append(time)
+    times = []
+    for appear in appears:
+        leave = duration
+        if last - appear > 2.0 and rng.random() < 0.2:
+            leave = float(rng.uniform(appear + 1.6, last + 0.5))
+        times.append((appear, leave))
+    return times
+
+
+def _longest_span(appear: float, leave: float, shots: tuple[Shot, ...]) -> float:
+    return max(min(leave, s.end) - max(appear, s.start) for s in shots)
+
+
+def _sample_motion(
+    rng: np.random.Generator, span: float, camera: Camera, size: float
+) -> tuple[str, float]:
+    """Own motion and its speed, such that the object can stay in the frame for ``span``."""
+    kind = camera.motion.partition(" ")[0]
+    # Along a pan the camera already uses the room, so own motion is across it there.
+    ways = {"pan": ["up", "down"], "tilt": ["left", "right"]}.get(
+        kind, ["left", "right", "up", "down"]
+    )
+    if rng.random() < (0.38 if kind == "still" else 0.6):
+        return "still", 0.0
+    room = (0.95 - size) * (0.55 if kind == "zoom" else 1.0)
+    speed = float(np.clip(room * rng.uniform(0.45, 0.95) / span, 0.045, 0.26))
+    return str(rng.choice(ways)), speed
+
+
+def _sample_change(
+    rng: np.random.Generator,
+    looks: list[tuple[str, str]],
+    times: list[tuple[float, float]],
+    cuts: list[float],
+) -> tuple[int, ColorChange] | None:
+    """At most one object changes its colour, well away from cuts and from its own end."""
+    index = int(rng.integers(len(looks)))
+    appear, leave = times[index]
+    if rng.random() >= 0.28 or leave - appear < 3.2:
+        return None
+    time = float(rng.uniform(appear + 1.2, leave - 1.6))
+    if min((abs(time - c) for c in cuts), default=9.0) < 0.7:
+        return None
+    free = [c for c in COLORS if c not in {color for color, _ in looks}]
+    color = str(rng.choice(free))
+    return index, ColorChange(time, color, color_rgb(color, rng))
+
+
+def _sample_objects(
+    rng: np.random.Generator,
+    duration: float,
+    fade: Fade,
+    shots: tuple[Shot, ...],
+    camera: Camera,
+) -> tuple[Object, ...]:
+    count = int(rng.integers(1, 5))
+    cuts = [shot.start for shot in shots[1:]]
+    looks = _sample_looks(rng, count)
+    times = _sample_times(rng, count, duration, fade, cuts)
+    change = _sample_change(rng, looks, times, cuts)
+    low, high = (18.0, 25.0) if camera.zoom_rate else (14.0, 30.0 if count < 3 else 25.0)
+    tracks: list[Track] = []
+    motions: list[tuple[str, float]] = []
+    for appear, leave in times:
+        size = float(rng.uniform(low, high)) / 96.0
+        motion = _sample_motion(rng, _longest_span(appear, leave, shots), camera, size)
+        dx, dy = DIRECTIONS[motion[0]]
+        tracks.append(Track(size, (dx * motion[1], dy * motion[1]), appear, leave))
+        motions.append(motion)
+    bounds = [(shot.start, shot.end) for shot in shots]
+    placed = place(rng, tracks, bounds, camera.velocity, camera.zoom_rate)
+    objects = []
+    for index, (size, positions) in enumerate(placed):
+        (color, shape), (appear, leave) = looks[index], times[index]
+        motion_name, speed = motions[index]
+        objects.append(
+            Object(
+                shape=shape,
+                color=color,
+                rgb=color_rgb(color, rng),
+                size=size,
+                angle=float(rng.uniform(-0.26, 0.26)),
+                motion=motion_name,
+                speed=speed,
+                appear=appear,
+                disappear=leave,
+                slides_in=bool(appear > 0 and motion_name != "still" and rng.random() < 0.6),
+                positions=positions,
+                change=change[1] if change is not None and change[0] == index else None,
+            )
+        )
+    return tuple(objects)
