@@ -1,0 +1,198 @@
+"""What a file holds, from its packets alone: one pass that decodes no more than the first frame.
+
+It also judges itself: `exact` says whether the packets tell the presented frames for certain, so
+that single frames can be reached by seeking. Everything else is decoded from the start instead.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import pairwise
+
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from slowfast_mllm.video.media import (
+    Damage,
+    Media,
+    decode_packet,
+    open_video,
+    video_packets,
+)
+from slowfast_mllm.video.picture import PictureShape, check_size, shape_of
+from slowfast_mllm.video.result import VideoError
+from slowfast_mllm.video.timeline import Timeline, make_timeline
+from slowfast_mllm.video.truncation import missing_bytes
+
+# Containers that store a presentation stamp for every picture and find key frames by it.
+_SEEKABLE_FORMATS = ("mov", "matroska", "avi")
+# Bit of the first byte of a VP8 packet: the picture is shown, not only referred to.
+_VP8_SHOWN = 0x10
+
+
+@dataclass(frozen=True)
+class StreamIndex:
+    """The packets of one video stream.
+
+    Attributes:
+        stamps: Presentation stamps of the presented pictures, sorted; empty unless all are known.
+        keys: Presentation stamps of the key frames, sorted.
+        time_base: Seconds per unit of a stamp.
+        last_duration: Units for which the last picture is shown, if known.
+        timeline: The stamps as seconds, where they are known.
+        shape: The shape of the first frame.
+        codec: FFmpeg's name of the coding format.
+        droppable: Whether pictures that nothing refers to can be left undecoded.
+        rate: Nominal frames per second, if given.
+        has_audio: Whether there is an audio stream.
+        exact: Whether `stamps` are the presented frames for certain.
+        warnings: One line each.
+    """
+
+    stamps: tuple[int, ...]
+    keys: tuple[int, ...]
+    time_base: Fraction | None
+    last_duration: int | None
+    timeline: Timeline | None
+    shape: PictureShape
+    codec: str
+    droppable: bool
+    rate: Fraction | None
+    has_audio: bool
+    exact: bool
+    warnings: tuple[str, ...]
+
+
+@dataclass
+class _Packets:
+    """What is gathered from the packets one by one."""
+
+    shown: list[tuple[int | None, int | None]] = field(default_factory=list)
+    keys: list[int] = field(default_factory=list)
+    first_is_key: bool = False
+    in_doubt: bool = False
+    count: int = 0
+
+    def add(self, packet: Packet[VideoStream], codec: str) -> None:
+        stamp = packet.pts
+        self.first_is_key = packet.is_keyframe if self.count == 0 else self.first_is_key
+        self.count += 1
+        if packet.is_keyframe and stamp is not None:
+            self.keys.append(stamp)
+        if not packet.is_discard:
+            self.shown.append((stamp, packet.duration))
+        hidden = codec == "vp8" and not memoryview(packet)[0] & _VP8_SHOWN
+        self.in_doubt |= stamp is None or packet.is_corrupt or hidden
+
+    def sorted_stamps(self) -> tuple[int, ...]:
+        return tuple(sorted(stamp for stamp, _ in self.shown if stamp is not None))
+
+    def last_duration(self, stream_end: int | None) -> int | None:
+        """How long the last picture is shown.
+
+        A packet's duration is off where pictures are reordered and the rate varies, and the
+        stream's end is off where an edit list hides some of it: the shorter one is believed.
+        """
+        timed = [(stamp, length) for stamp, length in self.shown if stamp is not None]
+        if not timed:
+            return None
+        stamp, length = max(timed, key=lambda pair: pair[0])
+        ends = [length or 0, stream_end - stamp if stream_end is not None else 0]
+        return min((end for end in ends if end > 0), default=None)
+
+
+def index_stream(media: Media) -> StreamIndex:
+    """Walk all packets of the best video stream of `media`.
+
+    Raises:
+        VideoError: Not a video, no video stream, or not one frame that can be decoded.
+    """
+    damage = Damage()
+    packets = _Packets()
+    missing = missing_bytes(media)
+    with open_video(media) as (container, stream):
+        check_size(stream.codec_context.width, stream.codec_context.height, media.name)
+        codec = stream.codec_context.codec.canonical_name
+        shape: PictureShape | None = None
+        for packet in video_packets(container, stream, damage):
+            packets.add(packet, codec)
+            if shape is None:
+                shape = _first_shape(stream, packet, damage, media.name)
+        if shape is None:
+            shape = _first_shape(stream, None, damage, media.name)
+        if shape is None:
+            raise VideoError(_no_frames(media.name, packets.count, codec))
+        warnings = []
+        if missing:
+            warnings.append(f"the file ends early: {missing} bytes are missing")
+        if not packets.first_is_key:
+            warnings.append("starts between key frames: what comes before the first is left out")
+        rate = stream.average_rate
+        stamps = packets.sorted_stamps()
+        last_duration = packets.last_duration(_end_of(stream))
+        complete = len(stamps) == len(packets.shown) > 0
+        exact = complete and not (missing or damage) and _is_exact(container, packets, codec)
+        return StreamIndex(
+            stamps=stamps if complete else (),
+            keys=tuple(sorted(packets.keys)),
+            time_base=stream.time_base,
+            last_duration=last_duration,
+            timeline=make_timeline(stamps, stream.time_base, last_duration, rate)
+            if complete
+            else None,
+            shape=shape,
+            codec=codec,
+            droppable=_is_droppable(codec, stream.codec_context.extradata),
+            rate=rate,
+            has_audio=bool(container.streams.audio),
+            exact=exact,
+            warnings=tuple(warnings),
+        )
+
+
+def _end_of(stream: VideoStream) -> int | None:
+    if stream.start_time is None or stream.duration is None:
+        return None
+    return stream.start_time + stream.duration
+
+
+def _first_shape(
+    stream: VideoStream, packet: Packet[VideoStream] | None, damage: Damage, name: str
+) -> PictureShape | None:
+    frames = decode_packet(stream, packet, damage)
+    return shape_of(frames[0], stream.sample_aspect_ratio, name) if frames else None
+
+
+def _no_frames(name: str, packets: int, codec: str) -> str:
+    if packets == 0:
+        return f"{name}: the video stream holds no frames; the recording may not have finished"
+    return (
+        f"{name}: none of its {packets} {codec} pictures can be decoded; "
+        "the file is damaged, get it again or convert it"
+    )
+
+
+def _is_exact(container: InputContainer, packets: _Packets, codec: str) -> bool:
+    name = container.format.name
+    if not name.startswith(_SEEKABLE_FORMATS) or packets.in_doubt or not packets.first_is_key:
+        return False
+    stamps = [stamp for stamp, _ in packets.shown if stamp is not None]
+    ascending = all(a < b for a, b in pairwise(stamps))
+    if name.startswith("avi"):
+        # AVI has no presentation stamps: FFmpeg's guess holds only without reordering, and
+        # MPEG-4 files may pack two pictures into one packet.
+        return ascending and codec != "mpeg4"
+    unique = ascending or max(Counter(stamps).values()) == 1
+    # Pictures shown before the key frame that they were coded after cannot be decoded.
+    return unique and min(stamps) >= min(packets.keys)
+
+
+def _is_droppable(codec: str, extradata: bytes | None) -> bool:
+    if codec == "hevc":
+        # With several temporal layers, pictures marked as non-reference may still be referred
+        # to from the layer above; hvcC tells the number of layers in its 22nd byte.
+        return bool(extradata and len(extradata) > 22 and extradata[21] >> 3 & 7 == 1)
+    return codec in ("h264", "mpeg4", "mpeg2video")

@@ -1,0 +1,156 @@
+"""Reading sampled frames from a video file, by seeking where that is exact, else from the start.
+
+The two ways give the same frames bit for bit. Files whose packets do not tell for certain what
+will be shown (MPEG-TS, damaged or cut files, streams without stamps) are decoded as a whole, and
+the frame count, the time stamps and the warnings are then those of what really came out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from slowfast_mllm.video.index import StreamIndex, index_stream
+from slowfast_mllm.video.media import Damage, Media, decoded_frames, open_video
+from slowfast_mllm.video.picture import Picture, RgbConverter, allocate
+from slowfast_mllm.video.result import SampledVideo, VideoError, VideoInfo
+from slowfast_mllm.video.sampling import Indices, SampleRequest
+from slowfast_mllm.video.seeking import SeekingFailed, decode_by_seeking
+from slowfast_mllm.video.timeline import Timeline, make_timeline
+
+# A probe decodes files up to this many pixels (about a second of work) to count what comes out;
+# above it, a clean mp4, mkv, webm or avi is taken at its packets' word.
+_PROBE_PIXELS = 500_000_000
+_MAX_PASSES = 3
+
+
+def probe_file(media: Media) -> VideoInfo:
+    """Facts about a video file without keeping a frame.
+
+    Raises:
+        VideoError: Not a video, no video stream, or not one frame that can be decoded.
+    """
+    index = index_stream(media)
+    width, height = index.shape.stored
+    if index.exact and index.timeline and len(index.stamps) * width * height > _PROBE_PIXELS:
+        return _describe(media, index, index.timeline, [])
+    result = _decode_whole(media, index, [], np.empty(0, np.uint8), parallel=not index.warnings)
+    if result.damage.decode_errors:
+        result = _decode_whole(media, index, [], np.empty(0, np.uint8), parallel=False)
+    return _describe(media, index, _require_frames(result, media), result.damage.warnings())
+
+
+def read_file(media: Media, request: SampleRequest) -> SampledVideo:
+    """The frames of a video file that `request` chooses.
+
+    Raises:
+        VideoError: See `probe_file`; or no frame within the bounds, or too large a result.
+    """
+    index = index_stream(media)
+    if index.exact and index.timeline is not None:
+        chosen = request.indices(index.timeline.timestamps, media.name)
+        wanted, rows = np.unique(chosen, return_inverse=True)
+        output = allocate(chosen.size, index.shape.shown, media.name)[: wanted.size]
+        try:
+            decode_by_seeking(media, index, wanted.tolist(), output)
+        except SeekingFailed:
+            pass
+        else:
+            info = _describe(media, index, index.timeline, [])
+            return _assemble(output, rows, chosen, index.timeline, info)
+    return _read_from_start(media, index, request)
+
+
+def _read_from_start(media: Media, index: StreamIndex, request: SampleRequest) -> SampledVideo:
+    """Choose by what is known, decode everything, and again where it turns out otherwise."""
+    damaged = bool(index.warnings)
+    expected = None if damaged else index.timeline
+    for _ in range(_MAX_PASSES):
+        chosen = np.empty(0, np.int64)
+        if expected is not None:
+            chosen = request.indices(expected.timestamps, media.name)
+        wanted, rows = np.unique(chosen, return_inverse=True)
+        output = allocate(chosen.size, index.shape.shown, media.name)[: wanted.size]
+        result = _decode_whole(media, index, wanted.tolist(), output, parallel=not damaged)
+        if expected is not None and result.agrees_with(expected) and result.reliable:
+            info = _describe(media, index, result.timeline, result.damage.warnings())
+            return _assemble(output, rows, chosen, result.timeline, info)
+        damaged = damaged or bool(result.damage.decode_errors)
+        expected = _require_frames(result, media)
+    raise VideoError(
+        f"{media.name}: gives other frames each time it is decoded; "
+        "the file is damaged, convert it to mp4 first"
+    )
+
+
+@dataclass(frozen=True)
+class _WholeResult:
+    """What one pass over the whole file gave."""
+
+    timeline: Timeline
+    damage: Damage
+    parallel: bool
+
+    @property
+    def reliable(self) -> bool:
+        """Frame threads lose frames next to an error, so such a pass does not count."""
+        return not (self.parallel and self.damage.decode_errors)
+
+    def agrees_with(self, expected: Timeline) -> bool:
+        return np.array_equal(self.timeline.timestamps, expected.timestamps)
+
+
+def _decode_whole(
+    media: Media, index: StreamIndex, wanted: list[int], output: Picture, parallel: bool
+) -> _WholeResult:
+    """Decode from the first to the last frame and put the frames at `wanted` into `output`."""
+    to_rgb = RgbConverter(index.shape)
+    row_of = {position: row for row, position in enumerate(wanted)}
+    damage = Damage()
+    stamps: list[int | None] = []
+    with open_video(media) as (container, stream):
+        stream.thread_type = "AUTO" if parallel else "NONE"
+        stream.thread_count = 0 if parallel else 1
+        for position, frame in enumerate(decoded_frames(container, stream, damage)):
+            stamps.append(frame.pts)
+            if position in row_of:
+                output[row_of[position]] = to_rgb(frame)
+    timeline = make_timeline(stamps, index.time_base, index.last_duration, index.rate)
+    return _WholeResult(timeline, damage, parallel)
+
+
+def _require_frames(result: _WholeResult, media: Media) -> Timeline:
+    if result.timeline.timestamps.size == 0:
+        raise VideoError(f"{media.name}: no frame can be decoded; the file is damaged")
+    return result.timeline
+
+
+def _describe(
+    media: Media, index: StreamIndex, timeline: Timeline, warnings: list[str]
+) -> VideoInfo:
+    width, height = index.shape.shown
+    return VideoInfo(
+        path=media.name,
+        num_frames=timeline.timestamps.size,
+        duration=timeline.duration,
+        fps=timeline.fps,
+        width=width,
+        height=height,
+        codec=index.codec,
+        rotation=index.shape.orientation.degrees,
+        has_audio=index.has_audio,
+        warnings=(*index.warnings, *warnings, *timeline.warnings()),
+    )
+
+
+def _assemble(
+    frames: Picture, rows: Indices, chosen: Indices, timeline: Timeline, info: VideoInfo
+) -> SampledVideo:
+    repeated = rows.size != frames.shape[0]
+    return SampledVideo(
+        frames=frames[rows] if repeated else frames,
+        timestamps=timeline.timestamps[chosen],
+        frame_indices=chosen,
+        info=info,
+    )

@@ -1,0 +1,74 @@
+"""What reading a video gives back: the error, the facts about a clip, and its sampled frames.
+
+Only data lives here; nothing in this file opens or decodes anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class VideoError(ValueError):
+    """A source that cannot be read. One line: which source, the cause, and what to do."""
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """Facts about a whole clip.
+
+    Attributes:
+        path: The path as given, or `<bytes>`, `<array>`, `<images>` for sources without one.
+        num_frames: Frames that are presented, each once: hidden ones (edit lists) and
+            undecodable ones are not counted, loop flags are not followed.
+        duration: Seconds from the start of the first frame to the end of the last one.
+        fps: Average frame rate, `num_frames / duration` (0.0 where no duration is known).
+        width: Pixels as shown, after rotation and sample aspect ratio.
+        height: Pixels as shown, after rotation and sample aspect ratio.
+        codec: FFmpeg's name of the coding format (`h264`, `av1`), Pillow's for still pictures,
+            `raw` for arrays.
+        rotation: Clockwise turn in degrees (0, 90, 180, 270) that was applied to the stored
+            picture to show it upright.
+        has_audio: Whether the file holds at least one audio stream.
+        warnings: One line each: what is damaged, missing or was assumed.
+    """
+
+    path: str
+    num_frames: int
+    duration: float
+    fps: float
+    width: int
+    height: int
+    codec: str
+    rotation: int = 0
+    has_audio: bool = False
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as JSON types (`warnings` as a list)."""
+        return asdict(self) | {"warnings": list(self.warnings)}
+
+
+@dataclass(frozen=True, eq=False)
+class SampledVideo:
+    """Frames chosen from a clip.
+
+    Attributes:
+        frames: uint8 (T, H, W, 3), RGB, upright.
+        timestamps: float64 (T,), seconds; 0.0 is the first presented frame of the source.
+        frame_indices: int64 (T,), position in presentation order in the whole source.
+        info: The facts about the whole source.
+    """
+
+    frames: NDArray[np.uint8]
+    timestamps: NDArray[np.float64]
+    frame_indices: NDArray[np.int64]
+    info: VideoInfo
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The warnings of `info`."""
+        return self.info.warnings

@@ -1,0 +1,145 @@
+"""Which frames of a clip to take: pure functions on time stamps and counts, no decoding."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slowfast_mllm.video.result import VideoError
+
+Indices = NDArray[np.int64]
+Seconds = NDArray[np.float64]
+
+# Matroska rounds time stamps to whole milliseconds: a frame up to half of one late is on time.
+_TICK_TOLERANCE = 0.00051
+# Bounds are typed by people and time stamps are sums of fractions: equal up to a microsecond.
+_BOUND_TOLERANCE = 1e-6
+_MAX_TICKS = 10_000_000
+
+
+def uniform_indices(num_available: int, num_frames: int) -> Indices:
+    """Positions of `num_frames` frames spread over a clip, as the published checkpoints expect.
+
+    Args:
+        num_available: Frames in the clip, at least 1.
+        num_frames: Frames wanted, at least 1.
+
+    Returns:
+        int64 (num_frames,), sorted: `linspace(0, num_available - 1, num_frames)` truncated
+        toward zero; a shorter clip gives all its frames and then repeats the last.
+
+    Raises:
+        ValueError: An argument is below 1.
+    """
+    if num_available < 1 or num_frames < 1:
+        raise ValueError(
+            f"num_available={num_available} and num_frames={num_frames} must be at least 1"
+        )
+    if num_available < num_frames:
+        return np.minimum(np.arange(num_frames, dtype=np.int64), num_available - 1)
+    return np.linspace(0, num_available - 1, num_frames).astype(np.int64)
+
+
+def fps_indices(timestamps: Seconds, fps: float, max_frames: int | None = None) -> Indices:
+    """Positions of the frames on screen at the ticks 0, 1/fps, 2/fps, ... of a clip.
+
+    Args:
+        timestamps: float64 (n,), seconds, sorted; ticks count from `timestamps[0]` up to the
+            last one. A frame up to half a millisecond late counts as on time.
+        fps: Ticks per second, above 0. Above the clip's own rate frames are repeated.
+        max_frames: Where there would be more ticks than this, the clip is sampled uniformly
+            with this many frames instead.
+
+    Returns:
+        int64 (ticks,), sorted.
+
+    Raises:
+        ValueError: No time stamps, or an argument out of range.
+    """
+    _require_positive(fps=fps, max_frames=max_frames)
+    times = np.asarray(timestamps, dtype=np.float64)
+    if times.size == 0:
+        raise ValueError("timestamps is empty: a clip has at least one frame")
+    span = float(times[-1] - times[0])
+    ticks = math.floor(min((span + _TICK_TOLERANCE) * fps, 2.0**53)) + 1
+    if max_frames is not None and ticks > max_frames:
+        return uniform_indices(times.size, max_frames)
+    if ticks > _MAX_TICKS:
+        raise ValueError(f"fps={fps} asks for {ticks} frames: give max_frames= as well")
+    at = times[0] + np.arange(ticks, dtype=np.float64) / fps + _TICK_TOLERANCE
+    return (np.searchsorted(times, at, side="right") - 1).astype(np.int64)
+
+
+def _require_positive(**arguments: float | None) -> None:
+    for name, value in arguments.items():
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{name}={value} must be above 0, for example {name}=8")
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """The arguments of `read_video`, checked, and the choice they make.
+
+    Raises:
+        ValueError: Arguments out of range or in conflict; the message names them.
+    """
+
+    num_frames: int | None = None
+    fps: float | None = None
+    max_frames: int | None = None
+    start: float | None = None
+    end: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_frames is not None and self.fps is not None:
+            raise ValueError("num_frames and fps cannot be given together: choose one")
+        _require_positive(num_frames=self.num_frames, fps=self.fps, max_frames=self.max_frames)
+        for name, bound in (("start", self.start), ("end", self.end)):
+            if bound is not None and not (math.isfinite(bound) and bound >= 0):
+                raise ValueError(f"{name}={bound} must be seconds from 0 on, for example {name}=2")
+        if self.end is not None and self.end <= (self.start or 0.0):
+            raise ValueError(f"end={self.end} must come after start={self.start or 0.0}")
+
+    @property
+    def uses_time(self) -> bool:
+        """Whether the choice depends on time stamps."""
+        return any(value is not None for value in (self.fps, self.start, self.end))
+
+    def indices(self, timestamps: Seconds, name: str) -> Indices:
+        """The chosen positions in presentation order.
+
+        Args:
+            timestamps: float64 (n,), n >= 1, seconds, sorted, of all presented frames.
+            name: The source, for the message.
+
+        Returns:
+            int64 (T,), sorted, in [0, n).
+
+        Raises:
+            VideoError: No frame lies between `start` and `end`.
+        """
+        first, stop = self._window(timestamps, name)
+        return first + self._choose(timestamps[first:stop])
+
+    def _choose(self, times: Seconds) -> Indices:
+        if self.fps is not None:
+            return fps_indices(times, self.fps, self.max_frames)
+        count = self.num_frames if self.num_frames is not None else times.size
+        return uniform_indices(times.size, min(count, self.max_frames or count))
+
+    def _window(self, times: Seconds, name: str) -> tuple[int, int]:
+        start, end = self.start or 0.0, self.end if self.end is not None else math.inf
+        first = int(np.searchsorted(times, start - _BOUND_TOLERANCE))
+        stop = int(np.searchsorted(times, end - _BOUND_TOLERANCE))
+        if first < stop:
+            return first, stop
+        if first < times.size:
+            # The bounds fall between two frames: the earlier one is on screen all the while.
+            return first - 1, first
+        raise VideoError(
+            f"{name}: no frame at or after start={start:g} s, the last one is at "
+            f"{times[-1]:.3f} s; choose an earlier start"
+        )

@@ -1,0 +1,168 @@
+"""Everything that counts as a video, turned into frames: `read_video` and `probe_video`.
+
+Files and bytes are told apart by their content, not by their name: still pictures and animated
+WebP or PNG go to Pillow, the rest to FFmpeg. Names are local names: `http://...` or `concat:...`
+are looked for on disk, and nothing is ever fetched.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import stat
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from slowfast_mllm.video.media import Media
+from slowfast_mllm.video.reader import probe_file, read_file
+from slowfast_mllm.video.result import SampledVideo, VideoError, VideoInfo
+from slowfast_mllm.video.sampling import SampleRequest
+from slowfast_mllm.video.stills import (
+    Stills,
+    is_picture,
+    open_array,
+    open_folder,
+    open_list,
+    open_picture,
+)
+
+_HEAD_BYTES = 16
+_MAX_STREAM_BYTES = 2 << 30
+
+
+def probe_video(source: Any) -> VideoInfo:
+    """Facts about a video without keeping its frames.
+
+    Small files (about a second's worth of decoding), and all that are not clean mp4, mkv, webm
+    or avi, are decoded to count what really comes out; large clean ones are counted by their
+    packets.
+
+    Args:
+        source: As for `read_video`.
+
+    Raises:
+        VideoError: The source cannot be read; one line that names it.
+    """
+    opened = _open(source)
+    return probe_file(opened) if isinstance(opened, Media) else opened.info()
+
+
+def read_video(
+    source: Any,
+    *,
+    num_frames: int | None = None,
+    fps: float | None = None,
+    max_frames: int | None = None,
+    start: float | None = None,
+    end: float | None = None,
+) -> SampledVideo:
+    """Sampled frames of a video with their real time stamps.
+
+    Without `num_frames` and `fps` all frames are given (`max_frames` of them, uniformly, where
+    there are more). Rotation and sample aspect ratio are applied. Transparent pixels are laid
+    over black where the decoder gives transparency (FFmpeg's VP9 decoder does not: colours as
+    stored). Frames of interlaced video are not split. A picture whose size differs from the
+    first is scaled to it. The best video stream is taken, never cover art; edit lists are
+    obeyed and loop flags are not. Damaged files give what can be decoded, and warnings.
+
+    Args:
+        source: A local path (video, still picture, folder of pictures sorted by name with
+            numbers by value), bytes or a binary file object of such a file, one PIL image, a
+            list of pictures (paths, PIL images, uint8 arrays), or a uint8 array or tensor
+            (T, H, W, 3). Pictures without time stamps count as one a second.
+        num_frames: Frames spread uniformly: `linspace(0, n-1, num_frames)` truncated, over the
+            n frames within the bounds; fewer frames are all given and the last is repeated.
+        fps: The frame on screen at each tick 0, 1/fps, ... from the first frame on.
+        max_frames: Upper limit for the number of frames.
+        start: Seconds from the first frame of the source; earlier frames are left out.
+        end: Seconds; frames at or after it are left out. Where no frame starts within the
+            bounds, the one on screen is given.
+
+    Returns:
+        uint8 frames (T, H, W, 3), float64 seconds (T,), int64 positions (T,), and the facts.
+
+    Raises:
+        VideoError: The source cannot be read; one line that names it.
+        ValueError: Arguments out of range or in conflict.
+    """
+    request = SampleRequest(num_frames, fps, max_frames, start, end)
+    opened = _open(source)
+    return read_file(opened, request) if isinstance(opened, Media) else opened.read(request)
+
+
+def _open(source: Any) -> Media | Stills:
+    if isinstance(source, (str, os.PathLike)):
+        return _open_path(os.fsdecode(source))
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _open_bytes(bytes(source), "<bytes>")
+    if isinstance(source, Image.Image):
+        return open_list([source], "<image>")
+    if isinstance(source, np.ndarray) or hasattr(source, "detach"):
+        return open_array(source)
+    if isinstance(source, Sequence):
+        return open_list(list(source), "<images>")
+    if hasattr(source, "read"):
+        return _open_stream(source)
+    raise VideoError(
+        f"<{type(source).__name__}>: not a video source; give a path, bytes, a list of pictures "
+        "or a uint8 array (T, H, W, 3)"
+    )
+
+
+def _open_path(path: str) -> Media | Stills:
+    name = _printable(path)
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            return open_folder(path, name)
+        if not stat.S_ISREG(mode):
+            raise VideoError(
+                f"{name}: a pipe, socket or device, not a regular file; save it to a file first"
+            )
+        with open(path, "rb") as handle:
+            head = handle.read(_HEAD_BYTES)
+    except FileNotFoundError as error:
+        remote = re.match(r"[a-zA-Z][a-zA-Z0-9+.,-]+:", path)
+        hint = "only local files are read, download it first" if remote else "check the path"
+        raise VideoError(f"{name}: no such file; {hint}") from error
+    except OSError as error:
+        raise VideoError(f"{name}: cannot be opened ({error.strerror}); check the path") from error
+    except ValueError as error:
+        if isinstance(error, VideoError):
+            raise
+        raise VideoError(f"{name}: not a file name ({error}); check the path") from error
+    if not head:
+        raise VideoError(f"{name}: the file is empty; get it again")
+    if is_picture(head):
+        return open_picture(lambda: Image.open(path), name)
+    return Media(name, path=os.path.abspath(path))
+
+
+def _open_bytes(data: bytes, name: str) -> Media | Stills:
+    if not data:
+        raise VideoError(f"{name}: no bytes at all; give the whole file")
+    if is_picture(data[:_HEAD_BYTES]):
+        return open_picture(lambda: Image.open(io.BytesIO(data)), name)
+    return Media(name, data=data)
+
+
+def _open_stream(source: Any) -> Media | Stills:
+    """From the current position; kept in memory, as two threads cannot share one position."""
+    given = getattr(source, "name", None)
+    name = _printable(given) if isinstance(given, str) else "<stream>"
+    data = source.read(_MAX_STREAM_BYTES + 1)
+    if not isinstance(data, bytes):
+        raise VideoError(f"{name}: gives {type(data).__name__}, not bytes; open it with mode 'rb'")
+    if len(data) > _MAX_STREAM_BYTES:
+        limit = _MAX_STREAM_BYTES >> 30
+        raise VideoError(f"{name}: a stream of more than {limit} GiB; save it and give its path")
+    return _open_bytes(data, name)
+
+
+def _printable(text: str) -> str:
+    """The name on one line, with what cannot be printed escaped."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
