@@ -70,8 +70,7 @@ def _lattice(values: Array, x: Array, y: Array) -> Array:
         matrix[rows, low + 1] = part
         return matrix
 
-    smooth: Array = weights(y) @ values @ weights(x).T
-    return smooth
+    return np.asarray(weights(y) @ values @ weights(x).T, dtype=np.float32)
 
 
 def _noise(

@@ -34,7 +34,8 @@ TYPES = (
     "describe",
     "unknown",
 )
-_NEGATIVE = 0.11  # share of questions about something that is not there
+_NEGATIVE = 0.22  # chance to offer a question about something that is not there
+_COARSE = 0.9  # seconds between frames beyond which times and fades cannot be told
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def _absent(facts: Facts, rng: Rng, among: str) -> str:
 
 
 def _negative(facts: Facts, rng: Rng, kind: str, among: str) -> list[Option]:
-    if rng.random() >= _NEGATIVE * 2 or not facts.entities:
+    if rng.random() >= _NEGATIVE or not facts.entities:
         return []
     return [(ask(kind, rng, x=_absent(facts, rng, among)), NOT_SEEN, CHOICES[kind])]
 
@@ -164,7 +165,7 @@ def _order(facts: Facts, rng: Rng) -> list[Option]:
     names = [f"The {e.name}." for e in entities]
     options: list[Option] = []
     pairs = [(i, j) for i in range(len(times)) for j in range(i) if times[i] - times[j] > 0.5]
-    if not pairs or facts.longest_gap > 0.9:
+    if not pairs or facts.longest_gap > _COARSE:
         return []
     late, early = pairs[int(rng.integers(len(pairs)))]
     first, second = (late, early) if rng.random() < 0.5 else (early, late)
@@ -182,7 +183,7 @@ def _order(facts: Facts, rng: Rng) -> list[Option]:
 
 def _when(facts: Facts, rng: Rng) -> list[Option]:
     script = facts.script
-    if facts.longest_gap > 0.9:
+    if facts.longest_gap > _COARSE:
         return []
     among = str(rng.choice(["shape", "color", "both"]))
     options = _negative(facts, rng, "when", among)
@@ -229,6 +230,8 @@ def _text(facts: Facts, rng: Rng) -> list[Option]:
 
 def _fade(facts: Facts, rng: Rng) -> list[Option]:
     kind = facts.script.fade.kind
+    if facts.longest_gap > _COARSE:
+        return []
     # Most clips do not fade; asking all of them would make one answer right nearly always.
     skip = rng.random() < 0.6 if kind == "none" else facts.state.gain.min() > 0.7
     return [] if skip else [(ask("fade", rng), phrases.FADE_ANSWERS[kind], CHOICES["fade"])]
