@@ -104,8 +104,8 @@ def test_with_few_frames_only_what_they_show_is_asked(frames: int) -> None:
     for script in SCRIPTS[:80]:
         for qa in ask_all(script, frames):
             assert qa.answer in qa.choices
-            if frames == 1:
-                assert qa.type not in ("direction", "order", "when", "camera", "describe")
+            if frames == 1 and qa.answer != "I do not see one.":
+                assert qa.type not in ("direction", "order", "when", "camera", "describe", "fade")
                 assert qa.type != "cuts" or not script.cuts
 
 
