@@ -5,7 +5,11 @@ from transformers import (
     AutoModel,
     AutoModelForImageTextToText,
     AutoModelForMultimodalLM,
+    AutoProcessor,
 )
+
+# The public name of this class is a dummy where torchvision is absent; this is the real one.
+from transformers.models.auto.video_processing_auto import AutoVideoProcessor
 
 from slowfast_mllm.model import (
     SlowFastConfig,
@@ -18,6 +22,7 @@ from slowfast_mllm.model.official_checkpoint import (
     OfficialSlowFastConfig,
     register_official_checkpoints,
 )
+from slowfast_mllm.processing import SlowFastProcessor, SlowFastVideoProcessor
 
 
 def register() -> None:
@@ -28,4 +33,13 @@ def register() -> None:
     AutoModel.register(SlowFastVisionConfig, SlowFastConvNextModel, exist_ok=True)
     for auto in (AutoModelForImageTextToText, AutoModelForMultimodalLM):
         auto.register(SlowFastConfig, SlowFastForConditionalGeneration, exist_ok=True)
+    AutoProcessor.register(SlowFastConfig, SlowFastProcessor, exist_ok=True)
+    AutoVideoProcessor.register(
+        SlowFastConfig,
+        video_processor_classes={
+            "torchvision": SlowFastVideoProcessor,
+            "pil": SlowFastVideoProcessor,
+        },
+        exist_ok=True,
+    )
     register_official_checkpoints()

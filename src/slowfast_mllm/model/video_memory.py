@@ -92,8 +92,8 @@ def pack_memories(token_types: Tensor, memories: Sequence[VideoMemory]) -> Memor
     """Give each row of a batch the memories that its placeholders ask for.
 
     Args:
-        token_types: (B, L) with TEXT, IMAGE or VIDEO per position; placeholders of one visual input
-            are consecutive, as many as it has fast tokens.
+        token_types: (B, L) with TEXT, IMAGE or VIDEO per position; a visual input has as many
+            placeholders as fast tokens. Text (e.g. a time) may stand between them.
         memories: in the order in which they appear in the prompts, row after row.
 
     Raises:
@@ -112,23 +112,26 @@ def _take_row(
 ) -> list[VideoMemory]:
     """The memories of one row, taken from the queues in the order of its placeholders."""
     taken: list[VideoMemory] = []
-    position = 0
-    while position < len(types):
-        if types[position] == TEXT:
-            position += 1
-            continue
-        kind = _KIND_OF_TYPE[types[position]]
-        length = queues[kind][0].fast_tokens.shape[0] if queues[kind] else 0
-        found = types[position : position + length].count(types[position])
-        if not length or found < length:
-            raise ValueError(
-                f"Row {row} of the prompts has {kind} placeholders that no given {kind} fills "
-                f"({found} of the {length} that the next one needs). Expand the prompt with the "
-                "processor for the same number of frames, e.g. processor(text=..., videos=...)."
-            )
-        taken.append(queues[kind].pop(0))
-        position += length
+    unfilled = dict.fromkeys(queues, 0)  # placeholders that the last memory of a kind still fills
+    for kind in (_KIND_OF_TYPE[t] for t in types if t != TEXT):
+        if unfilled[kind] == 0:
+            if not queues[kind]:
+                raise ValueError(_mismatch(row, kind, "more"))
+            taken.append(queues[kind].pop(0))
+            unfilled[kind] = taken[-1].fast_tokens.shape[0]
+        unfilled[kind] -= 1
+    for kind, count in unfilled.items():
+        if count:
+            raise ValueError(_mismatch(row, kind, f"{count} fewer"))
     return taken
+
+
+def _mismatch(row: int, kind: str, difference: str) -> str:
+    return (
+        f"Row {row} of the prompts has {difference} {kind} placeholders than the given {kind}s have "
+        "fast tokens. Expand the prompt with the processor for the same number of frames, e.g. "
+        "processor(text=..., videos=...)."
+    )
 
 
 def _pad_rows(rows: list[list[VideoMemory]], like: VideoMemory) -> MemoryBatch:

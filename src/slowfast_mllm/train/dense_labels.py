@@ -1,0 +1,82 @@
+"""Stage "dense": the vision tower learns what is under each cell, from labels the world knows.
+
+The published model starts from a tower that CLIP had taught; a small one gets its start here. The
+linear heads are thrown away afterwards.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from slowfast_mllm import world
+from slowfast_mllm.model import SlowFastConvNextModel
+from slowfast_mllm.model.visual_tokens import add_motion_channels
+
+# Channels of the linear head, in order.
+_OUTPUTS = {
+    "shape": len(world.SHAPES) + 1,
+    "color": len(world.COLORS) + 1,
+    "glyph": len(world.GLYPHS) + 1,
+    "object_motion": 2,
+    "camera_motion": 3,
+    "cut": 1,
+}
+_EMPTY_WEIGHT = 0.25  # most cells hold no object; they must not drown the others
+
+
+class DenseLabelModel(nn.Module):
+    """A tower and one linear head per cell."""
+
+    def __init__(self, tower: SlowFastConvNextModel) -> None:
+        super().__init__()
+        self.tower = tower
+        self.head = nn.Linear(tower.config.hidden_size, sum(_OUTPUTS.values()))
+
+    def predict(self, pixel_values_videos: Tensor) -> dict[str, Tensor]:
+        """(B, T, 3, H, W) -> per output (B, T, g, g, channels)."""
+        frames = torch.cat([add_motion_channels(video) for video in pixel_values_videos])
+        maps = self.tower(frames).last_hidden_state.permute(0, 2, 3, 1)
+        outputs = self.head(maps).unflatten(0, pixel_values_videos.shape[:2])
+        return dict(zip(_OUTPUTS, outputs.split(list(_OUTPUTS.values()), dim=-1), strict=True))
+
+    def forward(
+        self,
+        pixel_values_videos: Tensor,
+        shape: Tensor,
+        color: Tensor,
+        glyph: Tensor,
+        object_motion: Tensor,
+        camera_motion: Tensor,
+        cut: Tensor,
+    ) -> dict[str, Tensor]:
+        """Labels as `collate_dense` makes them; returns `loss` and the mean accuracies."""
+        out = {name: value.float() for name, value in self.predict(pixel_values_videos).items()}
+        losses, scores = [], {}
+        for name, labels in (("shape", shape), ("color", color), ("glyph", glyph)):
+            weight = torch.ones(_OUTPUTS[name], device=labels.device)
+            weight[0] = _EMPTY_WEIGHT
+            logits = out[name].flatten(0, -2)
+            losses.append(F.cross_entropy(logits, labels.flatten(), weight))
+            full = labels > 0
+            hits = out[name].argmax(-1)[full] == labels[full]
+            scores[name] = hits.float().mean()
+        # A displacement of one cell is a large one: quarter cells give the loss a useful scale.
+        moving = (shape > 0)[..., None]
+        losses.append(
+            (
+                F.smooth_l1_loss(4 * out["object_motion"], 4 * object_motion, reduction="none")
+                * moving
+            )
+            .sum()
+            .div(moving.sum().clamp(min=1))
+        )
+        steady = cut[:, :, None, None, None] == 0  # a cut is no camera motion
+        camera = camera_motion[:, :, None, None].expand_as(out["camera_motion"])
+        losses.append(
+            (
+                F.smooth_l1_loss(4 * out["camera_motion"], 4 * camera, reduction="none") * steady
+            ).mean()
+        )
+        cuts = cut[:, :, None, None, None].expand_as(out["cut"])
+        losses.append(F.binary_cross_entropy_with_logits(out["cut"], cuts))
+        return {"loss": torch.stack(losses).sum(), **scores}

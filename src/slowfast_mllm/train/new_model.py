@@ -1,0 +1,105 @@
+"""A model and a tokenizer made from nothing, for training on the procedural world."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast, Qwen2Config
+
+from slowfast_mllm import world
+from slowfast_mllm.model import (
+    SlowFastConfig,
+    SlowFastForConditionalGeneration,
+    SlowFastVisionConfig,
+)
+from slowfast_mllm.train.recipe import ModelRecipe
+
+SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>", "<video>"]
+CHAT_TEMPLATE = Path(__file__).parents[1] / "processing" / "chat_template.jinja"
+
+
+def new_tokenizer(vocab_size: int, num_scripts: int = 4000) -> PreTrainedTokenizerFast:
+    """Byte-level BPE taught on the world's questions and answers; any other text is spelled out."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=SPECIAL_TOKENS,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_world_text(num_scripts), trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=SPECIAL_TOKENS[1:],
+        padding_side="left",
+        chat_template=CHAT_TEMPLATE.read_text(encoding="utf-8"),
+    )
+
+
+def _world_text(num_scripts: int) -> Iterator[str]:
+    """Questions and answers of scripts that no stage trains on."""
+    yield "system\nYou are a helpful assistant.\nuser\nassistant\n"
+    for seed in range(num_scripts):
+        script = world.sample_script(10**9 + seed)
+        times = np.linspace(0, script.duration, 32, endpoint=False)
+        for qa in world.questions(script, seed, times):
+            yield qa.question
+            yield qa.answer
+
+
+def new_model(
+    recipe: ModelRecipe, tokenizer: PreTrainedTokenizerFast
+) -> SlowFastForConditionalGeneration:
+    """A Slow-Fast model with random weights; seed torch first."""
+    text = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=recipe.hidden_size,
+        intermediate_size=recipe.intermediate_size,
+        num_hidden_layers=recipe.num_layers,
+        num_attention_heads=recipe.num_heads,
+        num_key_value_heads=recipe.num_kv_heads,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    vision = SlowFastVisionConfig(
+        image_size=recipe.image_size,
+        num_channels=5,
+        depths=recipe.vision_depths,
+        hidden_sizes=recipe.vision_dims,
+        layer_scale_init=1.0,  # a shallow tower needs no protection from its own depth
+    )
+    config = SlowFastConfig(
+        text_config=text,
+        vision_config=vision,
+        hybrid_layers=recipe.hybrid_layers,
+        slow_spatial_pool=recipe.slow_spatial_pool,
+        fast_temporal_pool=recipe.fast_temporal_pool,
+        fast_spatial_pool=recipe.fast_spatial_pool,
+        min_fast_frames=recipe.min_fast_frames,
+        motion_channels=True,
+        visual_position_encoding=True,
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        video_token_id=tokenizer.convert_tokens_to_ids("<video>"),
+        tie_word_embeddings=True,
+    )
+    model = SlowFastForConditionalGeneration(config)
+    _open_gates(model)
+    return model
+
+
+@torch.no_grad()
+def _open_gates(model: SlowFastForConditionalGeneration) -> None:
+    """There is no trained language model to protect, so the slow path starts open."""
+    for index in model.config.hybrid_layers:
+        gate = model.model.language_model.layers[index].self_attn.cross_attn.gate
+        gate.proj.bias.fill_(1.0)
+        gate.scale.fill_(1.0)

@@ -1,0 +1,153 @@
+"""Runs a recipe stage by stage on the Hugging Face Trainer: checkpoints, resumes, saves a model.
+
+Layout of an output folder: `<stage>/checkpoint-*` while a stage runs, `<stage>/done` afterwards, and
+`model/` at the end (model, tokenizer and processor, ready for `from_pretrained`).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from slowfast_mllm import processing
+from slowfast_mllm.model import SlowFastForConditionalGeneration
+from slowfast_mllm.train.dense_labels import DenseLabelModel
+from slowfast_mllm.train.new_model import new_model, new_tokenizer
+from slowfast_mllm.train.recipe import Recipe, StageRecipe
+from slowfast_mllm.train.world_data import (
+    ConversationCollator,
+    WindowDataset,
+    WorldDataset,
+    collate_dense,
+)
+
+
+class RunError(RuntimeError):
+    """A run that cannot start, with what to do about it."""
+
+
+def train(recipe: Recipe, output: Path, num_workers: int = 1, save_steps: int = 200) -> Path:
+    """Run what is left of a recipe; calling it again after a kill goes on from the last checkpoint.
+
+    Args:
+        output: folder of the run; created if absent.
+        num_workers: processes that render clips.
+        save_steps: steps between checkpoints.
+
+    Returns:
+        The folder of the finished model.
+
+    Raises:
+        RunError: `output` holds another recipe's run.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    _claim(recipe, output)
+    set_seed(recipe.seed)
+    tokenizer = _tokenizer(recipe, output)
+    model = new_model(recipe.model, tokenizer)
+    for stage in recipe.stages:
+        folder = output / stage.name
+        if not (folder / "done").exists():
+            _run_stage(recipe, stage, model, tokenizer, folder, num_workers, save_steps)
+            save_file(_weights(model), folder / "weights.safetensors")
+            (folder / "done").touch()
+        else:
+            model.load_state_dict(load_file(folder / "weights.safetensors"), strict=False)
+    return save_model(model, tokenizer, recipe, output / "model")
+
+
+def _claim(recipe: Recipe, output: Path) -> None:
+    """Refuse to go on with another recipe's run: its checkpoints would not fit or would mislead."""
+    record = output / "recipe.txt"
+    if record.exists() and record.read_text() != repr(recipe):
+        raise RunError(
+            f"{output} holds a run of another recipe (see {record}); give another --output, or "
+            "delete the folder."
+        )
+    record.write_text(repr(recipe))
+
+
+def _tokenizer(recipe: Recipe, output: Path) -> PreTrainedTokenizerFast:
+    folder = output / "tokenizer"
+    if not folder.exists():
+        new_tokenizer(recipe.model.vocab_size).save_pretrained(folder)
+    return PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+def _weights(model: SlowFastForConditionalGeneration) -> dict[str, torch.Tensor]:
+    state = model.state_dict()
+    state.pop("lm_head.weight")  # tied to the embeddings
+    return {name: tensor.contiguous() for name, tensor in state.items()}
+
+
+def _run_stage(
+    recipe: Recipe,
+    stage: StageRecipe,
+    model: SlowFastForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    folder: Path,
+    num_workers: int,
+    save_steps: int,
+) -> None:
+    clips = (stage.first_seed, stage.clips, recipe.model.num_frames, recipe.model.image_size)
+    learner: nn.Module = model
+    data = WorldDataset(*clips)
+    collator: Any = ConversationCollator(tokenizer, model.config, stage.questions_per_clip)
+    if stage.kind == "dense":
+        learner, data = DenseLabelModel(model.model.vision_tower), WindowDataset(*clips)
+        collator = collate_dense
+    else:
+        model.model.vision_tower.requires_grad_(not stage.freeze_tower)
+    trainer = Trainer(
+        model=learner,
+        args=_arguments(recipe, stage, folder, num_workers, save_steps),
+        train_dataset=data,
+        data_collator=collator,
+    )
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
+
+
+def _arguments(
+    recipe: Recipe, stage: StageRecipe, folder: Path, num_workers: int, save_steps: int
+) -> TrainingArguments:
+    folder.mkdir(parents=True, exist_ok=True)
+    return TrainingArguments(
+        output_dir=str(folder),
+        seed=recipe.seed,
+        num_train_epochs=1,
+        per_device_train_batch_size=stage.batch_size,
+        learning_rate=stage.learning_rate,
+        weight_decay=stage.weight_decay,
+        warmup_steps=stage.warmup_steps,
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr_rate": 0.05},
+        adam_beta2=0.98,
+        bf16=True,
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_num_workers=num_workers,
+        dataloader_drop_last=True,
+        remove_unused_columns=False,
+        logging_steps=25,
+        save_steps=save_steps,
+        save_total_limit=2,
+        report_to=["tensorboard"],
+    )
+
+
+def save_model(
+    model: SlowFastForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    recipe: Recipe,
+    folder: Path,
+) -> Path:
+    """Write model (bf16), tokenizer and processor into one folder."""
+    model.to(torch.bfloat16).save_pretrained(folder)
+    processor = processing.SlowFastProcessor.from_config(
+        model.config, tokenizer, num_frames=recipe.model.num_frames
+    )
+    processor.save_pretrained(folder)
+    return folder
