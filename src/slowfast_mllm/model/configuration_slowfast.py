@@ -80,8 +80,8 @@ class SlowFastConfig(PreTrainedConfig):
         ),
     }
 
-    text_config: dict[str, Any] | PreTrainedConfig | None = None
-    vision_config: dict[str, Any] | PreTrainedConfig | None = None
+    text_config: Any = None  # a PreTrainedConfig once constructed
+    vision_config: Any = None
     hybrid_layers: list[int] | tuple[int, ...] = (0, 8, 16, 24)
     slow_spatial_pool: int = 2
     fast_frame_stride: int = 1

@@ -1,0 +1,25 @@
+"""`slowfast convert`: an official checkpoint to the native layout, with processor files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slowfast_cli.options import working
+
+
+def convert(
+    source: Annotated[str, typer.Argument(help="Official checkpoint: a folder or a hub id.")],
+    target: Annotated[Path, typer.Argument(help="Folder to write; must not exist or be empty.")],
+    official: Annotated[
+        bool, typer.Option(help="Write the official tensor names instead of the native ones.")
+    ] = False,
+) -> None:
+    """Write a checkpoint in the native layout (weights keep their dtype)."""
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ValueError(f"{target}: exists and is not empty; choose another folder.")
+    with working("Converting"):
+        from slowfast_mllm.engine import convert_checkpoint
+
+        convert_checkpoint(source, target, official)
+    typer.echo(f"Wrote {target}")

@@ -1,0 +1,73 @@
+"""Entry point of `slowfast`: the list of verbs, and how every error ends.
+
+Exit codes: 0 success, 1 the work failed (one line on stderr), 2 wrong usage, 130 Ctrl-C.
+"""
+
+import os
+import sys
+
+import typer
+
+from slowfast_cli.ask import ask
+from slowfast_cli.chat import chat
+from slowfast_cli.convert import convert
+from slowfast_cli.describe import describe
+from slowfast_cli.info import info
+from slowfast_cli.train import train
+
+app = typer.Typer(
+    name="slowfast",
+    help="Ask a video a question, with a Slow-Fast video language model.",
+    epilog='Example: slowfast ask clip.mp4 "What colour is the star?"',
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(show: bool) -> None:
+    if show:
+        from importlib.metadata import version
+
+        typer.echo(f"slowfast-mllm {version('slowfast-mllm')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version and leave."
+    ),
+) -> None:
+    pass
+
+
+for verb, example in (
+    (ask, 'slowfast ask clip.mp4 "What happens?" --num-frames 32 --json'),
+    (describe, "slowfast describe clip.mp4 --start 10 --end 20"),
+    (chat, "slowfast chat clip.mp4"),
+    (info, "slowfast info clip.mp4 --json"),
+    (train, "slowfast train recipes/default_model.yaml --output runs/default"),
+    (convert, "slowfast convert path/to/official-checkpoint path/to/native"),
+):
+    app.command(epilog=f"Example: {example}")(verb)
+
+
+def main() -> None:
+    """Run the command line; expected failures end in one line, never in a traceback."""
+    # Two lines of every warning on a terminal help nobody; the library's own messages stay.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    try:
+        app()
+    except KeyboardInterrupt:
+        typer.echo("Interrupted.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader, e.g. `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (ValueError, OSError, RuntimeError) as error:
+        if os.environ.get("SLOWFAST_TRACEBACK"):
+            raise
+        typer.echo(f"Error: {' '.join(str(error).split()) or type(error).__name__}", err=True)
+        sys.exit(1)

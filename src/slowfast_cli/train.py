@@ -1,0 +1,26 @@
+"""`slowfast train`: run a recipe; run it again after an interruption and it goes on."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, e.g. recipes/default_model.yaml.")],
+    output: Annotated[Path, typer.Option(help="Folder for checkpoints and the finished model.")],
+    num_workers: Annotated[
+        int, typer.Option(min=0, help="Processes that render clips.")
+    ] = 1,
+    save_steps: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 200,
+) -> None:
+    """Train a model by a recipe. Interrupted runs go on from their last checkpoint."""
+    try:
+        from slowfast_mllm.train import run
+    except ImportError as error:
+        raise ValueError(
+            f"Training needs more packages ({error}); install them with "
+            "`pip install 'slowfast-mllm[train]'`."
+        ) from error
+    folder = run.train(run.load_recipe(recipe), output, num_workers, save_steps)
+    typer.echo(f"Model saved in {folder}")

@@ -1,0 +1,138 @@
+"""Finds a checkpoint, says clearly why it cannot be loaded, and picks device and dtype."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers.utils import logging
+
+from slowfast_mllm import auto
+from slowfast_mllm.model import SlowFastConfig, SlowFastForConditionalGeneration
+from slowfast_mllm.processing import SlowFastProcessor
+
+DEFAULT_MODEL = Path(__file__).parents[1] / "default_model"
+DEFAULT_MODEL_NAME = "slowfast-mini (packaged)"
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class ModelError(ValueError):
+    """A checkpoint that cannot be loaded. One line: which one, the cause, and what to do."""
+
+
+def load_checkpoint(
+    model: str | Path | None, device: str | None, dtype: str | None
+) -> tuple[SlowFastForConditionalGeneration, SlowFastProcessor]:
+    """Load model and processor.
+
+    Args:
+        model: folder or hub id, native or official layout; None: the packaged model.
+        device: as torch names it; None: CUDA if there is one, else the CPU.
+        dtype: "float32", "bfloat16" or "float16"; None: bfloat16 on CUDA, float32 on the CPU.
+
+    Raises:
+        ModelError: no such checkpoint, not a Slow-Fast model, or an unknown device or dtype.
+    """
+    auto.register()
+    target = _device(device)
+    if dtype is not None and dtype not in _DTYPES:
+        raise ModelError(f"--dtype {dtype}: unknown; choose one of {', '.join(_DTYPES)}.")
+    precision = _DTYPES[dtype or ("bfloat16" if target.type == "cuda" else "float32")]
+    path = str(model or DEFAULT_MODEL)
+    _check(path)
+    if model is None:
+        logging.disable_progress_bar()  # a quarter of a second needs no bar
+    try:
+        network = AutoModelForImageTextToText.from_pretrained(path, dtype=precision)
+        processor = AutoProcessor.from_pretrained(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{path}: cannot be loaded ({_first_line(error)}).") from error
+    finally:
+        logging.enable_progress_bar()
+    network.config.image_token_id = processor.image_token_id
+    network.config.video_token_id = processor.video_token_id
+    return network.to(target).eval(), processor
+
+
+def _check(path: str) -> None:
+    """Fail early and in one line where the path leads to no Slow-Fast checkpoint."""
+    folder = Path(path)
+    if folder.exists() and not (folder / "config.json").is_file():
+        raise ModelError(f"{path}: no config.json in it; give the folder of a checkpoint.")
+    if not folder.exists() and (path.count("/") != 1 or path.startswith((".", "/"))):
+        raise ModelError(f"{path}: no such folder, and not a hub id like `owner/name`.")
+    try:
+        config = AutoConfig.from_pretrained(path)
+    except (OSError, ValueError, KeyError) as error:
+        hint = "" if folder.exists() else "; is the id right and the hub reachable from here"
+        raise ModelError(f"{path}: no usable config ({_first_line(error)}){hint}.") from error
+    if not isinstance(config, SlowFastConfig):
+        raise ModelError(
+            f"{path}: a {config.model_type!r} model, not a Slow-Fast one; published checkpoints are "
+            "listed in the README."
+        )
+
+
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"--device {name}: not usable here ({_first_line(error)}).") from error
+    return device
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:200]
+
+
+def describe_config(path: str) -> dict[str, Any]:
+    """Facts about a checkpoint from its config alone: nothing is loaded.
+
+    Raises:
+        ModelError: as `load_checkpoint`.
+    """
+    auto.register()
+    _check(path)
+    config = AutoConfig.from_pretrained(path)
+    with torch.device("meta"):
+        network = AutoModelForImageTextToText.from_config(config)
+    side = config.vision_config.image_size // config.vision_config.patch_size
+    return {
+        "model": path,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "language_model": config.text_config.model_type,
+        "num_layers": config.text_config.num_hidden_layers,
+        "hybrid_layers": list(config.hybrid_layers),
+        "vision_tower": config.vision_config.model_type,
+        "image_size": config.vision_config.image_size,
+        "slow_tokens_per_frame": (side // config.slow_spatial_pool) ** 2,
+        "fast_temporal_pool": config.fast_temporal_pool,
+        "fast_frame_stride": config.fast_frame_stride,
+        "min_fast_frames": config.min_fast_frames,
+        "dtype": str(config.dtype).removeprefix("torch."),
+    }
+
+
+def convert_checkpoint(source: str, target: Path, official: bool = False) -> None:
+    """Write a checkpoint with its processor into `target`, in its own dtype.
+
+    Args:
+        official: write the official tensor names (under the native config) for comparing files.
+
+    Raises:
+        ModelError: `source` cannot be loaded.
+    """
+    auto.register()
+    _check(source)
+    network = AutoModelForImageTextToText.from_pretrained(source, dtype="auto")
+    network.save_pretrained(target, save_original_format=official)
+    try:
+        AutoProcessor.from_pretrained(source).save_pretrained(target)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{source}: weights were written, but it has no tokenizer ({_first_line(error)}); put "
+            f"the language model's tokenizer files into {target}."
+        ) from error
