@@ -1,0 +1,37 @@
+# One definition of clean: what a contributor runs, what CI runs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CLIP := examples/shapes.mp4
+
+.PHONY: install demo test test-slow lint typecheck clean
+
+install: $(VENV)/installed
+
+# torch first and pinned: a plain `torch` would bring gigabytes of GPU libraries.
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[train,dev]"
+	touch $@
+
+demo: install
+	$(BIN)/slowfast describe $(CLIP)
+	$(BIN)/slowfast ask $(CLIP) "How does the camera move?"
+	$(BIN)/slowfast ask $(CLIP) "Which letter or digit can be read?"
+
+test: install
+	$(BIN)/python -m pytest
+
+test-slow: install
+	$(BIN)/python -m pytest -m slow
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+typecheck: install
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
