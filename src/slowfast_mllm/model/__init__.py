@@ -1,4 +1,4 @@
-"""The model: configuration, attention interface, memory, and the reading of official checkpoints."""
+"""The model: configuration, attention interface, memory, reading of official checkpoints."""
 
 from slowfast_mllm.model.configuration_slowfast import SlowFastConfig, SlowFastVisionConfig
 from slowfast_mllm.model.convnext import SlowFastConvNextModel

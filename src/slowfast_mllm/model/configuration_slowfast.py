@@ -1,4 +1,4 @@
-"""Configurations: the whole model (`SlowFastConfig`) and its own vision tower (`SlowFastVisionConfig`).
+"""Configurations: the whole model (`SlowFastConfig`), its vision tower (`SlowFastVisionConfig`).
 
 Any decoder language model and any vision model of transformers can be named in `text_config` and
 `vision_config`. Reading the configuration of an official checkpoint is in `official_checkpoint.py`.

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, GenerationMixin, PreTrainedModel
+from transformers import AutoModel, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
@@ -65,6 +65,17 @@ class SlowFastPreTrainedModel(PreTrainedModel):
         """Write the native layout; `save_original_format=True` writes the official one."""
         super().save_pretrained(*args, save_original_format=save_original_format, **kwargs)
 
+    def activation_checkpointing_enable(
+        self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        """As in transformers, but never reentrant, whatever is asked for.
+
+        Every hybrid layer reads slow keys and values that come from one projector, and gets them by
+        keyword: reentrant checkpointing would walk that shared graph once per layer and fail.
+        """
+        options = {**(activation_checkpointing_kwargs or {}), "use_reentrant": False}
+        super().activation_checkpointing_enable(options, **kwargs)
+
 
 class MultiModalProjector(nn.Sequential):
     """Linear layers with GELU between them, from vision width to text width."""
@@ -89,7 +100,7 @@ class SlowFastModel(SlowFastPreTrainedModel):
             self.visual_position_embedding = nn.Linear(width // 6 * 6, width)
         self.language_model = AutoModel.from_config(config.text_config)
         for index in config.hybrid_layers:
-            make_hybrid(self.language_model.layers[index], config, index)
+            make_hybrid(self.language_model, config, index)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -142,6 +153,11 @@ class SlowFastModel(SlowFastPreTrainedModel):
         fast = pool_space(fast, config.fast_spatial_pool)
         return fast.flatten(0, 2), maps.flatten(0, 2)
 
+    @property
+    def _num_channels(self) -> int:
+        """Channels of the frames given, without those that `motion_channels` adds."""
+        return self.config.vision_config.num_channels - 2 * self.config.motion_channels
+
     def _positions(self, maps: Tensor, timestamps: Tensor | None) -> Tensor:
         if timestamps is None:
             timestamps = torch.arange(maps.shape[0])
@@ -177,17 +193,28 @@ class SlowFastModel(SlowFastPreTrainedModel):
         Raises:
             ValueError: `frames` has another shape or no frame.
         """
-        if frames.ndim != 4 or frames.shape[0] == 0:
+        if frames.ndim != 4 or frames.shape[0] == 0 or frames.shape[1] != self._num_channels:
             raise ValueError(
-                f"A video is a tensor (T, 3, H, W) with T >= 1, got {tuple(frames.shape)}."
+                f"pixel_values_videos: a video is a tensor (T, {self._num_channels}, H, W) with "
+                f"T >= 1, got {tuple(frames.shape)}; a batch is such tensors stacked or in a list."
             )
         if timestamps is None:
             timestamps = torch.arange(frames.shape[0])
+        if timestamps.shape != frames.shape[:1]:
+            raise ValueError(
+                f"video_timestamps: a video of {frames.shape[0]} frames needs as many times, "
+                f"got a tensor of shape {tuple(timestamps.shape)}."
+            )
         frames = frames.to(self.device)
         return self.remember(*self.visual_tokens(frames, timestamps), timestamps)
 
     def encode_image(self, image: Tensor) -> VideoMemory:
         """As `encode_video`, for one image (3, H, W)."""
+        if image.ndim != 3 or image.shape[0] != self._num_channels:
+            raise ValueError(
+                f"pixel_values: an image is a tensor ({self._num_channels}, H, W), got "
+                f"{tuple(image.shape)}; a batch is such tensors stacked or in a list."
+            )
         tokens = self.visual_tokens(image[None].to(self.device), torch.zeros(1), is_video=False)
         return self.remember(*tokens, torch.zeros(1), is_video=False)
 
@@ -212,16 +239,21 @@ class SlowFastModel(SlowFastPreTrainedModel):
             return video_memory
         memories = [video_memory] if isinstance(video_memory, VideoMemory) else video_memory or []
         if memories and (pixel_values_videos is not None or pixel_values is not None):
-            raise ValueError("Give either pixels or `video_memory`, not both.")
+            raise ValueError(
+                "Give either pixels (`pixel_values_videos`, `pixel_values`) or `video_memory`, not "
+                "both."
+            )
         memories = list(memories) + [self.encode_image(image) for image in _each(pixel_values)]
-        times = _each(video_timestamps) or [None] * len(_each(pixel_values_videos))
-        for frames, timestamps in zip(_each(pixel_values_videos), times, strict=True):
-            memories.append(self.encode_video(frames, timestamps))
+        videos = _each(pixel_values_videos)
+        times = _each(video_timestamps) or [None] * len(videos)
+        if len(times) != len(videos):
+            raise ValueError(f"video_timestamps: {len(times)} given for {len(videos)} videos.")
+        memories += [self.encode_video(*video) for video in zip(videos, times, strict=True)]
         if not memories:
             if (token_types != TEXT).any():
                 raise ValueError(
-                    "The prompt has video or image placeholders, but no pixels and no "
-                    "`video_memory` were given."
+                    "The prompt has video or image placeholders, but neither pixels "
+                    "(`pixel_values_videos`, `pixel_values`) nor `video_memory` were given."
                 )
             return None
         return pack_memories(token_types, memories)
@@ -293,13 +325,15 @@ class SlowFastModel(SlowFastPreTrainedModel):
         )
         if inputs_embeds is None:
             inputs_embeds = self._embed(input_ids, types, memory, offset)
-        if memory is not None:
-            kwargs |= {"slow_memory": memory, "slow_query_mask": self._attending(types, offset)}
+        if position_ids is None and isinstance(attention_mask, Tensor) and attention_mask.ndim == 2:
+            position_ids = positions_of(attention_mask)[:, -types.shape[1] :]
         return self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
             past_key_values=past_key_values,
+            slow_memory=memory,
+            slow_query_mask=None if memory is None else self._attending(types, offset),
             **kwargs,
         )
 
@@ -315,6 +349,7 @@ class SlowFastForConditionalGeneration(SlowFastPreTrainedModel, GenerationMixin)
         self.model = SlowFastModel(config)
         text = config.text_config
         self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False)
+        self.logit_scale, self.logit_cap = logit_rules(text)
         self.post_init()
 
     def encode_video(self, frames: Tensor, timestamps: Tensor | None = None) -> VideoMemory:
@@ -365,6 +400,10 @@ class SlowFastForConditionalGeneration(SlowFastPreTrainedModel, GenerationMixin)
         hidden = outputs.last_hidden_state
         keep = slice(-logits_to_keep or None, None) if isinstance(logits_to_keep, int) else None
         logits = self.lm_head(hidden[:, logits_to_keep if keep is None else keep])
+        if self.logit_scale != 1:
+            logits = logits * self.logit_scale
+        if self.logit_cap is not None:
+            logits = self.logit_cap * (logits / self.logit_cap).tanh()
         loss = None
         if labels is not None:
             vocab_size = self.config.text_config.vocab_size
@@ -392,9 +431,11 @@ class SlowFastForConditionalGeneration(SlowFastPreTrainedModel, GenerationMixin)
         """`GenerationMixin.generate`; videos are encoded here, once, before the first token."""
         input_ids = kwargs.pop("input_ids", inputs)
         if input_ids is not None:
+            types = self.model.token_types(input_ids)
+            kwargs.setdefault("mm_token_type_ids", types)  # a chunk of the prompt needs the rest's
             with torch.no_grad():
                 kwargs["video_memory"] = self.model.remember_all(
-                    self.model.token_types(input_ids),
+                    types,
                     pixel_values_videos,
                     pixel_values,
                     video_timestamps,
@@ -462,3 +503,22 @@ class SlowFastForConditionalGeneration(SlowFastPreTrainedModel, GenerationMixin)
 def _each(batch: Tensor | Sequence[Tensor] | None) -> list[Tensor]:
     """The items of a stacked tensor or of a list; none for None."""
     return [] if batch is None else list(batch)
+
+
+def positions_of(attention_mask: Tensor) -> Tensor:
+    """(B, L) mask -> positions that do not count padding.
+
+    Slow keys carry no position, so a query's own decides what it finds: padding must not move it.
+    """
+    return (attention_mask.long().cumsum(1) - 1).clamp(min=0)
+
+
+def logit_rules(text_config: PreTrainedConfig) -> tuple[float, float | None]:
+    """The factor on the logits and the cap (or None) of families that have them.
+
+    Gemma caps, Cohere and HyperCLOVA multiply, Granite divides.
+    """
+    fields = text_config.to_dict()
+    scaling = fields.get("logits_scaling", 1.0)
+    scale = 1 / scaling if text_config.model_type.startswith("granite") else scaling
+    return fields.get("logit_scale", 1.0) * scale, fields.get("final_logit_softcapping")

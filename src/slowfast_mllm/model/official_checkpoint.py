@@ -56,7 +56,7 @@ def translate_config(official: dict[str, Any], shapes: dict[str, list[int]]) -> 
     size = re.fullmatch(r".*convnext.*?(\d+)", tower)
     if size is None or official.get("mm_projector_type", "mlp2x_gelu") != "mlp2x_gelu":
         raise ValueError(
-            f"Official checkpoints have a ConvNeXt tower and an mlp2x_gelu projector; this one says "
+            f"Official checkpoints have a ConvNeXt tower and an mlp2x_gelu projector; this says "
             f"{tower!r} and {official.get('mm_projector_type')!r}."
         )
     text = {
@@ -175,7 +175,7 @@ class FuseInterleavedKeyValue(ConversionOps):
 
 
 def _official_weight_mapping() -> list[WeightRenaming | WeightConverter]:
-    """Renamings apply in order, each with at most one group; read backwards they undo themselves."""
+    """Renamings apply in order, each with at most one group; backwards they undo themselves."""
     return [
         WeightRenaming("self_attn.cross_attn_gate_proj.0", "self_attn.cross_attn.gate.proj"),
         WeightRenaming("self_attn.cross_attn_warm_up_gate", "self_attn.cross_attn.gate.scale"),

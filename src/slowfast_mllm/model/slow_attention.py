@@ -11,6 +11,7 @@ d head dimension.
 
 import copy
 import sys
+from types import EllipsisType
 from typing import Any
 
 import torch
@@ -105,7 +106,7 @@ class SlowCrossAttention(nn.Module):
 
 
 def has_kv_bias(attention: nn.Module) -> bool:
-    """Whether the language model's key projection has a bias (separate or fused with the query's)."""
+    """Whether the key projection (separate or fused with the query's) has a bias."""
     for name in ("k_proj", "qkv_proj"):
         if hasattr(attention, name):
             return getattr(attention, name).bias is not None
@@ -147,9 +148,20 @@ class _KernelView:
         return getattr(self.module, name)
 
 
-def make_hybrid(layer: nn.Module, config: SlowFastConfig, layer_idx: int) -> None:
-    """Turn a decoder layer of transformers into a hybrid layer, in place."""
-    attention = layer.self_attn
+def make_hybrid(language_model: nn.Module, config: SlowFastConfig, layer_idx: int) -> None:
+    """Turn a decoder layer of transformers into a hybrid layer, in place.
+
+    Raises:
+        ValueError: the layer is not one of attention with heads as most families have it.
+    """
+    layers = getattr(language_model, "layers", None)
+    attention = None if layers is None else getattr(layers[layer_idx], "self_attn", None)
+    if not hasattr(attention, "head_dim"):
+        raise ValueError(
+            f"text_config: layer {layer_idx} of {config.text_config.model_type!r} has no "
+            "`self_attn` with a `head_dim`, so it cannot be a hybrid layer; choose other "
+            "hybrid_layers or another family, e.g. qwen2, qwen3 or llama."
+        )
     attention.cross_attn = SlowCrossAttention(config, attention, layer_idx)
     attention.config = HybridLayerConfig(attention.config)
 
@@ -160,12 +172,22 @@ def slow_fast_attention(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    slow_memory: MemoryBatch | None = None,
+    slow_memory: MemoryBatch | EllipsisType | None = ...,
     slow_query_mask: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Ordinary self-attention by the kernel that the user chose, plus gated slow attention."""
+    """Ordinary self-attention by the kernel that the user chose, plus gated slow attention.
+
+    `slow_memory` is None for prompts without video. Left out (`...`) it has been lost on the way
+    down, and going on would be to answer without having looked.
+    """
     config = module.config.language_model_config
+    if slow_memory is ...:
+        raise ValueError(
+            f"text_config: {config.model_type!r} does not hand `slow_memory` down to its attention "
+            "(or its language model was called by itself); use another family, e.g. qwen2, qwen3 "
+            "or llama."
+        )
     eager = sys.modules[type(module).__module__].eager_attention_forward
     kernel = ALL_ATTENTION_FUNCTIONS.get_interface(config._attn_implementation, eager)
     view = _KernelView(module, config)

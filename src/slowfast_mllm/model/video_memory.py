@@ -103,7 +103,10 @@ def pack_memories(token_types: Tensor, memories: Sequence[VideoMemory]) -> Memor
     rows = [_take_row(row, types, queues) for row, types in enumerate(token_types.tolist())]
     left = {kind: len(queue) for kind, queue in queues.items() if queue}
     if left:
-        raise ValueError(f"More visual inputs than placeholders in the prompts: {left} left over.")
+        raise ValueError(
+            "More visual inputs than placeholders in the prompts (input_ids): "
+            f"{', '.join(f'{count} {kind}' for kind, count in left.items())} left over."
+        )
     return _pad_rows(rows, memories[0])
 
 
@@ -128,9 +131,9 @@ def _take_row(
 
 def _mismatch(row: int, kind: str, difference: str) -> str:
     return (
-        f"Row {row} of the prompts has {difference} {kind} placeholders than the given {kind}s have "
-        "fast tokens. Expand the prompt with the processor for the same number of frames, e.g. "
-        "processor(text=..., videos=...)."
+        f"Row {row} of the prompts (input_ids) has {difference} {kind} placeholders than the given "
+        f"{kind}s have fast tokens. Expand the prompt with the processor for the same number of "
+        "frames, e.g. processor(text=..., videos=...)."
     )
 
 
@@ -147,8 +150,8 @@ def _pad_rows(rows: list[list[VideoMemory]], like: VideoMemory) -> MemoryBatch:
         padded = pad_sequence([p.transpose(0, 1) for p in parts], batch_first=True)
         return padded.transpose(1, 2)
 
-    lengths = [sum(next(iter(m.slow_keys.values())).shape[1] for m in row) for row in rows]
     mask = None
+    lengths = [sum(m.slow_keys[layers[0]].shape[1] for m in row) for row in rows] if layers else [0]
     if min(lengths) < max(lengths):
         positions = torch.arange(max(lengths), device=like.fast_tokens.device)
         limits = torch.tensor([n or max(lengths) for n in lengths], device=positions.device)

@@ -13,7 +13,7 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 def add_motion_channels(frames: Tensor) -> Tensor:
-    """Append the luminance change to the previous and to the next frame: (T, 3, H, W) -> (T, 5, H, W).
+    """Append the luminance change to the frame before and after: (T, 3, H, W) -> (T, 5, H, W).
 
     The first frame has no previous and the last no next: their change is zero, as for an image.
     """
@@ -39,8 +39,8 @@ def num_fast_frames(num_frames: int, stride: int, pool: int, min_frames: int) ->
 def fast_frames(maps: Tensor, stride: int, pool: int, min_frames: int) -> Tensor:
     """Sample and average over time: (T, h, w, D) -> (num_fast_frames, h, w, D).
 
-    Frames `int(i * T / n)`, n = max(T // stride, min_frames), all if there are fewer; then blocks of
-    `pool` are averaged, unless that would leave fewer than `min_frames`: then adaptive averaging.
+    Frames `int(i * T / n)`, n = max(T // stride, min_frames), all if there are fewer; then blocks
+    of `pool` are averaged, unless that would leave fewer than `min_frames`: then adaptively.
     """
     total = maps.shape[0]
     kept = max(total // stride, min_frames)

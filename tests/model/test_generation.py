@@ -1,0 +1,149 @@
+"""All roads of `generate` lead to the same tokens: caches, beams, chunks, compiled steps."""
+
+import pytest
+import torch
+from tiny_models import PAD, assert_close, greedy, one_video_prompt, pad, slot, tiny_model, video
+from torch import Tensor
+from transformers import DynamicCache, StaticCache
+
+from slowfast_mllm.model import SlowFastForConditionalGeneration
+
+PROMPTS = [one_video_prompt(6), [5, *slot(3), 6, *slot(9), 7, 8, 9], [11, 12, 13]]
+VIDEOS = [video(6, seed=1), video(3, seed=2), video(9, seed=3)]
+
+
+@pytest.fixture(scope="module")
+def model() -> SlowFastForConditionalGeneration:
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def batch() -> dict[str, object]:
+    return {**pad(PROMPTS), "pixel_values_videos": VIDEOS}
+
+
+@pytest.fixture(scope="module")
+def answers(model, batch) -> Tensor:
+    return greedy(model, **batch)
+
+
+def test_the_slow_tokens_of_the_test_model_decide_answers(model, batch, answers) -> None:
+    memories = [model.encode_video(v) for v in VIDEOS]
+    silent = [
+        type(m)(
+            m.fast_tokens,
+            m.slow_keys,
+            {i: 0 * v for i, v in m.slow_values.items()},
+            m.timestamps,
+        )
+        for m in memories
+    ]
+    text = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    assert torch.equal(greedy(model, **text, video_memory=memories), answers)
+    assert not torch.equal(greedy(model, **text, video_memory=silent), answers)
+
+
+def test_without_cache(model, batch, answers) -> None:
+    assert torch.equal(greedy(model, **batch, use_cache=False), answers)
+
+
+@torch.no_grad()
+def test_cached_steps_give_the_logits_of_the_whole_sequence(model) -> None:
+    ids = torch.tensor([[*one_video_prompt(6), 40, 41, 42, 43]])
+    types = model.model.token_types(ids)
+    memory = model.model.remember_all(types, video_memory=model.encode_video(video()))
+    whole = model(input_ids=ids, video_memory=memory).logits
+    cache = DynamicCache(config=model.config)
+    split = ids.shape[1] - 4
+    steps = [model(input_ids=ids[:, :split], video_memory=memory, past_key_values=cache).logits]
+    memory = memory.without_fast_tokens()
+    for i in range(split, ids.shape[1]):
+        step = model(input_ids=ids[:, i : i + 1], video_memory=memory, past_key_values=cache)
+        steps.append(step.logits)
+    assert_close(torch.cat(steps, 1), whole)
+
+
+def test_static_cache(model, batch, answers) -> None:
+    assert torch.equal(greedy(model, **batch, cache_implementation="static"), answers)
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 16])
+def test_chunked_prefill(model, chunk: int) -> None:
+    """Chunk borders fall inside the fast tokens and beside them."""
+    for row, videos in zip(PROMPTS[:2], (VIDEOS[:1], VIDEOS[1:]), strict=True):
+        inputs = {"input_ids": torch.tensor([row]), "pixel_values_videos": videos}
+        expected = greedy(model, **inputs)
+        assert torch.equal(greedy(model, **inputs, prefill_chunk_size=chunk), expected)
+
+
+def test_chunked_prefill_of_padded_rows(model, batch, answers) -> None:
+    assert torch.equal(greedy(model, **batch, prefill_chunk_size=4), answers)
+
+
+def test_prompt_lookup_decoding(model) -> None:
+    row = [3, *slot(6), *(7, 8, 9, 10, 7, 8, 9, 10, 7, 8)]
+    inputs = {"input_ids": torch.tensor([row]), "pixel_values_videos": video()[None]}
+    expected = greedy(model, 16, **inputs)
+    assert torch.equal(greedy(model, 16, **inputs, prompt_lookup_num_tokens=3), expected)
+
+
+def test_beams_of_a_batch_equal_beams_of_each_row(model, batch) -> None:
+    together = greedy(model, **batch, num_beams=3)
+    videos = [VIDEOS[:1], VIDEOS[1:], None]
+    for row, own, beams in zip(PROMPTS, videos, together, strict=True):
+        inputs = {"input_ids": torch.tensor([row]), "pixel_values_videos": own}
+        assert torch.equal(greedy(model, **inputs, num_beams=3)[0], beams)
+
+
+def test_the_best_beams_are_returned_in_order(model, batch) -> None:
+    best = greedy(model, **batch, num_beams=3)
+    three = greedy(model, **batch, num_beams=3, num_return_sequences=3)
+    assert torch.equal(three[::3], best)
+
+
+def test_several_sampled_answers(model, batch) -> None:
+    """Sampling among one candidate is greedy, whichever row it is repeated for."""
+    options = {"do_sample": True, "top_k": 1, "num_return_sequences": 2, "max_new_tokens": 8}
+    sampled = model.generate(**batch, **options, pad_token_id=PAD)[:, -8:]
+    assert torch.equal(sampled, greedy(model, **batch).repeat_interleave(2, dim=0))
+
+
+def test_eager_equals_sdpa(model, batch, answers) -> None:
+    eager = tiny_model()
+    eager.set_attn_implementation("eager")
+    assert torch.equal(greedy(eager, **batch), answers)
+    mask = batch["attention_mask"].bool()
+    with torch.no_grad():
+        assert_close(eager(**batch).logits[mask], model(**batch).logits[mask])
+
+
+def test_a_switch_keeps_generated_tokens_from_attending(model, batch, answers) -> None:
+    """As the official `generate()`: the first answer token is the same, later ones may differ."""
+    official = tiny_model(slow_attention_for_generated_tokens=False)
+    other = greedy(official, **batch)
+    assert torch.equal(other[:, 0], answers[:, 0])
+    assert not torch.equal(other, answers)
+    with pytest.raises(ValueError, match="use_cache=True"):
+        greedy(official, **batch, use_cache=False)
+
+
+def test_a_compiled_decode_step_is_one_graph_and_gives_the_same_logits() -> None:
+    model = tiny_model(text={"num_hidden_layers": 2}, hybrid_layers=[1])
+    ids = torch.tensor([[*one_video_prompt(6), 40, 41, 42]])
+    split = ids.shape[1] - 3
+    memory = model.encode_video(video())
+
+    @torch.no_grad()
+    def run(step) -> Tensor:
+        cache = StaticCache(config=model.config, max_cache_len=64)
+        packed = model.model.remember_all(model.model.token_types(ids), video_memory=memory)
+        model(input_ids=ids[:, :split], video_memory=packed, past_key_values=cache)
+        packed = packed.without_fast_tokens()
+        steps = []
+        for i in range(split, ids.shape[1]):
+            inputs = {"input_ids": ids[:, i : i + 1], "past_key_values": cache}
+            steps.append(step(**inputs, video_memory=packed).logits.clone())
+        return torch.cat(steps, 1)
+
+    compiled = torch.compile(model, fullgraph=True, dynamic=False, backend="aot_eager")
+    assert_close(run(compiled), run(model))
