@@ -1,34 +1,62 @@
 """Videos, images and text to model inputs: one placeholder per fast token, chat template, decoding.
 
-Knows how many tokens a video has; never touches weights.
+Knows how many tokens a video has; never touches weights. Loading without processor files is in
+`packaged_defaults.py`.
 """
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, is_typeddict
 
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, ProcessorMixin
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase, ProcessorMixin
+from transformers.image_processing_utils import BatchFeature
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-from transformers.processing_utils import ProcessingKwargs
-from transformers.utils import PROCESSOR_NAME, cached_file
+from transformers.processing_utils import MultiModalData, ProcessingKwargs
 from transformers.video_processing_utils import VideoProcessorMixin
 
 from slowfast_mllm.model.configuration_slowfast import SlowFastConfig
-from slowfast_mllm.model.visual_tokens import num_fast_frames
+from slowfast_mllm.processing.arguments import argument_errors, check_known
+from slowfast_mllm.processing.inputs import list_images, list_videos, rgb_picture
+from slowfast_mllm.processing.packaged_defaults import (
+    has_processor_files,
+    load_config_and_tokenizer,
+)
+from slowfast_mllm.processing.pixels import output_shape, resize_and_crop
+from slowfast_mllm.processing.placeholders import TokenLayout
 from slowfast_mllm.processing.video_processing_slowfast import (
     SlowFastVideoProcessor,
-    SlowFastVideosKwargs,
+    SlowFastVideoProcessorKwargs,
 )
 
 IMAGE_TOKEN, VIDEO_TOKEN = "<image>", "<video>"
 _CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
+# A list under these names in the inputs of a model: videos of different length.
+_RAGGED = ("pixel_values_videos", "video_timestamps")
 
 
-class SlowFastProcessingKwargs(ProcessingKwargs, total=False):
+class SlowFastProcessorKwargs(ProcessingKwargs, total=False):  # type: ignore[call-arg]
     """Arguments of a call, by modality."""
 
-    videos_kwargs: SlowFastVideosKwargs
-    _defaults = {"text_kwargs": {"padding": False, "return_mm_token_type_ids": True}}
+    videos_kwargs: SlowFastVideoProcessorKwargs
+
+
+class ModelInputs(BatchFeature):
+    """Inputs of the model. `to` moves times, but leaves them float32: bfloat16 has only seconds."""
+
+    def to(self, *args: Any, **kwargs: Any) -> "ModelInputs":
+        times = self.data.get("video_timestamps")
+        super().to(*args, **kwargs)
+        if times is not None:
+            moved = self.data["video_timestamps"]
+            self.data["video_timestamps"] = (
+                times.to(moved.device)
+                if isinstance(times, Tensor)
+                else [time.to(like.device) for time, like in zip(times, moved, strict=True)]
+            )
+        return self
 
 
 class SlowFastProcessor(ProcessorMixin):
@@ -38,10 +66,13 @@ class SlowFastProcessor(ProcessorMixin):
         patch_size: pixels per cell of the vision tower's map.
         slow_spatial_pool, fast_frame_stride, fast_temporal_pool, fast_spatial_pool,
             min_fast_frames: as in the model's config; they say how many fast tokens a video has.
-        write_timestamps: put the time of each fast step, like `[2.5s]`, before its tokens.
+        write_timestamps: put the mean time of each fast step, like `[2.5s]`, before its tokens.
+
+    Raises:
+        ValueError: the tokenizer lacks `<image>` or `<video>`; `from_config` adds them.
     """
 
-    valid_processor_kwargs = SlowFastProcessingKwargs
+    valid_processor_kwargs = SlowFastProcessorKwargs
     return_mm_token_type_ids = True
     image_token, video_token = IMAGE_TOKEN, VIDEO_TOKEN
 
@@ -66,8 +97,15 @@ class SlowFastProcessor(ProcessorMixin):
         self.fast_spatial_pool = fast_spatial_pool
         self.min_fast_frames = min_fast_frames
         self.write_timestamps = write_timestamps
-        self.image_token_id = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
-        self.video_token_id = tokenizer.convert_tokens_to_ids(VIDEO_TOKEN)
+        vocabulary = tokenizer.get_vocab()
+        for token in (IMAGE_TOKEN, VIDEO_TOKEN):
+            if token not in vocabulary:
+                raise ValueError(
+                    f"The tokenizer lacks the token {token}; make the processor with "
+                    "SlowFastProcessor.from_config(model.config, tokenizer)."
+                )
+        self.image_token_id = vocabulary[IMAGE_TOKEN]
+        self.video_token_id = vocabulary[VIDEO_TOKEN]
         super().__init__(image_processor, tokenizer, video_processor, chat_template=chat_template)
 
     def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
@@ -91,6 +129,7 @@ class SlowFastProcessor(ProcessorMixin):
         Args:
             tokenizer: gets the `<image>` and `<video>` tokens if it lacks them.
             num_frames: frames sampled by default; None: the published 64.
+            **kwargs: further arguments of the class, e.g. `write_timestamps`.
         """
         tokenizer.add_tokens([IMAGE_TOKEN, VIDEO_TOKEN], special_tokens=True)
         edge = config.vision_config.image_size
@@ -100,10 +139,11 @@ class SlowFastProcessor(ProcessorMixin):
             for name in ("slow_spatial_pool", "fast_frame_stride", "fast_temporal_pool",
                          "fast_spatial_pool", "min_fast_frames")
         }  # fmt: skip
+        frames = {} if num_frames is None else {"num_frames": num_frames}
         return cls(
             CLIPImageProcessorPil(**sizes),
             tokenizer,
-            SlowFastVideoProcessor(num_frames=num_frames, **sizes),
+            SlowFastVideoProcessor(**frames, **sizes),
             chat_template=_CHAT_TEMPLATE.read_text(encoding="utf-8"),
             patch_size=config.vision_config.patch_size,
             **(fields | kwargs),
@@ -115,37 +155,186 @@ class SlowFastProcessor(ProcessorMixin):
     ) -> "SlowFastProcessor":
         """As in transformers; a checkpoint without processor files gets the packaged defaults."""
         path = str(pretrained_model_name_or_path)
-        if cached_file(path, PROCESSOR_NAME, _raise_exceptions_for_missing_entries=False):
+        if has_processor_files(path, kwargs):
             return super().from_pretrained(path, **kwargs)
-        config = AutoConfig.from_pretrained(path)
-        return cls.from_config(config, AutoTokenizer.from_pretrained(path))
+        return cls.from_config(*load_config_and_tokenizer(path, kwargs))
 
     @property
     def model_input_names(self) -> list[str]:
+        """Keys of the inputs of a model that come from a call."""
         return [*super().model_input_names, "mm_token_type_ids"]
 
-    def replace_image_token(self, image_inputs: dict, image_idx: int, **kwargs: Any) -> str:
-        height, width = image_inputs["pixel_values"][image_idx].shape[-2:]
-        return IMAGE_TOKEN * self._cells(height, width, self.fast_spatial_pool)
+    def __call__(
+        self,
+        images: Any = None,
+        text: str | list[str] | None = None,
+        videos: Any = None,
+        audio: Any = None,
+        **kwargs: Any,
+    ) -> ModelInputs:
+        """Prompts and their videos and images to the inputs of a model.
 
-    def replace_video_token(self, video_inputs: dict, video_idx: int, **kwargs: Any) -> str:
-        frames = video_inputs["pixel_values_videos"][video_idx]
-        num_frames, _, height, width = frames.shape
-        steps = num_fast_frames(
-            num_frames, self.fast_frame_stride, self.fast_temporal_pool, self.min_fast_frames
-        )
-        cells = VIDEO_TOKEN * self._cells(
-            height, width, self.slow_spatial_pool, self.fast_spatial_pool
-        )
-        if not self.write_timestamps:
-            return cells * steps
-        times = video_inputs["video_timestamps"][video_idx]
-        starts = [float(times[i * num_frames // steps]) for i in range(steps)]
-        return "".join(f"[{start:.1f}s]{cells}" for start in starts)
+        Args:
+            images: one image or (nested) lists: path, PIL image, uint8 array, URL, bytes.
+            text: one prompt or a list, with one `<video>` or `<image>` where each one goes.
+            videos: one video or (nested) lists, as `SlowFastVideoProcessor` takes them.
+            audio: not heard.
+            **kwargs: options of the tokenizer (`padding`), of images and of videos (`num_frames` or
+                `fps`, `start`, `end`, `max_frames`), and `return_tensors`.
 
-    def _cells(self, height: int, width: int, *pools: int) -> int:
-        """Tokens of one map: patches, then one rounding down per pooling."""
-        rows, columns = height // self.patch_size, width // self.patch_size
-        for pool in pools:
-            rows, columns = rows // pool, columns // pool
-        return rows * columns
+        Returns:
+            `input_ids`, `attention_mask`, `mm_token_type_ids`: (B, L) with one placeholder for each
+            fast token; `pixel_values` (num_images, 3, H, W) float32; `pixel_values_videos` and
+            `video_timestamps` as from `SlowFastVideoProcessor`.
+
+        Raises:
+            VideoError: a video or image cannot be read; one line that names it.
+            ValueError: an unknown argument, or placeholders and videos do not match.
+        """
+        # Converted at the end, as the base class would refuse videos of different length.
+        tensor_type = kwargs.pop("return_tensors", None)
+        inputs = {"images": images, "text": text, "videos": videos, "audio": audio}
+        with argument_errors():
+            features = super().__call__(**inputs, **kwargs)
+        ragged = [name for name in _RAGGED if isinstance(features.get(name), list)]
+        return ModelInputs(
+            features.data,
+            tensor_type,
+            skip_tensor_conversion=[*self.skip_tensor_conversion, *ragged],
+        )
+
+    def prepare_inputs_layout(
+        self, images: Any = None, text: Any = None, videos: Any = None, audio: Any = None, **_: Any
+    ) -> tuple[Any, Any, Any, Any]:
+        """Everything as flat lists, None where there is nothing."""
+        rows = [text] if isinstance(text, str) else text
+        return list_images(images) or None, rows and list(rows), list_videos(videos) or None, audio
+
+    def validate_inputs(
+        self,
+        images: Any = None,
+        text: Any = None,
+        videos: Any = None,
+        audio: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Raise ValueError for unknown arguments and where placeholders and inputs do not match."""
+        self._check_names(kwargs)
+        if images is None and text is None and videos is None:
+            raise ValueError(
+                "Nothing to process; give text=, images= or videos=, for example "
+                "processor(text='<video>\\nWhat happens?', videos='clip.mp4')."
+            )
+        if text is None:
+            return
+        if not all(isinstance(row, str) for row in text):
+            raise ValueError(
+                "text must be a string or a list of strings, for example text='Hello'."
+            )
+        for token, name, given in (
+            (IMAGE_TOKEN, "images", images),
+            (VIDEO_TOKEN, "videos", videos),
+        ):
+            wanted = sum(row.count(token) for row in text)
+            if wanted != len(given or []):
+                raise ValueError(
+                    f"The number of {token} tokens in the prompts should be the same as the number "
+                    f"of {name}: text has {wanted}, {name} has {len(given or [])}. Example: "
+                    f"processor(text='{token}\\nWhat happens?', {name}=['{name[:-1]}_file'])."
+                )
+
+    def _check_names(self, kwargs: dict[str, Any]) -> None:
+        known = {"common_kwargs"}
+        for name, kind in self.valid_processor_kwargs.__annotations__.items():
+            known |= {name, *(kind.__annotations__ if is_typeddict(kind) else ())}
+        known |= set(self.image_processor.valid_kwargs.__annotations__)
+        check_known(kwargs, known)
+
+    def _process_images(self, images: list[Any], **kwargs: Any) -> tuple[Any, list[str]]:
+        channels = kwargs.pop("input_data_format", None)
+        given = {name: value for name, value in kwargs.items() if value is not None}
+        pictures = [self._picture(image, channels, given) for image in images]
+        features = self.image_processor(pictures, **kwargs)
+        return features, [self.replace_image_token(features, i) for i in range(len(pictures))]
+
+    def _picture(self, image: Any, channels: str | None, options: dict[str, Any]) -> Image.Image:
+        """An RGB picture; a very elongated one already resized, which else would fill memory."""
+        settings = self.image_processor
+        pixels = rgb_picture(image, settings.fetch_images, channels)
+        size = options.get("size", settings.size)
+        crop = options.get("crop_size", settings.crop_size)
+        whole = options.get("do_resize", settings.do_resize) and options.get(
+            "do_center_crop", settings.do_center_crop
+        )
+        if whole and max(pixels.shape[:2]) > 4 * min(pixels.shape[:2]):
+            resample = options.get("resample", settings.resample)
+            options = settings._standardize_kwargs(
+                size=size, crop_size=crop, default_to_square=False
+            )
+            middle = resize_and_crop(pixels, options["size"], options["crop_size"], resample)
+            pixels = middle.permute(1, 2, 0).contiguous().numpy()
+        return Image.fromarray(pixels)
+
+    def _process_videos(self, videos: list[Any], **kwargs: Any) -> tuple[Any, list[str]]:
+        features = self.video_processor(videos, **kwargs)
+        return features, [self.replace_video_token(features, i) for i in range(len(videos))]
+
+    @property
+    def token_layout(self) -> TokenLayout:
+        """What decides the number of placeholders."""
+        return TokenLayout(
+            patch_size=self.patch_size,
+            slow_spatial_pool=self.slow_spatial_pool,
+            fast_frame_stride=self.fast_frame_stride,
+            fast_temporal_pool=self.fast_temporal_pool,
+            fast_spatial_pool=self.fast_spatial_pool,
+            min_fast_frames=self.min_fast_frames,
+        )
+
+    def replace_image_token(self, image_inputs: Any, image_idx: int, **kwargs: Any) -> str:
+        """The placeholders of an image, one for each of its tokens."""
+        size = image_inputs["pixel_values"][image_idx].shape[-2:]
+        return IMAGE_TOKEN * self.token_layout.image_tokens(*size)
+
+    def replace_video_token(self, video_inputs: Any, video_idx: int, **kwargs: Any) -> str:
+        """The placeholders of a video, one for each fast token, and times if they are written.
+
+        Args:
+            video_inputs: with `pixel_values_videos`, and `video_timestamps` for the times.
+        """
+        num_frames, _, *size = video_inputs["pixel_values_videos"][video_idx].shape
+        times = None
+        if self.write_timestamps:
+            times = torch.as_tensor(video_inputs["video_timestamps"][video_idx])
+        return self.token_layout.video_text(VIDEO_TOKEN, times, num_frames, *size)
+
+    def _get_num_multimodal_tokens(
+        self,
+        image_sizes: list[tuple[int, int]] | None = None,
+        video_sizes: list[tuple[int, int, int]] | None = None,
+        **kwargs: Any,
+    ) -> MultiModalData:
+        """How many placeholders inputs of these sizes get; servers ask before they preprocess.
+
+        Args:
+            image_sizes: (height, width) of each image.
+            video_sizes: (sampled frames, height, width) of each video.
+        """
+
+        def shape(settings: Any, height: int, width: int) -> tuple[int, int]:
+            size = settings.size if settings.do_resize else None
+            return output_shape(
+                height, width, size, settings.crop_size if settings.do_center_crop else None
+            )
+
+        layout = self.token_layout
+        images = [layout.image_tokens(*shape(self.image_processor, *s)) for s in image_sizes or []]
+        videos = [
+            layout.video_tokens(num_frames, *shape(self.video_processor, *sides))
+            for num_frames, *sides in video_sizes or []
+        ]
+        return MultiModalData(
+            num_image_tokens=images if image_sizes else None,
+            num_image_patches=[1] * len(images) if image_sizes else None,
+            num_video_tokens=videos if video_sizes else None,
+        )

@@ -3,12 +3,12 @@
 Reading files is the work of `slowfast_mllm.video`; prompts are the work of the processor.
 """
 
-from collections.abc import Sequence
+import logging
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from huggingface_hub.dataclasses import validate_typed_dict
 from torch import Tensor
 from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, PILImageResampling
@@ -16,10 +16,16 @@ from transformers.processing_utils import VideosKwargs
 from transformers.video_processing_utils import VideoProcessorMixin
 from transformers.video_utils import VideoMetadata
 
+from slowfast_mllm.processing.arguments import argument_errors, check_known
+from slowfast_mllm.processing.inputs import list_videos, with_channels_last
+from slowfast_mllm.processing.pixels import affine, output_shape, resize_and_crop
 from slowfast_mllm.video import SampledVideo, read_video
+from slowfast_mllm.video.sampling import SampleRequest
+
+_log = logging.getLogger(__name__)
 
 
-class SlowFastVideosKwargs(VideosKwargs, total=False):
+class SlowFastVideoProcessorKwargs(VideosKwargs, total=False):  # type: ignore[call-arg]
     """Sampling arguments beside the common ones: `start` and `end` in seconds, `max_frames`."""
 
     start: float | None
@@ -31,10 +37,11 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
     """CLIP preprocessing of sampled frames: shortest edge, centre crop, CLIP statistics.
 
     The defaults are those of the published 64-frame checkpoint. Call it with one video or a list:
-    a path, bytes, an array or tensor (T, H, W, 3) or (T, 3, H, W) uint8, or a list of frames.
+    a path, bytes, a list of frames, a uint8 array or tensor (T, H, W, C) or (T, C, H, W) with 1, 3
+    or 4 channels, or what `slowfast_mllm.video.read_video` returned (then nothing is sampled).
     """
 
-    valid_kwargs = SlowFastVideosKwargs
+    valid_kwargs = SlowFastVideoProcessorKwargs
     model_input_names = ["pixel_values_videos", "video_timestamps"]
     resample = PILImageResampling.BICUBIC
     image_mean = OPENAI_CLIP_MEAN
@@ -57,6 +64,8 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._set_attributes(**kwargs)
+        if kwargs.get("fps") is not None and kwargs.get("num_frames") is None:
+            self.num_frames = None  # a rate by default replaces the count by default
 
     @property
     def backend(self) -> str:
@@ -67,6 +76,37 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
         """Videos are read where they are sampled, so that only the wanted frames are decoded."""
         return videos
 
+    def sample_frames(
+        self,
+        metadata: VideoMetadata,
+        num_frames: int | None = None,
+        fps: float | None = None,
+        **kwargs: Any,
+    ) -> np.ndarray:
+        """Positions that would be sampled from a clip with these facts.
+
+        Args:
+            metadata: with `total_num_frames`, and `fps` where times matter.
+            num_frames, fps: as for a call; without both, the processor's own.
+            **kwargs: `start`, `end`, `max_frames`.
+
+        Returns:
+            int64 (T,), sorted.
+
+        Raises:
+            ValueError: both are given, or times are needed and `metadata.fps` is missing.
+        """
+        options = self._options({"num_frames": num_frames, "fps": fps, **kwargs})
+        request = _request(options)
+        if request.uses_time and not metadata.fps:
+            raise ValueError(
+                "fps, start and end need the frame rate of the clip; give it, for example "
+                "video_metadata={'fps': 30, 'total_num_frames': 300}."
+            )
+        times = np.arange(metadata.total_num_frames) / (metadata.fps or 1.0)
+        duration = len(times) / (metadata.fps or 1.0)
+        return request.indices(times, duration, "<metadata>")
+
     def preprocess(self, videos: Any, **kwargs: Any) -> BatchFeature:
         """Sample and transform videos.
 
@@ -74,129 +114,130 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
             videos: one video or a list of videos (see the class).
             **kwargs: override any attribute of the processor for this call, among them
                 `num_frames` or `fps`, `start`, `end`, `do_sample_frames`, `return_metadata`.
+                `video_metadata` (one for each video, with `fps`) gives times to frames that come
+                as an array or list; without it they count as one a second.
 
         Returns:
             `pixel_values_videos`: float32 (num_videos, T, 3, H, W), or a list of (T, 3, H, W) where
             lengths differ; `video_timestamps`: float32 (num_videos, T) seconds, or a list of (T,).
 
         Raises:
-            ValueError: an unknown argument, or a video that cannot be read (`VideoError`).
+            VideoError: a video cannot be read.
+            ValueError: an unknown argument, or one out of range.
         """
         return_tensors = kwargs.pop("return_tensors", None)
-        return_metadata = kwargs.pop("return_metadata", False)
         options = self._options(kwargs)
-        sampled = [self._sample(video, options) for video in as_list_of_videos(videos)]
-        pixels = [self._transform(video.frames, options) for video in sampled]
+        sources = list_videos(videos)
+        facts = _list_metadata(options["video_metadata"], len(sources))
+        sampled = [
+            self._sample(video, fact, options) for video, fact in zip(sources, facts, strict=True)
+        ]
+        pixels = [self._transform(video, options) for video in sampled]
         times = [torch.from_numpy(video.timestamps).float() for video in sampled]
         data: dict[str, Any] = {"pixel_values_videos": pixels, "video_timestamps": times}
-        if len({p.shape for p in pixels}) == 1:
-            data = {name: torch.stack(value) for name, value in data.items()}
-        if return_metadata:
+        ragged = len({p.shape for p in pixels}) != 1
+        if not ragged:
+            data = {
+                name: value[0][None] if len(value) == 1 else torch.stack(value)
+                for name, value in data.items()
+            }
+        skipped = [*(data if ragged else []), "video_metadata"]
+        if options["return_metadata"]:
             data["video_metadata"] = [_metadata(video) for video in sampled]
-        tensor_type = return_tensors if return_tensors != "pt" else None  # they are tensors already
-        return BatchFeature(
-            data, tensor_type=tensor_type, skip_tensor_conversion=["video_metadata"]
-        )
+        return BatchFeature(data, tensor_type=return_tensors, skip_tensor_conversion=skipped)
 
     def _options(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Attributes of the processor, overridden by the arguments of a call."""
         known = self.valid_kwargs.__annotations__
-        unknown = sorted(set(kwargs) - set(known))
-        if unknown:
-            raise ValueError(
-                f"Unknown video argument {unknown[0]!r}; known are {', '.join(sorted(known))}. "
-                "Example: processor(text=..., videos='clip.mp4', num_frames=32)."
-            )
+        check_known(kwargs, known)
+        with argument_errors():
+            validate_typed_dict(self.valid_kwargs, kwargs)
         given = {name: value for name, value in kwargs.items() if value is not None}
-        if "fps" in given and "num_frames" not in given:
-            given["num_frames"] = None  # asking for a rate replaces the default count
+        for one, other in (("fps", "num_frames"), ("num_frames", "fps")):
+            if one in given and other not in given:
+                given[other] = None  # asking for a rate replaces the default count, and vice versa
         options = {name: getattr(self, name, None) for name in known} | given
         return self._standardize_kwargs(**options)
 
-    def _sample(self, video: Any, options: dict[str, Any]) -> SampledVideo:
-        wanted = {name: options[name] for name in ("start", "end", "max_frames")}
-        if options["do_sample_frames"]:
-            wanted |= {"num_frames": options["num_frames"], "fps": options["fps"]}
-        return read_video(_frames_last(video), **wanted)
+    def _sample(
+        self, video: Any, metadata: VideoMetadata | None, options: dict[str, Any]
+    ) -> SampledVideo:
+        if isinstance(video, SampledVideo):
+            return video
+        in_memory = isinstance(video, list) or hasattr(video, "ndim")
+        video = with_channels_last(video, options["input_data_format"])
+        request = _request(options)
+        if in_memory and metadata is not None and metadata.fps:
+            sampled = _sample_timed(read_video(video), metadata, request)
+        else:
+            sampled = read_video(video, **vars(request))
+        for warning in sampled.warnings:
+            _log.warning("%s: %s", sampled.info.path, warning)
+        return sampled
 
-    def _transform(self, frames: np.ndarray, options: dict[str, Any]) -> Tensor:
-        """uint8 (T, H, W, 3) -> float32 (T, 3, H, W), a frame at a time to bound memory."""
-        return torch.stack([self._transform_frame(frame, options) for frame in frames])
-
-    def _transform_frame(self, frame: np.ndarray, options: dict[str, Any]) -> Tensor:
-        pixels = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None]
-        if options["do_resize"]:
-            pixels = resize_shortest_edge(pixels, options["size"])
-        if options["do_center_crop"]:
-            crop = options["crop_size"]
-            pixels = centre_crop(pixels, crop["height"], crop["width"])
-        values = pixels[0].float()
-        if options["do_rescale"]:
-            values = values * options["rescale_factor"]
-        if options["do_normalize"]:
-            mean, std = torch.tensor(options["image_mean"]), torch.tensor(options["image_std"])
-            values = (values - mean.view(3, 1, 1)) / std.view(3, 1, 1)
-        return values
-
-
-def resize_shortest_edge(pixels: Tensor, size: Any) -> Tensor:
-    """Antialiased bicubic on uint8 (N, 3, H, W): the fast path of torch, equal to Pillow within 2.
-
-    `size` holds `shortest_edge`, or `height` and `width`.
-    """
-    height, width = pixels.shape[-2:]
-    if size["shortest_edge"]:
-        short = size["shortest_edge"]
-        scale = short / min(height, width)
-        target = (
-            (short, int(short * width / height))
-            if height <= width
-            else (int(short * height / width), short)
+    def _transform(self, video: SampledVideo, options: dict[str, Any]) -> Tensor:
+        """uint8 (T, H, W, 3) -> float32 (T, 3, h, w), a frame at a time to bound memory."""
+        size = options["size"] if options["do_resize"] else None
+        crop = options["crop_size"] if options["do_center_crop"] else None
+        factor, offset = affine(
+            options["rescale_factor"] if options["do_rescale"] else None,
+            options["image_mean"] if options["do_normalize"] else None,
+            options["image_std"] if options["do_normalize"] else None,
         )
-        if scale == 1:
-            return pixels
-    else:
-        target = (size["height"], size["width"])
-    return F.interpolate(pixels, target, mode="bicubic", antialias=True)
+        height, width = video.frames.shape[1:3]
+        shape = output_shape(height, width, size, crop)
+        result = torch.empty(len(video.frames), 3, *shape, device=options["device"])
+        for i, frame in enumerate(video.frames):
+            if i and video.frame_indices[i] == video.frame_indices[i - 1]:
+                result[i] = result[i - 1]  # a short clip repeats its last frame
+                continue
+            pixels = resize_and_crop(frame, size, crop, options["resample"])
+            result[i] = pixels.float().mul_(factor).sub_(offset)
+        return result
 
 
-def centre_crop(pixels: Tensor, height: int, width: int) -> Tensor:
-    """Cut the middle out of (N, 3, H, W); a smaller picture gets a black border."""
-    missing = (max(height - pixels.shape[-2], 0), max(width - pixels.shape[-1], 0))
-    if any(missing):
-        pad_y, pad_x = missing
-        pixels = F.pad(pixels, (pad_x // 2, pad_x - pad_x // 2, pad_y // 2, pad_y - pad_y // 2))
-    top = (pixels.shape[-2] - height) // 2
-    left = (pixels.shape[-1] - width) // 2
-    return pixels[..., top : top + height, left : left + width]
+def _request(options: dict[str, Any]) -> SampleRequest:
+    names = ["start", "end", "max_frames"]
+    if options["do_sample_frames"]:
+        names += ["num_frames", "fps"]
+    return SampleRequest(**{name: options[name] for name in names})
 
 
-def as_list_of_videos(videos: Any) -> list[Any]:
-    """One video or (nested) lists of videos to a flat list of videos.
+def _sample_timed(
+    video: SampledVideo, metadata: VideoMetadata, request: SampleRequest
+) -> SampledVideo:
+    """Sample frames in memory by the times that their metadata gives them."""
+    positions = metadata.frames_indices
+    indices = np.arange(len(video.frames)) if positions is None else np.asarray(positions, np.int64)
+    if len(indices) != len(video.frames):
+        raise ValueError(
+            f"video_metadata: frames_indices names {len(indices)} frames, but the video has "
+            f"{len(video.frames)}; leave it out, for example video_metadata={{'fps': 30}}."
+        )
+    times = indices / metadata.fps
+    duration = metadata.duration or float(times[-1]) + 1 / metadata.fps
+    chosen = request.indices(times, duration, video.info.path)
+    return SampledVideo(video.frames[chosen], times[chosen], indices[chosen], video.info)
 
-    A list of pictures is one video; a 5-d array is a batch; everything else is a video.
-    """
-    if getattr(videos, "ndim", 0) == 5:
-        return list(videos)
-    if not isinstance(videos, Sequence) or isinstance(videos, str | bytes):
-        return [videos]
-    if videos and all(_is_picture(item) for item in videos):
-        return [videos]
-    return [video for item in videos for video in as_list_of_videos(item)]
 
-
-def _is_picture(item: Any) -> bool:
-    return getattr(item, "ndim", None) == 3 or hasattr(item, "getpixel")
-
-
-def _frames_last(video: Any) -> Any:
-    """Channels-first arrays and tensors to (T, H, W, 3); anything else as it is."""
-    if getattr(video, "ndim", 0) != 4:
-        return video
-    array = video.numpy(force=True) if isinstance(video, Tensor) else np.asarray(video)
-    if array.shape[-1] not in (1, 3, 4) and array.shape[1] in (1, 3, 4):
-        array = np.moveaxis(array, 1, -1)
-    return array
+def _list_metadata(metadata: Any, num_videos: int) -> list[VideoMetadata | None]:
+    """Metadata as transformers allows it (single, list, nested lists) to one for each video."""
+    if metadata is None:
+        return [None] * num_videos
+    flat: list[VideoMetadata | None] = []
+    for item in metadata if isinstance(metadata, list) else [metadata]:
+        if isinstance(item, list):
+            flat.extend(_list_metadata(item, len(item)))
+        elif isinstance(item, dict):
+            flat.append(VideoMetadata(**{"total_num_frames": 0, **item}))
+        else:
+            flat.append(item)
+    if len(flat) != num_videos:
+        raise ValueError(
+            f"video_metadata: {len(flat)} given for {num_videos} videos; give one for each, for "
+            "example video_metadata=[{'fps': 30}, {'fps': 25}]."
+        )
+    return flat
 
 
 def _metadata(video: SampledVideo) -> VideoMetadata:

@@ -1,0 +1,110 @@
+"""What a caller may call a video or an image, brought into one form. Nothing is resized here."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from slowfast_mllm.video import VideoError, read_video
+
+_STILL_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+_CHANNELS = (1, 3, 4)
+# Nesting of a batch: rows of prompts, then the videos of a row. A list below that is frames.
+_DEPTH_OF_FRAMES = 2
+
+
+def list_videos(videos: Any, depth: int = 0) -> list[Any]:
+    """One video, or lists of videos nested per prompt, to a flat list of videos.
+
+    A list of pictures (PIL images, arrays, or paths of still pictures) is one video; an array of
+    five dimensions is a batch; anything else that is no list is one video.
+    """
+    if getattr(videos, "ndim", 0) == 5:
+        return list(videos)
+    if not isinstance(videos, Sequence) or isinstance(videos, str | bytes | bytearray | memoryview):
+        return [] if videos is None else [videos]
+    if videos and all(_is_frame(item, depth) for item in videos):
+        return [list(videos)]
+    return [video for item in videos for video in list_videos(item, depth + 1)]
+
+
+def _is_frame(item: Any, depth: int) -> bool:
+    if isinstance(item, str | os.PathLike):
+        return depth >= _DEPTH_OF_FRAMES or os.fspath(item).lower().endswith(_STILL_SUFFIXES)
+    return is_picture(item)
+
+
+def is_picture(item: Any) -> bool:
+    """Whether `item` is a PIL image, or an array or tensor of two or three dimensions."""
+    return getattr(item, "ndim", None) in (2, 3) or hasattr(item, "getpixel")
+
+
+def list_images(images: Any) -> list[Any]:
+    """One image, or nested lists of images, to a flat list of images."""
+    if getattr(images, "ndim", 0) == 4:
+        return list(images)
+    if not isinstance(images, Sequence) or isinstance(images, str | bytes | bytearray | memoryview):
+        return [] if images is None else [images]
+    return [image for item in images for image in list_images(item)]
+
+
+def with_channels_last(video: Any, channels: str | None = None) -> Any:
+    """Arrays, tensors and lists of them in a form that the reader takes; anything else as it is.
+
+    Args:
+        video: (T, H, W, C) or (T, C, H, W), a picture (H, W, C) or (C, H, W), or grey (T, H, W) or
+            (H, W). C is 1, 3 or 4.
+        channels: "channels_first" or "channels_last"; None: last, unless only first can be.
+
+    Returns:
+        (T, H, W, 3), or a list of pictures with channels last.
+    """
+    if isinstance(video, list | tuple):
+        return [
+            with_channels_last(item, channels)[0] if hasattr(item, "ndim") else item
+            for item in video
+        ]
+    if getattr(video, "ndim", 0) not in (2, 3, 4):
+        return video
+    array = video.numpy(force=True) if isinstance(video, Tensor) else np.asarray(video)
+    array = _with_channels_last(array, channels)
+    # The reader takes grey and transparent pictures in lists.
+    return list(array) if array.shape[-1] in (1, 4) and len(array) else array
+
+
+def _with_channels_last(array: np.ndarray, channels: str | None) -> np.ndarray:
+    """(T, H, W, C) from any of the shapes that `with_channels_last` takes."""
+    if array.ndim == 2:
+        return array[None, ..., None]
+    if array.ndim == 3:
+        has_channels = array.shape[-1] in _CHANNELS or array.shape[0] in _CHANNELS
+        array = array[None] if has_channels else array[..., None]
+    first_possible, last_possible = array.shape[1] in _CHANNELS, array.shape[-1] in _CHANNELS
+    first = first_possible and not last_possible
+    if channels is not None:
+        first = str(getattr(channels, "value", channels)).lower() in ("first", "channels_first")
+    return np.moveaxis(array, 1, -1) if first else array
+
+
+def rgb_picture(image: Any, fetch: Any, channels: str | None = None) -> np.ndarray:
+    """An image of any kind to uint8 (H, W, 3), upright.
+
+    Args:
+        image: path, bytes, PIL image, array, tensor, URL or base64 text.
+        fetch: what loads URLs and base64 text.
+        channels: as for `with_channels_last`.
+
+    Raises:
+        VideoError: it cannot be read; one line that names it.
+    """
+    if isinstance(image, str) and not os.path.exists(image):
+        try:
+            image = fetch(image)
+        except Exception as error:  # of many kinds, from Pillow to the network
+            raise VideoError(
+                f"{image[:100]}: no such image file, and not a URL or base64 text that can be "
+                f"loaded; check the path, for example images='photo.jpg'"
+            ) from error
+    return read_video(with_channels_last(image, channels), num_frames=1).frames[0]

@@ -1,0 +1,210 @@
+"""Pixels: parity with the published preprocessing, and every odd size and array there is."""
+
+import json
+import resource
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from processor_parts import (
+    EDGE,
+    MEAN,
+    STD,
+    numbered_frames,
+    tiny_config,
+    tiny_processor,
+    tiny_tokenizer,
+)
+from safetensors.torch import load_file
+
+from slowfast_mllm.processing import SlowFastProcessor, SlowFastVideoProcessor
+from slowfast_mllm.processing.pixels import centre_crop, output_shape, resize_and_crop
+from slowfast_mllm.video import VideoError
+
+GOLDEN = Path(__file__).parent / "golden"
+CASES = ("noise_square", "tall_upscaled", "wide")
+
+
+def grey_levels(pixels: torch.Tensor) -> torch.Tensor:
+    """Normalised pixels (..., 3, H, W) as levels from 0 to 255."""
+    return (pixels * STD.view(3, 1, 1) + MEAN.view(3, 1, 1)) * 255
+
+
+def assert_same_levels(actual: torch.Tensor, expected: torch.Tensor) -> None:
+    """At most two grey levels off anywhere, 0.02 on average."""
+    difference = (actual.float() - expected.float()).abs()
+    assert difference.max() <= 2.001
+    assert difference.mean() <= 0.02
+
+
+def video_processor(edge: int) -> SlowFastVideoProcessor:
+    return SlowFastVideoProcessor(
+        size={"shortest_edge": edge}, crop_size=edge, do_sample_frames=False
+    )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_frames_become_the_published_pixels(case: str) -> None:
+    golden = load_file(GOLDEN / "preprocess.safetensors")
+    expected = golden[f"{case}.grey_levels"]
+    output = video_processor(expected.shape[-1])(golden[f"{case}.frames"], return_tensors="pt")
+    assert output["pixel_values_videos"].dtype == torch.float32
+    assert_same_levels(grey_levels(output["pixel_values_videos"][0]), expected)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_full_golden_data_agrees_too(case: str, shared: Path) -> None:
+    golden = load_file(shared / "golden" / "preprocess.safetensors")
+    expected = golden[f"{case}.pixel_values"]
+    actual = video_processor(expected.shape[-1])(golden[f"{case}.frames"])["pixel_values_videos"][0]
+    assert_same_levels(grey_levels(actual), grey_levels(expected))
+    # One grey level is about 0.015.
+    assert (actual - expected).abs().max() < 0.035
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_images_become_the_published_pixels(case: str) -> None:
+    golden = load_file(GOLDEN / "preprocess.safetensors")
+    expected = golden[f"{case}.grey_levels"][0]
+    size = {"size": {"shortest_edge": expected.shape[-1]}, "crop_size": expected.shape[-1]}
+    output = tiny_processor()(
+        images=Image.fromarray(golden[f"{case}.frames"][0].numpy()), images_kwargs=size
+    )
+    assert_same_levels(grey_levels(torch.as_tensor(output["pixel_values"][0])), expected)
+
+
+def test_sampled_indices_are_the_published_ones(processor: SlowFastProcessor) -> None:
+    tables = json.loads((GOLDEN / "sampling.json").read_text())
+    for table in tables.values():
+        for key, expected in table.items():
+            available, wanted = map(int, key.split(","))
+            frames = np.zeros((available, 4, 4, 3), np.uint8)
+            output = processor.video_processor(
+                frames, num_frames=wanted, return_metadata=True, size={"height": 1, "width": 1}
+            )
+            assert output["video_metadata"][0].frames_indices == expected
+
+
+def test_a_short_clip_gives_all_its_frames_and_repeats_the_last(
+    processor: SlowFastProcessor,
+) -> None:
+    output = processor.video_processor(numbered_frames(3), num_frames=5, return_metadata=True)
+    assert output["video_metadata"][0].frames_indices == [0, 1, 2, 2, 2]
+    pixels = output["pixel_values_videos"][0]
+    assert torch.equal(pixels[2], pixels[4])
+    assert not torch.equal(pixels[1], pixels[2])
+
+
+@pytest.mark.parametrize(
+    ("height", "width"), [(1, 1), (17, 31), (31, 17), (2000, 16), (16, 2000), (1, 900), (900, 1)]
+)
+def test_odd_sizes_have_the_pixels_of_pillow(height: int, width: int) -> None:
+    rng = np.random.default_rng(height + width)
+    small = rng.integers(0, 256, (-(-height // 3), -(-width // 3), 3), dtype=np.uint8)
+    frame = np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BILINEAR))
+    scale = EDGE / min(height, width)
+    whole = Image.fromarray(frame).resize(
+        (max(EDGE, int(width * scale)), max(EDGE, int(height * scale))), Image.Resampling.BICUBIC
+    )
+    expected = centre_crop(torch.from_numpy(np.array(whole)).permute(2, 0, 1), EDGE, EDGE)
+    processor = tiny_processor()
+    video = processor(videos=frame[None], do_sample_frames=False, return_tensors="pt")
+    image = processor(images=frame, return_tensors="pt")
+    for pixels in (video["pixel_values_videos"][0, 0], image["pixel_values"][0]):
+        difference = (grey_levels(pixels) - expected).abs()
+        assert difference.max() <= 2.001
+        assert difference.mean() <= 0.02
+
+
+def test_elongated_pictures_need_little_memory() -> None:
+    """Resized as a whole, each of these would take more than a gigabyte."""
+    config = tiny_config()
+    config.vision_config.image_size = 576
+    processor = SlowFastProcessor.from_config(config, tiny_tokenizer())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for shape in ((1, 1, 16000, 3), (1, 16000, 8, 3)):
+        frame = np.zeros(shape, np.uint8)
+        output = processor(images=list(frame), videos=frame, do_sample_frames=False)
+        assert output["pixel_values_videos"].shape == (1, 1, 3, 576, 576)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before  # KiB
+    assert grown < 300_000
+
+
+def test_without_a_crop_an_elongated_picture_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"size: a picture of 16000x1 .* size="):
+        video_processor(576)(np.zeros((1, 1, 16000, 3), np.uint8), do_center_crop=False)
+
+
+@pytest.mark.parametrize("kind", ["grey", "grey_channel", "rgba", "first", "tensor", "named_first"])
+def test_every_layout_of_an_array_shows_the_same(kind: str, processor: SlowFastProcessor) -> None:
+    frames = numbered_frames(5)
+    expected = processor.video_processor(frames)["pixel_values_videos"]
+    variants = {
+        "grey": frames[..., 0],
+        "grey_channel": frames[..., :1],
+        "rgba": np.concatenate([frames, np.full_like(frames[..., :1], 255)], axis=-1),
+        "first": frames.transpose(0, 3, 1, 2),
+        "tensor": torch.from_numpy(frames).permute(0, 3, 1, 2),
+        "named_first": frames.transpose(0, 3, 1, 2)[..., :3],
+    }
+    video = variants[kind]
+    if kind == "named_first":  # (T, 3, H, 3) could be either
+        narrow = processor.video_processor(video, input_data_format="channels_first")
+        again = processor.video_processor(video.transpose(0, 2, 3, 1))
+        assert torch.equal(narrow["pixel_values_videos"], again["pixel_values_videos"])
+        return
+    for given in (video, list(video)):
+        actual = processor.video_processor(given)["pixel_values_videos"]
+        assert torch.equal(actual, expected)
+
+
+@pytest.mark.parametrize("kind", ["grey", "rgba", "first", "grey_pil", "path", "bytes"])
+def test_every_kind_of_image_shows_the_same(
+    kind: str, processor: SlowFastProcessor, tmp_path: Path
+) -> None:
+    picture = numbered_frames(8)[7]
+    expected = processor(images=Image.fromarray(picture))["pixel_values"]
+    file = tmp_path / "picture.png"
+    Image.fromarray(picture).save(file)
+    image = {
+        "grey": picture[..., 0],
+        "rgba": np.concatenate([picture, np.full_like(picture[..., :1], 255)], axis=-1),
+        "first": picture.transpose(2, 0, 1),
+        "grey_pil": Image.fromarray(picture[..., 0]),
+        "path": str(file),
+        "bytes": file.read_bytes(),
+    }[kind]
+    assert np.array_equal(processor(images=image)["pixel_values"], expected)
+
+
+def test_floating_point_arrays_are_refused(processor: SlowFastProcessor) -> None:
+    with pytest.raises(VideoError, match="uint8"):
+        processor.video_processor(np.zeros((2, 8, 8, 3), np.float32))
+
+
+def test_steps_can_be_left_out() -> None:
+    frames = numbered_frames(2, 20, 30)
+    processor = video_processor(8)
+    raw = {"do_resize": False, "do_center_crop": False, "do_rescale": False, "do_normalize": False}
+    same = processor(frames, **raw)["pixel_values_videos"][0]
+    assert torch.equal(same, torch.from_numpy(frames).permute(0, 3, 1, 2).float())
+    scaled = processor(frames, **{**raw, "do_rescale": True})["pixel_values_videos"][0]
+    torch.testing.assert_close(scaled, same / 255)
+    squashed = processor(frames, size={"height": 6, "width": 10}, do_center_crop=False)
+    assert squashed["pixel_values_videos"].shape == (1, 2, 3, 6, 10)
+    small = processor(frames, size={"shortest_edge": 4}, do_normalize=False)
+    pixels = small["pixel_values_videos"][0]
+    assert pixels.shape[-2:] == (8, 8)
+    assert (pixels[1, :, :2] == 0).all()
+    assert (pixels[1, :, 2:6, 1:7] > 0).all()
+
+
+def test_output_shape_says_what_comes_out() -> None:
+    size = {"shortest_edge": 12, "longest_edge": None, "height": None, "width": None}
+    for height, width in ((5, 9), (9, 5), (30, 30)):
+        picture = np.zeros((height, width, 3), np.uint8)
+        for crop in (None, {"height": 10, "width": 11}):
+            expected = output_shape(height, width, size, crop)
+            assert resize_and_crop(picture, size, crop).shape == (3, *expected)
