@@ -145,6 +145,9 @@ def video_packets(
             return
         except av.error.FFmpegError as error:
             damage.read_errors.append(_cause(error))
+        except IndexError:
+            # At the end of the file PyAV trips over streams that appeared on the way.
+            return
 
 
 def decode_packet(

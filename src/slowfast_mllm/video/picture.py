@@ -1,9 +1,9 @@
 """One decoded FFmpeg frame -> one upright RGB picture.
 
 Rules: the display matrix (turns by quarters, mirrored or not) and the sample aspect ratio are
-applied; pictures are only ever enlarged by the latter. Where the decoder gives an alpha channel
-the picture is laid over black. Interlaced frames stay one picture. Every frame is brought to the
-shape of the clip's first one. Nothing here seeks, decodes or chooses frames.
+applied; pictures are only ever enlarged by the latter. Alpha is dropped: colours are those
+stored beneath, and white where a GIF stores none. Interlaced frames stay one picture. Every frame
+is brought to the shape of the clip's first one. Nothing here seeks, decodes or chooses frames.
 """
 
 from __future__ import annotations
@@ -39,8 +39,7 @@ class Orientation:
 
     @property
     def degrees(self) -> int:
-        """The clockwise turn in degrees; a mirrored picture gives the turn left after
-        mirroring its columns back."""
+        """The clockwise turn in degrees, to which mirroring the columns may be added."""
         if self.transpose:
             return 270 if self.mirror_y else 90
         return 180 if self.mirror_y else 0
@@ -105,16 +104,20 @@ def allocate(count: int, size: tuple[int, int], name: str) -> Picture:
     """An empty uint8 (count, H, W, 3) for pictures of `size` (width, height).
 
     Raises:
-        VideoError: It would be larger than `MAX_OUTPUT_BYTES`.
+        VideoError: It would be larger than `MAX_OUTPUT_BYTES`, or than the free memory.
     """
     width, height = size
     wanted = count * width * height * 3
-    if wanted > MAX_OUTPUT_BYTES:
-        raise VideoError(
-            f"{name}: {count} frames of {width}x{height} need {wanted / 2**30:.1f} GiB, more "
-            f"than {MAX_OUTPUT_BYTES >> 30} GiB; ask for fewer, for example num_frames=64"
-        )
-    return np.empty((count, height, width, 3), dtype=np.uint8)
+    reason = f"more than {MAX_OUTPUT_BYTES >> 30} GiB"
+    if wanted <= MAX_OUTPUT_BYTES:
+        try:
+            return np.empty((count, height, width, 3), dtype=np.uint8)
+        except MemoryError:
+            reason = "more than is free"
+    raise VideoError(
+        f"{name}: {count} frames of {width}x{height} need {wanted / 2**30:.1f} GiB, {reason}; "
+        "ask for fewer, for example num_frames=64"
+    )
 
 
 def _orientation(frame: VideoFrame) -> Orientation:
@@ -147,18 +150,15 @@ class RgbConverter:
 
     def __call__(self, frame: VideoFrame) -> Picture:
         """The picture; a view whose rows and columns may be in any memory order."""
-        layout = frame.format
-        alpha = layout.has_palette or any(part.is_alpha for part in layout.components)
         width, height = self._shape.scaled
         resized = (frame.width, frame.height) != (width, height)
         rgb = self._reformatter.reformat(
             frame,
             width=width,
             height=height,
-            format="rgba" if alpha else "rgb24",
+            format="rgb24",
             # Not resized: swscale's default, as PyAV's own to_ndarray has it.
             interpolation="BICUBIC" if resized else None,
             threads=1,
         ).to_ndarray()
-        picture: Picture = np.asarray(rgb, dtype=np.uint8)
-        return self._shape.orientation.apply(over_black(picture) if alpha else picture)
+        return self._shape.orientation.apply(np.asarray(rgb, dtype=np.uint8))

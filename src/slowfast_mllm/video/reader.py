@@ -49,7 +49,7 @@ def read_file(media: Media, request: SampleRequest) -> SampledVideo:
     """
     index = index_stream(media)
     if index.exact and index.timeline is not None:
-        chosen = request.indices(index.timeline.timestamps, media.name)
+        chosen = _choose(request, index.timeline, media)
         wanted, rows = np.unique(chosen, return_inverse=True)
         output = allocate(chosen.size, index.shape.shown, media.name)[: wanted.size]
         try:
@@ -62,6 +62,10 @@ def read_file(media: Media, request: SampleRequest) -> SampledVideo:
     return _read_from_start(media, index, request)
 
 
+def _choose(request: SampleRequest, timeline: Timeline, media: Media) -> Indices:
+    return request.indices(timeline.timestamps, timeline.duration, media.name)
+
+
 def _read_from_start(media: Media, index: StreamIndex, request: SampleRequest) -> SampledVideo:
     """Choose by what is known, decode everything, and again where it turns out otherwise."""
     damaged = bool(index.warnings)
@@ -69,7 +73,7 @@ def _read_from_start(media: Media, index: StreamIndex, request: SampleRequest) -
     for _ in range(_MAX_PASSES):
         chosen = np.empty(0, np.int64)
         if expected is not None:
-            chosen = request.indices(expected.timestamps, media.name)
+            chosen = _choose(request, expected, media)
         wanted, rows = np.unique(chosen, return_inverse=True)
         output = allocate(chosen.size, index.shape.shown, media.name)[: wanted.size]
         result = _decode_whole(media, index, wanted.tolist(), output, parallel=not damaged)

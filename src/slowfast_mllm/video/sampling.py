@@ -108,20 +108,21 @@ class SampleRequest:
         """Whether the choice depends on time stamps."""
         return any(value is not None for value in (self.fps, self.start, self.end))
 
-    def indices(self, timestamps: Seconds, name: str) -> Indices:
+    def indices(self, timestamps: Seconds, duration: float, name: str) -> Indices:
         """The chosen positions in presentation order.
 
         Args:
             timestamps: float64 (n,), n >= 1, seconds, sorted, of all presented frames.
+            duration: Seconds up to the end of the last frame.
             name: The source, for the message.
 
         Returns:
             int64 (T,), sorted, in [0, n).
 
         Raises:
-            VideoError: No frame lies between `start` and `end`.
+            VideoError: `start` lies behind the end.
         """
-        first, stop = self._window(timestamps, name)
+        first, stop = self._window(timestamps, duration, name)
         return first + self._choose(timestamps[first:stop])
 
     def _choose(self, times: Seconds) -> Indices:
@@ -130,16 +131,16 @@ class SampleRequest:
         count = self.num_frames if self.num_frames is not None else times.size
         return uniform_indices(times.size, min(count, self.max_frames or count))
 
-    def _window(self, times: Seconds, name: str) -> tuple[int, int]:
+    def _window(self, times: Seconds, duration: float, name: str) -> tuple[int, int]:
         start, end = self.start or 0.0, self.end if self.end is not None else math.inf
         first = int(np.searchsorted(times, start - _BOUND_TOLERANCE))
         stop = int(np.searchsorted(times, end - _BOUND_TOLERANCE))
         if first < stop:
             return first, stop
-        if first < times.size:
-            # The bounds fall between two frames: the earlier one is on screen all the while.
-            return first - 1, first
-        raise VideoError(
-            f"{name}: no frame at or after start={start:g} s, the last one is at "
-            f"{times[-1]:.3f} s; choose an earlier start"
-        )
+        if start >= max(duration, times[-1] + _BOUND_TOLERANCE):
+            raise VideoError(
+                f"{name}: start={start:g} is behind its end at {duration:.3f} s; "
+                "choose an earlier start"
+            )
+        # The bounds fall between two frames: the earlier one is on screen all the while.
+        return first - 1, first

@@ -63,11 +63,11 @@ def read_video(
     """Sampled frames of a video with their real time stamps.
 
     Without `num_frames` and `fps` all frames are given (`max_frames` of them, uniformly, where
-    there are more). Rotation and sample aspect ratio are applied. Transparent pixels are laid
-    over black where the decoder gives transparency (FFmpeg's VP9 decoder does not: colours as
-    stored). Frames of interlaced video are not split. A picture whose size differs from the
-    first is scaled to it. The best video stream is taken, never cover art; edit lists are
-    obeyed and loop flags are not. Damaged files give what can be decoded, and warnings.
+    there are more). Rotation and sample aspect ratio are applied. Alpha is dropped: transparent
+    pixels have the colour stored beneath, white where a GIF stores none. Frames of interlaced
+    video are not split. A picture whose size differs from the first is scaled to it. The best
+    video stream is taken, never cover art; edit lists are obeyed and loop flags are not.
+    Damaged files give what can be decoded, and warnings.
 
     Args:
         source: A local path (video, still picture, folder of pictures sorted by name with
@@ -101,12 +101,12 @@ def _open(source: Any) -> Media | Stills:
         return _open_bytes(bytes(source), "<bytes>")
     if isinstance(source, Image.Image):
         return open_list([source], "<image>")
+    if hasattr(source, "read"):
+        return _open_stream(source)
     if isinstance(source, np.ndarray) or hasattr(source, "detach"):
         return open_array(source)
     if isinstance(source, Sequence):
         return open_list(list(source), "<images>")
-    if hasattr(source, "read"):
-        return _open_stream(source)
     raise VideoError(
         f"<{type(source).__name__}>: not a video source; give a path, bytes, a list of pictures "
         "or a uint8 array (T, H, W, 3)"

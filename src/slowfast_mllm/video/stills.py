@@ -1,7 +1,7 @@
 """Still pictures as video: single ones, animations that Pillow reads, folders, lists, arrays.
 
-EXIF orientation is applied and transparency laid over black. Pictures of a set are scaled to the
-size of its first one. Video files are not opened here.
+EXIF orientation is applied and alpha is dropped: colours are those stored beneath. Pictures of a
+set are scaled to the size of its first one. Video files are not opened here.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from slowfast_mllm.video.picture import Picture, allocate, check_size, over_black
+from slowfast_mllm.video.picture import Picture, allocate, check_size
 from slowfast_mllm.video.result import SampledVideo, VideoError, VideoInfo
 from slowfast_mllm.video.sampling import SampleRequest
 
@@ -53,8 +53,8 @@ class Stills:
     duration: float = 0.0
     rotation: int = 0
 
-    def info(self, warnings: tuple[str, ...] = ()) -> VideoInfo:
-        """The facts, with `warnings`."""
+    def info(self) -> VideoInfo:
+        """The facts."""
         duration = self.duration if self.timestamps is not None else self.count / _NOMINAL_FPS
         return VideoInfo(
             path=self.name,
@@ -65,7 +65,6 @@ class Stills:
             height=self.size[1],
             codec=self.codec,
             rotation=self.rotation,
-            warnings=warnings,
         )
 
     def read(self, request: SampleRequest) -> SampledVideo:
@@ -74,19 +73,20 @@ class Stills:
         Raises:
             VideoError: One of them cannot be decoded, none lies within the bounds, or too large.
         """
+        info = self.info()
         times = self.timestamps
-        warnings: tuple[str, ...] = ()
         if times is None:
             times = np.arange(self.count, dtype=np.float64) / _NOMINAL_FPS
             if request.uses_time:
-                warnings = (f"pictures without time stamps: taken as {_NOMINAL_FPS:g} a second",)
-        chosen = request.indices(times, self.name)
+                line = f"pictures without time stamps: taken as {_NOMINAL_FPS:g} a second"
+                info = replace(info, warnings=(line,))
+        chosen = request.indices(times, info.duration, self.name)
         wanted, rows = np.unique(chosen, return_inverse=True)
         frames = allocate(chosen.size, self.size, self.name)[: wanted.size]
         for row, picture in enumerate(self.load(wanted.tolist())):
             frames[row] = _fitted(picture, self.size)
         repeated = frames if rows.size == wanted.size else frames[rows]
-        return SampledVideo(repeated, times[chosen], chosen, self.info(warnings))
+        return SampledVideo(repeated, times[chosen], chosen, info)
 
 
 def is_picture(head: bytes) -> bool:
@@ -189,9 +189,7 @@ def _load_item(item: Any, name: str) -> Picture:
         picture = picture[..., None]
     if picture.ndim != 3 or picture.shape[2] not in (1, 3, 4) or not picture.size:
         raise VideoError(f"{name}: shape {picture.shape} is no picture; give uint8 (H, W, 3)")
-    if picture.shape[2] == 4:
-        return over_black(picture)
-    return np.broadcast_to(picture, (*picture.shape[:2], 3))
+    return np.broadcast_to(picture[..., :3], (*picture.shape[:2], 3))
 
 
 def open_array(array: Any) -> Stills:
@@ -231,8 +229,6 @@ def to_rgb(image: Image.Image) -> Picture:
     """An upright uint8 (H, W, 3) picture from a PIL image."""
     upright = ImageOps.exif_transpose(image)
     check_size(*upright.size, "<image>")
-    if upright.has_transparency_data:
-        return over_black(np.asarray(upright.convert("RGBA")))
     if upright.mode.startswith("I;16"):
         # convert("RGB") would clip 16-bit grey to its lowest 255 levels.
         grey = (np.asarray(upright) >> 8).astype(np.uint8)

@@ -1,0 +1,184 @@
+"""Every kind of source gives the same frames, and what is no source is refused in one line."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from video_clips import Picture, numbered_picture, strip_number
+
+from slowfast_mllm.video import VideoError, probe_video, read_video
+
+
+def numbers(frames: Picture) -> list[int]:
+    return [strip_number(picture) for picture in frames]
+
+
+@pytest.fixture
+def pictures() -> list[Picture]:
+    return [numbered_picture(number) for number in range(12)]
+
+
+@pytest.fixture
+def folder(pictures: list[Picture], tmp_path: Path) -> Path:
+    """Pictures whose names sort wrongly as text, beside files that are none."""
+    path = tmp_path / "frames"
+    path.mkdir()
+    for number, picture in enumerate(pictures):
+        Image.fromarray(picture).save(path / f"frame{number}.png")
+    (path / "notes.txt").write_text("no picture")
+    (path / ".hidden.png").write_bytes(b"no picture")
+    (path / "folder.png").mkdir()
+    return path
+
+
+def test_files_bytes_and_streams_give_the_same(
+    clip: bytes, clip_path: Path, clip_frames: Picture
+) -> None:
+    with clip_path.open("rb") as handle:
+        sources: list[Any] = [
+            clip_path,
+            str(clip_path),
+            os.fsencode(clip_path).decode(),
+            clip,
+            bytearray(clip),
+            memoryview(clip),
+            io.BytesIO(clip),
+            handle,
+        ]
+        for source in sources:
+            assert np.array_equal(read_video(source).frames, clip_frames)
+
+
+def test_a_stream_is_read_from_where_it_stands(clip: bytes) -> None:
+    stream = io.BytesIO(b"header" + clip)
+    stream.seek(6)
+    assert read_video(stream, num_frames=2).info.num_frames == 24
+
+
+def test_a_pipe_as_a_stream_is_read_to_its_end(clip: bytes) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as source:
+        with os.fdopen(writing, "wb") as sink:
+            sink.write(clip)
+        assert read_video(source, num_frames=2).info.num_frames == 24
+
+
+def test_arrays_and_lists_give_their_pictures(pictures: list[Picture], folder: Path) -> None:
+    stacked = np.stack(pictures)
+    images = [Image.fromarray(picture) for picture in pictures]
+    paths = [folder / f"frame{number}.png" for number in range(12)]
+    for source in (stacked, torch.from_numpy(stacked), pictures, images, paths, folder):
+        video = read_video(source)
+        assert np.array_equal(video.frames, stacked)
+        assert video.timestamps.tolist() == list(range(12))
+        assert numbers(read_video(source, num_frames=3).frames) == [0, 5, 11]
+        assert probe_video(source).num_frames == 12
+
+
+def test_bounds_in_seconds_on_pictures_without_time_are_told(folder: Path) -> None:
+    video = read_video(folder, start=2, end=5)
+    assert numbers(video.frames) == [2, 3, 4]
+    assert "1 a second" in video.warnings[0]
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "tiff", "bmp", "gif"])
+def test_a_still_picture_is_a_clip_of_one_frame(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"still.{suffix}"
+    Image.fromarray(numbered_picture(5)).save(path, lossless=True)
+    for source in (path, path.read_bytes()):
+        video = read_video(source, num_frames=3)
+        assert video.frame_indices.tolist() == [0, 0, 0]
+        assert numbers(video.frames) == [5, 5, 5]
+        assert video.info.num_frames == 1
+
+
+def test_one_image_or_array_is_a_clip_of_one_frame() -> None:
+    picture = numbered_picture(7)
+    for source in (Image.fromarray(picture), picture, torch.from_numpy(picture), [picture]):
+        video = read_video(source)
+        assert np.array_equal(video.frames, picture[None])
+        assert video.info.duration == 0
+
+
+def test_exif_orientation_turns_stills(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(numbered_picture(9)).save(tmp_path / "a.png", exif=exif)
+    video = read_video(tmp_path / "a.png")
+    assert np.array_equal(video.frames[0], np.rot90(numbered_picture(9), -1))
+    assert (video.info.width, video.info.height, video.info.rotation) == (48, 64, 90)
+
+
+@pytest.mark.parametrize("suffix", ["webp", "png"])
+def test_animations_have_their_times(suffix: str, tmp_path: Path) -> None:
+    images = [Image.fromarray(numbered_picture(number)) for number in range(5)]
+    path = tmp_path / f"moving.{suffix}"
+    lengths = [100, 200, 300, 400, 500]
+    lossless = {"lossless": True} if suffix == "webp" else {}
+    images[0].save(
+        path, save_all=True, append_images=images[1:], duration=lengths, loop=0, **lossless
+    )
+    video = read_video(path)
+    assert numbers(video.frames) == [0, 1, 2, 3, 4]
+    assert video.timestamps == pytest.approx([0, 0.1, 0.3, 0.6, 1.0])
+    assert video.info.duration == pytest.approx(1.5)
+    assert numbers(read_video(path, fps=2).frames) == [0, 2, 4]
+
+
+def test_pictures_of_other_sizes_and_modes_are_brought_to_the_first() -> None:
+    first = numbered_picture(1)
+    grey = Image.fromarray(numbered_picture(2)).convert("L")
+    large = Image.fromarray(numbered_picture(3, 128, 96))
+    clear = np.dstack([numbered_picture(4), np.full((48, 64), 255, np.uint8)])
+    deep = Image.fromarray(np.full((48, 64), 40_000, np.uint16))
+    video = read_video([first, grey, large, clear, first[..., 0], deep])
+    assert video.frames.shape == (6, 48, 64, 3)
+    assert numbers(video.frames[:5]) == [1, 2, 3, 4, 1]
+    assert np.all(video.frames[5] == 40_000 >> 8)
+
+
+def test_alpha_is_dropped(tmp_path: Path) -> None:
+    hidden = np.dstack([numbered_picture(6), np.zeros((48, 64), np.uint8)])
+    Image.fromarray(hidden).save(tmp_path / "clear.png")
+    for source in (tmp_path / "clear.png", [hidden], Image.fromarray(hidden)):
+        assert np.array_equal(read_video(source).frames[0], numbered_picture(6))
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (42, "<int>: not a video source"),
+        (None, "<NoneType>: not a video source"),
+        ([], "<images>: an empty list"),
+        (b"", "<bytes>: no bytes"),
+        (np.zeros((2, 3, 8, 8), np.uint8), r"<array>: shape \(2, 3, 8, 8\).*transpose"),
+        (np.zeros((2, 8, 8, 3), np.float32), "<array>: float32"),
+        (np.zeros((0, 8, 8, 3), np.uint8), "<array>: shape"),
+        ([np.zeros((8, 8, 2), np.uint8)], "<images> 0: shape"),
+        ([3.5], "<images> 0: float"),
+        (io.StringIO("text"), "<stream>: gives str"),
+        ("", "no such file"),
+        ("a\0b", r"a\\x00b: not a file name"),
+        ("x" * 5000, "cannot be opened"),
+    ],
+)
+def test_what_is_no_source_is_refused(source: Any, said: str) -> None:
+    with pytest.raises(VideoError, match=said):
+        read_video(source)
+
+
+def test_broken_pictures_are_named(tmp_path: Path) -> None:
+    good = io.BytesIO()
+    Image.fromarray(numbered_picture(1)).save(good, "PNG")
+    path = tmp_path / "half.png"
+    path.write_bytes(good.getvalue()[: len(good.getvalue()) // 2])
+    for source in (path, [path]):
+        with pytest.raises(VideoError, match=r"half\.png: not a readable picture"):
+            read_video(source)
