@@ -70,8 +70,8 @@ def main() -> None:
             if not hit and shown[qa.type] < options.show_errors:
                 shown[qa.type] += 1
                 print(f"{qa.type}: {qa.question} expected {qa.answer!r} got {text!r}")
-    seconds = time.perf_counter() - began
-    print(f"{options.clips} clips from seed {options.first_seed}, {seconds / options.clips:.2f} s each\n")
+    each = (time.perf_counter() - began) / options.clips
+    print(f"{options.clips} clips from seed {options.first_seed}, {each:.2f} s each\n")
     print("| type | questions | accuracy | chance |\n|---|---|---|---|")
     for kind in world.TYPES:
         count = given[kind].total()

@@ -9,18 +9,17 @@ import typer
 def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe, e.g. recipes/default_model.yaml.")],
     output: Annotated[Path, typer.Option(help="Folder for checkpoints and the finished model.")],
-    num_workers: Annotated[
-        int, typer.Option(min=0, help="Processes that render clips.")
-    ] = 1,
+    num_workers: Annotated[int, typer.Option(min=0, help="Processes that render clips.")] = 1,
     save_steps: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 200,
 ) -> None:
     """Train a model by a recipe. Interrupted runs go on from their last checkpoint."""
     try:
-        from slowfast_mllm.train import run
+        from slowfast_mllm.train.recipe import load_recipe
+        from slowfast_mllm.train.run import train as run
     except ImportError as error:
         raise ValueError(
             f"Training needs more packages ({error}); install them with "
             "`pip install 'slowfast-mllm[train]'`."
         ) from error
-    folder = run.train(run.load_recipe(recipe), output, num_workers, save_steps)
+    folder = run(load_recipe(recipe), output, num_workers, save_steps)
     typer.echo(f"Model saved in {folder}")

@@ -10,7 +10,12 @@ from slowfast_mllm.engine.assistant import (
     SlowFast,
     load,
 )
-from slowfast_mllm.engine.loading import DEFAULT_MODEL_NAME, ModelError, convert_checkpoint, describe_config
+from slowfast_mllm.engine.loading import (
+    DEFAULT_MODEL_NAME,
+    ModelError,
+    convert_checkpoint,
+    describe_config,
+)
 
 __all__ = [
     "DEFAULT_MODEL_NAME",

@@ -68,8 +68,8 @@ def _check(path: str) -> None:
         raise ModelError(f"{path}: no usable config ({_first_line(error)}){hint}.") from error
     if not isinstance(config, SlowFastConfig):
         raise ModelError(
-            f"{path}: a {config.model_type!r} model, not a Slow-Fast one; published checkpoints are "
-            "listed in the README."
+            f"{path}: a {config.model_type!r} model, not a Slow-Fast one; published checkpoints "
+            "are listed in the README."
         )
 
 

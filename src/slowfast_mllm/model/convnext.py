@@ -1,4 +1,4 @@
-"""The ConvNeXt vision tower, with timm's parameter names so that published weights load as they are.
+"""The ConvNeXt vision tower, with the parameter names of timm: published weights just load.
 
 It returns the raw map of the last stage (no final norm, no head), as the published model uses it.
 Source: Liu et al., "A ConvNet for the 2020s" (arXiv 2201.03545).
@@ -98,6 +98,10 @@ class SlowFastConvNextModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            # By fan-in: a fixed small deviation would all but close the blocks of a small tower.
+            fan_in = module.weight[0].numel()
+            init.trunc_normal_(module.weight, std=(3 * fan_in) ** -0.5)
         if isinstance(module, ConvNextBlock):
             init.constant_(module.gamma, self.config.layer_scale_init)
 

@@ -75,7 +75,7 @@ def new_model(
         num_channels=5,
         depths=recipe.vision_depths,
         hidden_sizes=recipe.vision_dims,
-        layer_scale_init=1.0,  # a shallow tower needs no protection from its own depth
+        layer_scale_init=0.2,  # a shallow tower needs little protection from its own depth
     )
     config = SlowFastConfig(
         text_config=text,

@@ -52,7 +52,8 @@ class StageRecipe:
     Attributes:
         kind: "dense" teaches the vision tower what is under each cell; "questions" teaches
             everything else (and the tower too unless `freeze_tower`) to answer.
-        clips: clips seen, each once.
+        clips: different clips.
+        epochs: passes over them; with more than one, rendered clips are kept in memory.
         first_seed: world seed of the first clip.
         batch_size: clips per step.
         learning_rate: peak, with linear warm-up and cosine decay to a tenth.
@@ -66,6 +67,7 @@ class StageRecipe:
     first_seed: int
     batch_size: int
     learning_rate: float
+    epochs: int = 1
     weight_decay: float = 0.05
     warmup_steps: int = 100
     questions_per_clip: int = 6

@@ -1,7 +1,7 @@
 """Runs a recipe stage by stage on the Hugging Face Trainer: checkpoints, resumes, saves a model.
 
-Layout of an output folder: `<stage>/checkpoint-*` while a stage runs, `<stage>/done` afterwards, and
-`model/` at the end (model, tokenizer and processor, ready for `from_pretrained`).
+Layout of an output folder: `<stage>/checkpoint-*` while a stage runs, `<stage>/done` afterwards,
+and `model/` at the end (model, tokenizer and processor, ready for `from_pretrained`).
 """
 
 from pathlib import Path
@@ -13,14 +13,14 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
-from slowfast_mllm import processing
 from slowfast_mllm.model import SlowFastForConditionalGeneration
+from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.train.dense_labels import DenseLabelModel
 from slowfast_mllm.train.new_model import new_model, new_tokenizer
 from slowfast_mllm.train.recipe import Recipe, StageRecipe
 from slowfast_mllm.train.world_data import (
     ConversationCollator,
-    WindowDataset,
+    MomentDataset,
     WorldDataset,
     collate_dense,
 )
@@ -93,12 +93,18 @@ def _run_stage(
     num_workers: int,
     save_steps: int,
 ) -> None:
-    clips = (stage.first_seed, stage.clips, recipe.model.num_frames, recipe.model.image_size)
+    clips = (
+        stage.first_seed,
+        stage.clips,
+        recipe.model.num_frames,
+        recipe.model.image_size,
+        stage.epochs > 1,
+    )
     learner: nn.Module = model
     data = WorldDataset(*clips)
     collator: Any = ConversationCollator(tokenizer, model.config, stage.questions_per_clip)
     if stage.kind == "dense":
-        learner, data = DenseLabelModel(model.model.vision_tower), WindowDataset(*clips)
+        learner, data = DenseLabelModel(model.model.vision_tower), MomentDataset(*clips)
         collator = collate_dense
     else:
         model.model.vision_tower.requires_grad_(not stage.freeze_tower)
@@ -118,17 +124,19 @@ def _arguments(
     return TrainingArguments(
         output_dir=str(folder),
         seed=recipe.seed,
-        num_train_epochs=1,
+        num_train_epochs=stage.epochs,
         per_device_train_batch_size=stage.batch_size,
         learning_rate=stage.learning_rate,
         weight_decay=stage.weight_decay,
         warmup_steps=stage.warmup_steps,
         lr_scheduler_type="cosine_with_min_lr",
         lr_scheduler_kwargs={"min_lr_rate": 0.05},
-        adam_beta2=0.98,
+        adam_beta2=0.99,
+        max_grad_norm=5.0,
         bf16=True,
         use_cpu=not torch.cuda.is_available(),
         dataloader_num_workers=num_workers,
+        dataloader_persistent_workers=num_workers > 0,
         dataloader_drop_last=True,
         remove_unused_columns=False,
         logging_steps=25,
@@ -146,7 +154,7 @@ def save_model(
 ) -> Path:
     """Write model (bf16), tokenizer and processor into one folder."""
     model.to(torch.bfloat16).save_pretrained(folder)
-    processor = processing.SlowFastProcessor.from_config(
+    processor = SlowFastProcessor.from_config(
         model.config, tokenizer, num_frames=recipe.model.num_frames
     )
     processor.save_pretrained(folder)

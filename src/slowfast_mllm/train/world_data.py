@@ -4,7 +4,7 @@ A data set is a range of seeds: item i is always the same clip, so a run can be 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,48 +31,66 @@ def normalise(frames: np.ndarray) -> Tensor:
 
 @dataclass(frozen=True)
 class WorldDataset(Dataset):
-    """`count` clips from `first_seed` on, `num_frames` frames of `size` x `size` pixels."""
+    """`count` clips from `first_seed` on, `num_frames` frames of `size` x `size` pixels.
+
+    With `keep`, what was rendered once is kept in memory for later epochs.
+    """
 
     first_seed: int
     count: int
     num_frames: int
     size: int
+    keep: bool = False
+    _kept: dict[int, world.Clip] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> world.Clip:
-        return world.sample_clip(self.first_seed + index, self.num_frames, self.size)
+        clip = self._kept.get(index) or self._render(self.first_seed + index)
+        if self.keep:
+            self._kept[index] = clip
+        return clip
+
+    def _render(self, seed: int) -> world.Clip:
+        return world.sample_clip(seed, self.num_frames, self.size)
 
 
 @dataclass(frozen=True)
-class WindowDataset(WorldDataset):
-    """The same clips, but only `window` consecutive frames of each: more variety for the tower."""
+class MomentDataset(WorldDataset):
+    """One frame of each clip between its two neighbours: the most variety for the tower.
 
-    window: int = 8
+    Three of four clips that flash a glyph are met at that moment: left to chance, glyphs would be
+    too rare to learn.
+    """
 
-    def __getitem__(self, index: int) -> world.Clip:
-        script = world.sample_script(self.first_seed + index)
-        start = int(np.random.default_rng(script.seed).integers(self.num_frames - self.window + 1))
-        times = world.frame_times(script.duration, self.num_frames)[start : start + self.window]
+    def _render(self, seed: int) -> world.Clip:
+        script = world.sample_script(seed)
+        times = world.frame_times(script.duration, self.num_frames)
+        rng = np.random.default_rng(script.seed)
+        moment = int(rng.integers(1, self.num_frames - 1))
+        if script.flash is not None and rng.random() < 0.75:
+            seen = int(np.searchsorted(times, script.flash.time))
+            moment = min(max(seen, 1), self.num_frames - 2)
+        times = times[moment - 1 : moment + 2]
         labels = world.dense_labels(script, times)
         return world.Clip(script, world.render(script, times, self.size), times, labels, [])
 
 
 def collate_dense(clips: Sequence[world.Clip]) -> dict[str, Tensor]:
-    """Frames and what is under each cell.
+    """Frames, and what is under each cell of all but the first and last frame.
 
     Returns:
-        `pixel_values_videos` (B, T, 3, H, W) and, per frame and cell: `shape`, `color`, `glyph`
-        (B, T, g, g) int64; `object_motion` (B, T, g, g, 2) and `camera_motion` (B, T, 3) float32 in
-        cells per frame interval; `cut` (B, T) float32.
+        `pixel_values_videos` (B, T, 3, H, W) and, for the T' = T - 2 inner frames: `shape`,
+        `color`, `glyph` (B, T', g, g) int64; `object_motion` (B, T', g, g, 2) and `camera_motion`
+        (B, T', 3) float32 in cells per frame interval; `cut` (B, T') float32.
     """
     labels = [clip.labels for clip in clips]
     # The tower sees displacements between frames, not speeds.
     steps = [float(clip.timestamps[1] - clip.timestamps[0]) for clip in clips]
 
     def stack(name: str) -> Tensor:
-        return torch.stack([torch.as_tensor(np.asarray(getattr(x, name))) for x in labels])
+        return torch.stack([torch.from_numpy(getattr(x, name)[1:-1]) for x in labels])
 
     scale = torch.tensor(steps, dtype=torch.float32)
     return {

@@ -1,0 +1,124 @@
+"""The command line as a user meets it: what goes where, exit codes, one-line errors."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from slowfast_cli.main import main
+
+ROOT = Path(__file__).parents[2]
+CLIP = str(ROOT / "examples" / "shapes.mp4")
+VERBS = ("ask", "describe", "chat", "info", "train", "convert")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run the command in this process: (exit code, stdout, stderr)."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["slowfast", *arguments])
+        code = 0
+        try:
+            main()
+        except SystemExit as leaving:
+            code = int(leaving.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return command
+
+
+def test_help_loads_nothing_heavy() -> None:
+    heavy = "{'torch', 'transformers', 'numpy', 'av'}"
+    code = f"import slowfast_cli.main, sys; print(sorted({heavy} & set(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example(run, verb: str) -> None:
+    code, out, _ = run(verb, "--help")
+    assert code == 0
+    assert f"slowfast {verb}" in out
+
+
+def test_ask_prints_the_answer_and_nothing_else_on_stdout(run) -> None:
+    code, out, err = run("ask", CLIP, "How does the camera move?")
+    assert code == 0
+    assert out.strip()
+    assert len(out.strip().splitlines()) == 1
+    assert "packaged model is small" in err
+    _, _, err = run("ask", CLIP, "How does the camera move?")
+    assert err == ""  # the note comes once
+
+
+def test_json_is_one_object_with_the_promised_fields(run) -> None:
+    code, out, _ = run("describe", CLIP, "--json", "--num-frames", "4", "--start", "1")
+    facts = json.loads(out)
+    assert code == 0
+    assert set(facts) == {"answer", "model", "video", "frames", "timing", "warnings"}
+    assert len(facts["frames"]["indices"]) == 4
+    assert facts["frames"]["timestamps"][0] >= 1
+
+
+def test_chat_answers_line_by_line(run, monkeypatch) -> None:
+    import io
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO("How many objects?\nAny cuts?\n"))
+    code, out, _ = run("chat", CLIP, "--num-frames", "8")
+    assert code == 0
+    assert len(out.strip().splitlines()) == 2
+
+
+def test_info_about_a_video_and_a_model(run) -> None:
+    code, out, _ = run("info", CLIP, "--json")
+    facts = json.loads(out)
+    assert code == 0
+    assert {"num_frames", "duration", "fps", "width", "height", "codec", "rotation", "has_audio",
+            "warnings"} <= set(facts)  # fmt: skip
+    folder = ROOT / "src" / "slowfast_mllm" / "default_model"
+    code, out, _ = run("info", str(folder), "--json")
+    assert code == 0
+    assert json.loads(out)["hybrid_layers"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("ask", "missing.mp4", "What?"), 1, "missing.mp4"),
+        (("ask", __file__, "What?"), 1, "test_commands.py"),
+        (("ask", CLIP, " "), 1, "question is empty"),
+        (("ask", CLIP, "What?", "--num-frames", "4", "--fps", "1"), 1, "num_frames"),
+        (("ask", CLIP, "What?", "--model", "no/such/model"), 1, "no such folder"),
+        (("ask", CLIP), 2, "QUESTION"),
+        (("ask", CLIP, "What?", "--num-frames", "0"), 2, "num-frames"),
+        (("train", "missing.yaml", "--output", "x"), 1, "missing.yaml"),
+        (("convert", "missing", "x"), 1, "missing"),
+        (("nonsense",), 2, "nonsense"),
+    ],
+)
+def test_failures_are_one_clear_message(run, arguments, code, message) -> None:
+    actual, out, err = run(*arguments)
+    assert actual == code
+    assert message in err
+    assert out == ""
+    assert "Traceback" not in err
+    if code == 1:
+        assert len([line for line in err.splitlines() if line.startswith("Error: ")]) == 1
+
+
+def test_convert_writes_a_native_checkpoint(run, tmp_path) -> None:
+    source = ROOT / "src" / "slowfast_mllm" / "default_model"
+    code, out, _ = run("convert", str(source), str(tmp_path / "native"))
+    assert code == 0
+    assert str(tmp_path / "native") in out
+    code, first, _ = run("ask", CLIP, "Any cuts?", "--model", str(tmp_path / "native"))
+    assert code == 0
+    assert first == run("ask", CLIP, "Any cuts?")[1]
+    code, _, err = run("convert", str(source), str(tmp_path / "native"))
+    assert code == 1
+    assert "not empty" in err

@@ -1,0 +1,48 @@
+"""The arrows between packages point down only, and one file touches the registries."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parents[1] / "src"
+# What each package may import of this project, beside itself.
+ALLOWED = {
+    "video": set(),
+    "world": set(),
+    "model": set(),
+    "processing": {"model", "video"},
+    "auto": {"model", "processing"},
+    "engine": {"auto", "model", "processing", "video"},
+    "train": {"auto", "model", "processing", "world"},
+}
+
+
+def imported(file: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            modules = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        else:
+            continue
+        names |= {m.split(".")[1] for m in modules if m.startswith("slowfast_mllm.")}
+        names |= {"slowfast_cli" for m in modules if m.startswith("slowfast_cli")}
+    return names
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_dependencies_point_down(package: str) -> None:
+    folder = SRC / "slowfast_mllm"
+    files = [folder / "auto.py"] if package == "auto" else list((folder / package).rglob("*.py"))
+    assert files
+    for file in files:
+        assert imported(file) <= ALLOWED[package] | {package}, file
+
+
+def test_only_auto_touches_the_registries() -> None:
+    for file in SRC.rglob("*.py"):
+        if file.name != "auto.py":
+            text = file.read_text(encoding="utf-8")
+            assert ".register(" not in text or "ALL_ATTENTION_FUNCTIONS" in text, file

@@ -1,0 +1,132 @@
+"""Training: recipes are checked, batches are true, interrupted runs end as if they were not."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import Trainer
+
+from slowfast_mllm import load, world
+from slowfast_mllm.train import run
+from slowfast_mllm.train.new_model import new_model, new_tokenizer
+from slowfast_mllm.train.recipe import (
+    ModelRecipe,
+    Recipe,
+    RecipeError,
+    StageRecipe,
+    load_recipe,
+)
+from slowfast_mllm.train.world_data import (
+    IGNORED,
+    ConversationCollator,
+    MomentDataset,
+    WorldDataset,
+    collate_dense,
+)
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+TINY = ModelRecipe(
+    image_size=96,
+    num_frames=6,
+    vision_depths=[1, 1, 1],
+    vision_dims=[8, 12, 24],
+    hidden_size=32,
+    intermediate_size=48,
+    num_layers=2,
+    num_heads=2,
+    num_kv_heads=1,
+    hybrid_layers=[1],
+    slow_spatial_pool=2,
+    fast_temporal_pool=3,
+    fast_spatial_pool=1,
+    min_fast_frames=2,
+    vocab_size=400,
+)
+STAGE = StageRecipe("tower", "dense", clips=12, first_seed=5, batch_size=4, learning_rate=1e-3)
+RECIPE = Recipe(
+    name="tiny",
+    seed=1,
+    model=TINY,
+    stages=[STAGE, replace(STAGE, name="instruct", kind="questions", questions_per_clip=2)],
+)
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_recipe_in_the_project_parses(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert recipe.stages
+    assert max(recipe.model.hybrid_layers) < recipe.model.num_layers
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace("seed:", "sede:", 1), "unknown key 'sede'"),
+        (lambda text: text.replace("    kind: dense\n", "", 1), r"stages\[0\]: missing key 'kind'"),
+        (lambda text: text + "\n  - [", "not valid YAML"),
+        (lambda text: "hello", "expected `key: value` lines"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_in_one_line(tmp_path: Path, change, message: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(change((RECIPES / "default_model.yaml").read_text()))
+    with pytest.raises(RecipeError, match=message) as caught:
+        load_recipe(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_dense_labels_fit_the_frames() -> None:
+    data = MomentDataset(first_seed=0, count=4, num_frames=32, size=96)
+    batch = collate_dense([data[i] for i in range(4)])
+    assert batch["pixel_values_videos"].shape == (4, 3, 3, 96, 96)
+    assert batch["shape"].shape == batch["color"].shape == (4, 1, 6, 6)
+    assert ((batch["shape"] > 0) == (batch["color"] > 0)).all()
+    again = collate_dense([data[i] for i in range(4)])
+    assert all((batch[name] == again[name]).all() for name in batch)
+
+
+def test_conversations_carry_loss_on_answers_only() -> None:
+    tokenizer = new_tokenizer(TINY.vocab_size, num_scripts=20)
+    model = new_model(TINY, tokenizer)
+    clips = [WorldDataset(3, 2, TINY.num_frames, 96)[i] for i in range(2)]
+    batch = ConversationCollator(tokenizer, model.config, questions_per_clip=3)(clips)
+    for row, clip in enumerate(clips):
+        taught = batch["labels"][row]
+        text = tokenizer.decode(taught[taught != IGNORED])
+        spoken = [part for part in text.split("<|im_end|>") if part]
+        assert len(spoken) == 3
+        assert {part.strip() for part in spoken} <= {qa.answer for qa in clip.questions}
+    model(**batch).loss.backward()  # placeholders are as many as the model's fast tokens
+
+
+def test_an_interrupted_run_ends_as_if_it_were_not(tmp_path: Path, monkeypatch) -> None:
+    whole = run.train(RECIPE, tmp_path / "whole", num_workers=0, save_steps=1)
+    step = Trainer.training_step
+    calls: list[int] = []
+
+    def killed(self: Trainer, *args, **kwargs) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) in (3, 6):  # once in each stage
+            raise KeyboardInterrupt
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(Trainer, "training_step", killed)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run.train(RECIPE, tmp_path / "broken", num_workers=0, save_steps=1)
+    resumed = run.train(RECIPE, tmp_path / "broken", num_workers=0, save_steps=1)
+    assert len(calls) == 8  # 6 steps and 2 interruptions: nothing was done twice
+    first, second = (load_file(f / "model.safetensors") for f in (whole, resumed))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    clip = world.sample_clip(0, num_frames=6)
+    assert isinstance(load(whole).ask(clip.frames, "What?", max_new_tokens=3).text, str)
+
+
+def test_another_recipe_may_not_go_on_in_the_same_folder(tmp_path: Path) -> None:
+    (tmp_path / "recipe.txt").write_text("another")
+    with pytest.raises(run.RunError, match="another recipe"):
+        run.train(RECIPE, tmp_path)
