@@ -88,10 +88,10 @@ def numbered_frames(count: int, height: int = 48, width: int = 64) -> np.ndarray
     return np.broadcast_to(levels[:, None, None, None], (count, height, width, 3)).copy()
 
 
-def write_clip(path: Path, num_frames: int = 20) -> Path:
-    """An mp4 of `numbered_frames` at 10 frames a second."""
+def write_clip(path: Path, num_frames: int = 20, fps: int = CLIP_FPS) -> Path:
+    """An mp4 of `numbered_frames`."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=CLIP_FPS)
+        stream = container.add_stream("mpeg4", rate=fps)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         stream.bit_rate = 4_000_000
         for picture in numbered_frames(num_frames):

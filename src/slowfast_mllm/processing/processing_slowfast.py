@@ -33,6 +33,8 @@ from slowfast_mllm.processing.video_processing_slowfast import (
 
 IMAGE_TOKEN, VIDEO_TOKEN = "<image>", "<video>"
 _CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
+# Up to this ratio of the edges, resizing a whole image takes tens of megabytes at most.
+_ELONGATED = 32
 # A list under these names in the inputs of a model: videos of different length.
 _RAGGED = ("pixel_values_videos", "video_timestamps")
 
@@ -266,7 +268,7 @@ class SlowFastProcessor(ProcessorMixin):
         whole = options.get("do_resize", settings.do_resize) and options.get(
             "do_center_crop", settings.do_center_crop
         )
-        if whole and max(pixels.shape[:2]) > 4 * min(pixels.shape[:2]):
+        if whole and max(pixels.shape[:2]) > _ELONGATED * min(pixels.shape[:2]):
             resample = options.get("resample", settings.resample)
             options = settings._standardize_kwargs(
                 size=size, crop_size=crop, default_to_square=False
