@@ -132,12 +132,6 @@ def _orientation(frame: VideoFrame) -> Orientation:
     return Orientation(True, c < 0, b < 0)
 
 
-def over_black(picture: Picture) -> Picture:
-    """(H, W, 4) RGBA with straight alpha -> (H, W, 3) laid over black."""
-    alpha = picture[..., 3:].astype(np.uint16)
-    return ((picture[..., :3] * alpha + 127) // 255).astype(np.uint8)
-
-
 class RgbConverter:
     """Turns decoded frames into upright uint8 (H, W, 3) pictures of one shape.
 
