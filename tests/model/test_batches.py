@@ -99,6 +99,18 @@ def test_fast_tokens_stand_at_their_placeholders(model) -> None:
     assert torch.equal(seen[0][0, -1], model.get_input_embeddings().weight[5])
 
 
+@torch.no_grad()
+def test_embeddings_in_place_of_ids(model) -> None:
+    """Their types say where the fast tokens go, whatever stands there."""
+    inputs = {**pad([one_video_prompt()]), "pixel_values_videos": video()[None]}
+    expected = model(**inputs).logits
+    ids = inputs.pop("input_ids")
+    types = model.model.token_types(ids)
+    embeds = model.get_input_embeddings()(ids.clamp(max=VOCAB - 1))
+    given = model(**inputs, inputs_embeds=embeds, mm_token_type_ids=types).logits
+    assert torch.equal(given, expected)
+
+
 def test_which_positions_attend_the_slow_tokens() -> None:
     """Changing slow values alone shows who reads them."""
     row = torch.tensor([[3, 4, *slot(6), 5]])

@@ -84,6 +84,19 @@ def test_a_new_model_starts_as_the_plain_language_model() -> None:
         assert torch.equal(model(**inputs).logits, before)
 
 
+def test_a_checkpoint_without_gates_loads_as_the_plain_language_model() -> None:
+    """As when the weights come from a language model that never saw a video."""
+    model = tiny_model()
+    weights = {n: w for n, w in model.state_dict().items() if "cross_attn" not in n}
+    load = SlowFastForConditionalGeneration.from_pretrained
+    for _ in range(3):  # memory that nobody initialised may be zero by chance
+        loaded = load(None, config=model.config, state_dict=weights)
+        for layer in (0, 2):
+            cross = loaded.model.language_model.layers[layer].self_attn.cross_attn
+            assert cross.gate.scale.item() == 0
+            assert 0 < cross.k_proj.weight.std() < 0.1
+
+
 @pytest.mark.parametrize("family", ["gpt_neox", "gpt2"])
 def test_a_language_model_of_another_shape_is_refused(family: str) -> None:
     with pytest.raises(ValueError, match=f"text_config.*{family}"):

@@ -13,6 +13,7 @@ from transformers import AutoModel, GenerationMixin, PreTrainedConfig, PreTraine
 from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.utils import can_return_tuple
 
 from slowfast_mllm.model.configuration_slowfast import SlowFastConfig
 from slowfast_mllm.model.slow_attention import Gate, make_hybrid
@@ -54,10 +55,15 @@ class SlowFastPreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = True
 
     @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, Gate) and module.scale_kind != "none":
-            init.zeros_(module.scale)  # training starts from the plain language model
+    def initialize_weights(self) -> None:
+        """As in transformers, and gates that no checkpoint brought start closed.
+
+        What hangs in the language model is initialised by its family's rules, which know no gates.
+        """
+        super().initialize_weights()
+        for module in self.modules():
+            if isinstance(module, Gate) and module.scale_kind != "none":
+                init.zeros_(module.scale)
 
     def save_pretrained(
         self, *args: Any, save_original_format: bool = False, **kwargs: Any
@@ -258,15 +264,25 @@ class SlowFastModel(SlowFastPreTrainedModel):
             return None
         return pack_memories(token_types, memories)
 
-    def _embed(
-        self, input_ids: Tensor, types: Tensor, memory: MemoryBatch | None, offset: Tensor
+    def _types_of(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
+        """(B, L) token types of what was given; embeddings alone are text."""
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Give exactly one of `input_ids` and `inputs_embeds`.")
+        if input_ids is not None:
+            return self.token_types(input_ids)
+        return torch.full(inputs_embeds.shape[:2], TEXT, device=inputs_embeds.device)
+
+    def _embed(self, input_ids: Tensor, types: Tensor) -> Tensor:
+        """(B, L) -> (B, L, D); placeholder ids may lie outside the table: look another up."""
+        return self.get_input_embeddings()(input_ids.masked_fill(types != TEXT, 0))
+
+    def _put_fast_tokens(
+        self, embeds: Tensor, types: Tensor, memory: MemoryBatch | None, offset: Tensor
     ) -> Tensor:
-        """Text embeddings with fast tokens at the placeholders, (B, L, D).
+        """Embeddings (B, L, D) with fast tokens at the placeholders.
 
         `offset` (B,): placeholders of each row that came before these positions.
         """
-        # Placeholder ids may lie outside the embedding table: look something else up.
-        embeds = self.get_input_embeddings()(input_ids.masked_fill(types != TEXT, 0))
         if memory is None or memory.fast_tokens is None or not memory.fast_tokens.shape[1]:
             return embeds
         rank = offset[:, None] + (types != TEXT).cumsum(1) - 1
@@ -283,6 +299,7 @@ class SlowFastModel(SlowFastPreTrainedModel):
             attends = attends & (offset[:, None] + (types != TEXT).cumsum(1) > 0)
         return attends
 
+    @can_return_tuple
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -312,19 +329,15 @@ class SlowFastModel(SlowFastPreTrainedModel):
             mm_token_type_ids: (B, L), 0 text, 1 image, 2 video; default read off `input_ids`.
             fast_token_offset: (B,) placeholders that earlier calls put into the cache.
         """
-        if (input_ids is None) == (inputs_embeds is None):
-            raise ValueError("Give exactly one of `input_ids` and `inputs_embeds`.")
-        types = mm_token_type_ids
-        if types is None:
-            types = self.token_types(input_ids) if input_ids is not None else None
-        if types is None:
-            types = torch.zeros(inputs_embeds.shape[:2], dtype=torch.long, device=self.device)
+        types = self._types_of(input_ids, inputs_embeds)
+        types = types if mm_token_type_ids is None else mm_token_type_ids
         offset = types.new_zeros(types.shape[0]) if fast_token_offset is None else fast_token_offset
         memory = self.remember_all(
             types, pixel_values_videos, pixel_values, video_timestamps, video_memory
         )
         if inputs_embeds is None:
-            inputs_embeds = self._embed(input_ids, types, memory, offset)
+            inputs_embeds = self._embed(input_ids, types)
+        inputs_embeds = self._put_fast_tokens(inputs_embeds, types, memory, offset)
         if position_ids is None and isinstance(attention_mask, Tensor) and attention_mask.ndim == 2:
             position_ids = positions_of(attention_mask)[:, -types.shape[1] :]
         return self.language_model(
@@ -360,6 +373,7 @@ class SlowFastForConditionalGeneration(SlowFastPreTrainedModel, GenerationMixin)
         """See `SlowFastModel.encode_image`."""
         return self.model.encode_image(image)
 
+    @can_return_tuple
     def forward(
         self,
         input_ids: Tensor | None = None,

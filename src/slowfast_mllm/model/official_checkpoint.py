@@ -179,12 +179,12 @@ def _official_weight_mapping() -> list[WeightRenaming | WeightConverter]:
     return [
         WeightRenaming("self_attn.cross_attn_gate_proj.0", "self_attn.cross_attn.gate.proj"),
         WeightRenaming("self_attn.cross_attn_warm_up_gate", "self_attn.cross_attn.gate.scale"),
-        WeightRenaming("^model.vision_tower.vision_tower.", "^model.vision_tower."),
         # A block's layer scale is `gamma` in timm and `weight` in the official module.
         WeightRenaming(
-            r"^model.vision_tower.stages.(\d+.blocks.\d+).weight",
-            r"^model.vision_tower.stages.\1.gamma",
+            r"^model.vision_tower.vision_tower.stages.(\d+.blocks.\d+).weight",
+            r"^model.vision_tower.vision_tower.stages.\1.gamma",
         ),
+        WeightRenaming("^model.vision_tower.vision_tower.", "^model.vision_tower."),
         WeightRenaming("^model.mm_projector.", "^model.multi_modal_projector."),
         WeightRenaming(r"^model.(embed_tokens|norm|layers).", r"^model.language_model.\1."),
         WeightConverter(

@@ -110,6 +110,15 @@ def test_logits_to_keep() -> None:
         assert_close(model(**inputs, logits_to_keep=some).logits, whole[:, some], atol=1e-5)
 
 
+def test_outputs_as_a_tuple() -> None:
+    model = tiny_model()
+    inputs = {**pad([one_video_prompt()]), "pixel_values_videos": video()[None]}
+    with torch.no_grad():
+        outputs = model(**inputs, return_dict=False)
+    assert isinstance(outputs, tuple)
+    assert outputs[0].shape == (1, 17, 99)
+
+
 def test_some_steps_teach_an_answer_that_only_the_video_tells() -> None:
     """Two videos, one question, two answers."""
     model = tiny_model().train()
