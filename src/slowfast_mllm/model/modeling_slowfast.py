@@ -5,7 +5,7 @@ No request state is ever kept on a module. Source: arXiv 2504.01328, section 3.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -167,9 +167,9 @@ class SlowFastModel(SlowFastPreTrainedModel):
     def _positions(self, maps: Tensor, timestamps: Tensor | None) -> Tensor:
         if timestamps is None:
             timestamps = torch.arange(maps.shape[0])
-        features = position_features(
-            timestamps.to(maps.device), *maps.shape[1:3], self.visual_position_embedding.in_features
-        )
+        rows, columns = maps.shape[1:3]
+        width = self.visual_position_embedding.in_features
+        features = position_features(timestamps.to(maps.device), rows, columns, width)
         return self.visual_position_embedding(features.to(maps.dtype))
 
     def remember(
@@ -186,7 +186,7 @@ class SlowFastModel(SlowFastPreTrainedModel):
             # A family that norms after its attention (OLMo-2) has no norm before it: nor do we.
             norm = getattr(layer, "input_layernorm", nn.Identity())
             keys[index], values[index] = layer.self_attn.cross_attn.project(norm(slow))
-        kind = "video" if is_video else "image"
+        kind: Literal["video", "image"] = "video" if is_video else "image"
         return VideoMemory(fast, keys, values, timestamps.float(), kind)
 
     def encode_video(self, frames: Tensor, timestamps: Tensor | None = None) -> VideoMemory:
@@ -251,7 +251,7 @@ class SlowFastModel(SlowFastPreTrainedModel):
             )
         memories = list(memories) + [self.encode_image(image) for image in _each(pixel_values)]
         videos = _each(pixel_values_videos)
-        times = _each(video_timestamps) or [None] * len(videos)
+        times: list[Tensor | None] = [*_each(video_timestamps)] or [None] * len(videos)
         if len(times) != len(videos):
             raise ValueError(f"video_timestamps: {len(times)} given for {len(videos)} videos.")
         memories += [self.encode_video(*video) for video in zip(videos, times, strict=True)]
@@ -264,17 +264,19 @@ class SlowFastModel(SlowFastPreTrainedModel):
             return None
         return pack_memories(token_types, memories)
 
-    def _types_of(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
-        """(B, L) token types of what was given; embeddings alone are text."""
-        if (input_ids is None) == (inputs_embeds is None):
-            raise ValueError("Give exactly one of `input_ids` and `inputs_embeds`.")
-        if input_ids is not None:
-            return self.token_types(input_ids)
-        return torch.full(inputs_embeds.shape[:2], TEXT, device=inputs_embeds.device)
-
-    def _embed(self, input_ids: Tensor, types: Tensor) -> Tensor:
-        """(B, L) -> (B, L, D); placeholder ids may lie outside the table: look another up."""
-        return self.get_input_embeddings()(input_ids.masked_fill(types != TEXT, 0))
+    def _read_prompt(
+        self, input_ids: Tensor | None, inputs_embeds: Tensor | None, types: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Embeddings (B, L, D) still without fast tokens, and the token types (B, L)."""
+        if input_ids is not None and inputs_embeds is None:
+            types = self.token_types(input_ids) if types is None else types
+            # Placeholder ids may lie outside the embedding table: look something else up.
+            return self.get_input_embeddings()(input_ids.masked_fill(types != TEXT, 0)), types
+        if inputs_embeds is not None and input_ids is None:
+            if types is None:
+                types = torch.full(inputs_embeds.shape[:2], TEXT, device=inputs_embeds.device)
+            return inputs_embeds, types
+        raise ValueError("Give exactly one of `input_ids` and `inputs_embeds`.")
 
     def _put_fast_tokens(
         self, embeds: Tensor, types: Tensor, memory: MemoryBatch | None, offset: Tensor
@@ -329,19 +331,15 @@ class SlowFastModel(SlowFastPreTrainedModel):
             mm_token_type_ids: (B, L), 0 text, 1 image, 2 video; default read off `input_ids`.
             fast_token_offset: (B,) placeholders that earlier calls put into the cache.
         """
-        types = self._types_of(input_ids, inputs_embeds)
-        types = types if mm_token_type_ids is None else mm_token_type_ids
+        embeds, types = self._read_prompt(input_ids, inputs_embeds, mm_token_type_ids)
         offset = types.new_zeros(types.shape[0]) if fast_token_offset is None else fast_token_offset
         memory = self.remember_all(
             types, pixel_values_videos, pixel_values, video_timestamps, video_memory
         )
-        if inputs_embeds is None:
-            inputs_embeds = self._embed(input_ids, types)
-        inputs_embeds = self._put_fast_tokens(inputs_embeds, types, memory, offset)
         if position_ids is None and isinstance(attention_mask, Tensor) and attention_mask.ndim == 2:
             position_ids = positions_of(attention_mask)[:, -types.shape[1] :]
         return self.language_model(
-            inputs_embeds=inputs_embeds,
+            inputs_embeds=self._put_fast_tokens(embeds, types, memory, offset),
             attention_mask=attention_mask,
             position_ids=position_ids,
             past_key_values=past_key_values,
@@ -477,24 +475,22 @@ class SlowFastForConditionalGeneration(SlowFastPreTrainedModel, GenerationMixin)
         video_memory: MemoryBatch | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        if video_memory is not None:
+        types = mm_token_type_ids
+        # In a chunked prefill `input_ids` is the chunk alone, the types are all up to its end.
+        if video_memory is not None and (types is None or types.shape[1] <= input_ids.shape[1]):
             types = self.model.token_types(input_ids)
-            # In a chunked prefill `input_ids` is the chunk alone, the types are all up to its end.
-            if mm_token_type_ids is not None and mm_token_type_ids.shape[1] > types.shape[1]:
-                types = mm_token_type_ids
-            mm_token_type_ids = types
         inputs = super().prepare_inputs_for_generation(
             input_ids,
             next_sequence_length=next_sequence_length,
             past_key_values=past_key_values,
             is_first_iteration=is_first_iteration,
-            mm_token_type_ids=mm_token_type_ids,
+            mm_token_type_ids=types,
             **kwargs,
         )
-        if video_memory is None:
+        if video_memory is None or types is None:
             return inputs
         length = inputs["input_ids"].shape[1]
-        inputs["fast_token_offset"] = (mm_token_type_ids[:, :-length] != TEXT).sum(1)
+        inputs["fast_token_offset"] = (types[:, :-length] != TEXT).sum(1)
         if not is_first_iteration:
             video_memory = self._memory_for_decoding(video_memory, past_key_values)
         inputs["video_memory"] = video_memory

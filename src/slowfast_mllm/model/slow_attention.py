@@ -53,7 +53,7 @@ class SlowCrossAttention(nn.Module):
     Slow keys carry no rotary position, queries are the layer's own after RoPE (as published).
     """
 
-    def __init__(self, config: SlowFastConfig, attention: nn.Module, layer_idx: int) -> None:
+    def __init__(self, config: SlowFastConfig, attention: Any, layer_idx: int) -> None:
         super().__init__()
         text = config.text_config
         heads = text.num_attention_heads
@@ -155,7 +155,7 @@ def make_hybrid(language_model: nn.Module, config: SlowFastConfig, layer_idx: in
         ValueError: the layer is not one of attention with heads as most families have it.
     """
     layers = getattr(language_model, "layers", None)
-    attention = None if layers is None else getattr(layers[layer_idx], "self_attn", None)
+    attention: Any = None if layers is None else getattr(layers[layer_idx], "self_attn", None)
     if not hasattr(attention, "head_dim"):
         raise ValueError(
             f"text_config: layer {layer_idx} of {config.text_config.model_type!r} has no "
@@ -167,7 +167,7 @@ def make_hybrid(language_model: nn.Module, config: SlowFastConfig, layer_idx: in
 
 
 def slow_fast_attention(
-    module: nn.Module,
+    module: Any,
     query: Tensor,
     key: Tensor,
     value: Tensor,

@@ -6,7 +6,7 @@ prompts. Both are plain values; neither knows how tokens are made or attended.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -44,7 +44,7 @@ class VideoMemory:
         tensors = [self.fast_tokens, *self.slow_keys.values(), *self.slow_values.values()]
         return sum(t.numel() * t.element_size() for t in tensors)
 
-    def to(self, *args: torch.device | torch.dtype | str) -> "VideoMemory":
+    def to(self, *args: Any) -> "VideoMemory":
         """A copy on another device or in another floating dtype (as `Tensor.to`)."""
         return replace(
             self,
