@@ -13,8 +13,8 @@ ALLOWED = {
     "model": set(),
     "processing": {"model", "video"},
     "auto": {"model", "processing"},
-    "engine": {"auto", "model", "processing", "video"},
-    "train": {"auto", "model", "processing", "world"},
+    "engine": {"model", "processing", "video"},
+    "train": {"model", "processing", "world"},
 }
 
 

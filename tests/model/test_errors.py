@@ -116,7 +116,7 @@ def test_videos_in_generate_need_ids(model) -> None:
         ({"hybrid_layers": [-1]}, "hybrid_layers"),
         ({"fast_temporal_pool": 0}, "fast_temporal_pool"),
         ({"vision_chunk_frames": 0}, "vision_chunk_frames"),
-        ({"motion_channels": True}, "num_channels=5"),
+        ({"motion_features": True}, "num_channels=5"),
     ],
 )
 def test_configurations_that_cannot_be(fields: dict, words: str) -> None:

@@ -24,7 +24,7 @@ def settings(request: pytest.FixtureRequest) -> dict:
         return {}
     return {
         "vision": {"num_channels": 5},
-        "motion_channels": True,
+        "motion_features": True,
         "visual_position_encoding": True,
     }
 

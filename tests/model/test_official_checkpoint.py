@@ -161,10 +161,10 @@ def test_a_native_model_becomes_official_and_returns(tmp_path: Path) -> None:
 
 
 def test_native_round_trip(tmp_path: Path) -> None:
-    model = tiny_model("llama", motion_channels=True, vision={"num_channels": 5})
+    model = tiny_model("llama", motion_features=True, vision={"num_channels": 5})
     model.save_pretrained(tmp_path)
     again = AutoModelForMultimodalLM.from_pretrained(tmp_path)
-    assert (again.config.text_config.model_type, again.config.motion_channels) == ("llama", True)
+    assert (again.config.text_config.model_type, again.config.motion_features) == ("llama", True)
     assert all(torch.equal(again.state_dict()[n], w) for n, w in model.state_dict().items())
 
 

@@ -60,8 +60,8 @@ def test_cells_of_a_transformer_tower_keep_their_place(tower: str) -> None:
 def test_encoding_in_chunks_changes_nothing(chunk: int, motion: bool) -> None:
     """Motion crosses the borders of chunks."""
     channels = {"num_channels": 5 if motion else 3}
-    model = tiny_model(vision=channels, motion_channels=motion, vision_chunk_frames=chunk)
-    whole = tiny_model(vision=channels, motion_channels=motion)
+    model = tiny_model(vision=channels, motion_features=motion, vision_chunk_frames=chunk)
+    whole = tiny_model(vision=channels, motion_features=motion)
     with torch.no_grad():
         for part, expected in zip(
             model.model.visual_tokens(video(6)), whole.model.visual_tokens(video(6)), strict=True
@@ -79,7 +79,7 @@ def test_chunks_bound_what_the_tower_sees_at_once() -> None:
     assert sizes == [4, 4, 1]
 
 
-def test_motion_channels_are_luminance_changes() -> None:
+def test_motion_features_are_luminance_changes() -> None:
     frames = torch.zeros(3, 3, 2, 2)
     frames[1] = 1.0  # one flash
     channels = add_motion_channels(frames)
@@ -88,8 +88,8 @@ def test_motion_channels_are_luminance_changes() -> None:
     assert channels[:, 4, 0, 0].tolist() == pytest.approx([1, -1, 0])
 
 
-def test_with_motion_channels_the_order_of_frames_shows_in_each_frame() -> None:
-    model = tiny_model(vision={"num_channels": 5}, motion_channels=True)
+def test_with_motion_features_the_order_of_frames_shows_in_each_frame() -> None:
+    model = tiny_model(vision={"num_channels": 5}, motion_features=True)
     frames = video(3)
     with torch.no_grad():
         slow = model.model.visual_tokens(frames)[1].unflatten(0, (3, 4))

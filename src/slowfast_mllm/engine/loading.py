@@ -7,7 +7,6 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging
 
-from slowfast_mllm import auto
 from slowfast_mllm.model import SlowFastConfig, SlowFastForConditionalGeneration
 from slowfast_mllm.processing import SlowFastProcessor
 
@@ -33,7 +32,6 @@ def load_checkpoint(
     Raises:
         ModelError: no such checkpoint, not a Slow-Fast model, or an unknown device or dtype.
     """
-    auto.register()
     target = _device(device)
     if dtype is not None and dtype not in _DTYPES:
         raise ModelError(f"--dtype {dtype}: unknown; choose one of {', '.join(_DTYPES)}.")
@@ -94,7 +92,6 @@ def describe_config(path: str) -> dict[str, Any]:
     Raises:
         ModelError: as `load_checkpoint`.
     """
-    auto.register()
     _check(path)
     config = AutoConfig.from_pretrained(path)
     with torch.device("meta"):
@@ -125,7 +122,6 @@ def convert_checkpoint(source: str, target: Path, official: bool = False) -> Non
     Raises:
         ModelError: `source` cannot be loaded.
     """
-    auto.register()
     _check(source)
     network = AutoModelForImageTextToText.from_pretrained(source, dtype="auto")
     network.save_pretrained(target, save_original_format=official)

@@ -15,7 +15,7 @@ class SlowFastVisionConfig(PreTrainedConfig):
 
     Attributes:
         image_size: height and width of a frame in pixels.
-        num_channels: input channels; 3 for RGB, 5 when `SlowFastConfig.motion_channels` is set.
+        num_channels: input channels; 3 for RGB, 5 when `SlowFastConfig.motion_features` is set.
         depths: blocks per stage.
         hidden_sizes: channels per stage, same length as `depths`.
         layer_norm_eps: epsilon of every LayerNorm.
@@ -62,10 +62,11 @@ class SlowFastConfig(PreTrainedConfig):
             (text after the row's first visual token), or "all" (the fast tokens too).
         slow_attention_for_generated_tokens: whether tokens made by `generate` attend the slow
             tokens as the prompt's do (the official `generate()` behaves as if this were False).
-        motion_channels: feed each frame with its luminance change to the previous and the next
-            frame as two more channels.
+        motion_features: show motion to the tower as two more input channels (the luminance change
+            to the previous and the next frame) and, with `visual_position_encoding`, to the
+            language model as a coarse optical flow in each token. Published checkpoints: False.
         visual_position_encoding: add an embedding of (time in seconds, row, column) to every
-            visual token. Published checkpoints have none.
+            visual token. Published checkpoints: False.
         vision_chunk_frames: frames encoded at once; bounds memory, never changes a result.
         projector_depth: linear layers of the projector, GELU between them.
         image_token_id, video_token_id: placeholders in `input_ids`; may lie outside the embedding
@@ -92,7 +93,7 @@ class SlowFastConfig(PreTrainedConfig):
     gate_scale: Literal["tanh", "linear", "none"] = "tanh"
     cross_attending_tokens: Literal["text", "text_after_video", "all"] = "text"
     slow_attention_for_generated_tokens: bool = True
-    motion_channels: bool = False
+    motion_features: bool = False
     visual_position_encoding: bool = False
     vision_chunk_frames: int = 32
     projector_depth: int = 2
@@ -118,7 +119,7 @@ class SlowFastConfig(PreTrainedConfig):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         channels = self.vision_config.num_channels
-        if self.motion_channels and channels != 5:
+        if self.motion_features and channels != 5:
             raise ValueError(
-                f"motion_channels=True needs vision_config.num_channels=5, got {channels}."
+                f"motion_features=True needs vision_config.num_channels=5, got {channels}."
             )

@@ -27,6 +27,7 @@ from slowfast_mllm.model.video_memory import (
 )
 from slowfast_mllm.model.visual_tokens import (
     add_motion_channels,
+    coarse_motion,
     fast_frames,
     pool_space,
     position_features,
@@ -103,7 +104,8 @@ class SlowFastModel(SlowFastPreTrainedModel):
         self.multi_modal_projector = MultiModalProjector(config)
         if config.visual_position_encoding:
             width = config.text_config.hidden_size
-            self.visual_position_embedding = nn.Linear(width // 6 * 6, width)
+            motion = 16 if config.motion_features else 0
+            self.visual_position_embedding = nn.Linear(width // 6 * 6 + motion, width)
         self.language_model = AutoModel.from_config(config.text_config)
         for index in config.hybrid_layers:
             make_hybrid(self.language_model, config, index)
@@ -145,12 +147,12 @@ class SlowFastModel(SlowFastPreTrainedModel):
             fast tokens (num_fast, D) and slow tokens (num_slow, D).
         """
         config = self.config
-        frames = add_motion_channels(frames) if config.motion_channels else frames
-        maps = self.multi_modal_projector(self._encode_maps(frames))
+        inputs = add_motion_channels(frames) if config.motion_features else frames
+        maps = self.multi_modal_projector(self._encode_maps(inputs))
         if is_video:
             maps = pool_space(maps, config.slow_spatial_pool)
         if config.visual_position_encoding:
-            maps = maps + self._positions(maps, timestamps)
+            maps = maps + self._positions(maps, timestamps, frames)
         fast = maps
         if is_video:
             fast = fast_frames(
@@ -161,15 +163,17 @@ class SlowFastModel(SlowFastPreTrainedModel):
 
     @property
     def _num_channels(self) -> int:
-        """Channels of the frames given, without those that `motion_channels` adds."""
-        return self.config.vision_config.num_channels - 2 * self.config.motion_channels
+        """Channels of the frames given, without those that `motion_features` adds."""
+        return self.config.vision_config.num_channels - 2 * self.config.motion_features
 
-    def _positions(self, maps: Tensor, timestamps: Tensor | None) -> Tensor:
+    def _positions(self, maps: Tensor, timestamps: Tensor | None, frames: Tensor) -> Tensor:
+        """What is added to each visual token: when and where it is, and how things move there."""
         if timestamps is None:
             timestamps = torch.arange(maps.shape[0])
-        rows, columns = maps.shape[1:3]
-        width = self.visual_position_embedding.in_features
-        features = position_features(timestamps.to(maps.device), rows, columns, width)
+        rows, columns, width = maps.shape[1:]
+        features = position_features(timestamps.to(maps.device), rows, columns, width // 6 * 6)
+        if self.config.motion_features:
+            features = torch.cat([features, coarse_motion(frames, rows, columns)], dim=-1)
         return self.visual_position_embedding(features.to(maps.dtype))
 
     def remember(

@@ -23,6 +23,44 @@ def add_motion_channels(frames: Tensor) -> Tensor:
     return torch.cat([frames, torch.cat([edge, step]), torch.cat([step, edge])], dim=1)
 
 
+def coarse_motion(frames: Tensor, rows: int, columns: int) -> Tensor:
+    """Where the picture moves: least-squares optical flow of four patches in each cell, two scales.
+
+    Small displacements only (Lucas and Kanade, 1981); a cut or a fast object gives nonsense, which
+    the model learns to tell by its size.
+
+    Args:
+        frames: (T, 3, H, W), H and W at least 16 times `rows` and `columns`.
+
+    Returns:
+        (T, rows, columns, 16): displacement to the next frame in patches, x and y, clamped to 1.
+    """
+    luma = (frames.float() * frames.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    patches = (2 * rows, 2 * columns)
+    flows = [_flow(F.avg_pool2d(luma, scale), patches) for scale in (2, 4)]
+    flow = torch.cat(flows, dim=1).clamp(-1, 1)  # (T, 4, 2 * rows, 2 * columns)
+    return F.pixel_unshuffle(flow, 2).permute(0, 2, 3, 1)
+
+
+def _flow(luma: Tensor, patches: tuple[int, int]) -> Tensor:
+    """Displacement per frame of each patch, in patches: (T, 1, H, W) -> (T, 2, *patches)."""
+    dx = (luma[..., 1:-1, 2:] - luma[..., 1:-1, :-2]) / 2
+    dy = (luma[..., 2:, 1:-1] - luma[..., :-2, 1:-1]) / 2
+    before = torch.cat([luma[:1], luma[:-1]])
+    after = torch.cat([luma[1:], luma[-1:]])
+    frames_apart = luma.new_full((luma.shape[0], 1, 1, 1), 2.0)
+    frames_apart[[0, -1]] = 1.0
+    dt = ((after - before) / frames_apart)[..., 1:-1, 1:-1]
+    xx, yy, xy, xt, yt = (
+        F.adaptive_avg_pool2d(product, patches)
+        for product in (dx * dx, dy * dy, dx * dy, dx * dt, dy * dt)
+    )
+    xx, yy = xx + 1e-3, yy + 1e-3  # a flat patch does not move
+    scale = luma.new_tensor([luma.shape[-1] / patches[1], luma.shape[-2] / patches[0]])
+    flow = torch.cat([xy * yt - yy * xt, xy * xt - xx * yt], dim=1) / (xx * yy - xy * xy)
+    return flow / scale.view(1, 2, 1, 1)
+
+
 def pool_space(maps: Tensor, pool: int) -> Tensor:
     """Average `pool` x `pool` cells: (T, h, w, D) -> (T, h // pool, w // pool, D)."""
     if pool == 1:

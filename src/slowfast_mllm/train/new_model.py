@@ -85,7 +85,7 @@ def new_model(
         fast_temporal_pool=recipe.fast_temporal_pool,
         fast_spatial_pool=recipe.fast_spatial_pool,
         min_fast_frames=recipe.min_fast_frames,
-        motion_channels=True,
+        motion_features=True,
         visual_position_encoding=True,
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
         video_token_id=tokenizer.convert_tokens_to_ids("<video>"),
