@@ -1,37 +1,23 @@
-"""The options that several verbs share, and what verbs have in common on the terminal."""
+"""What the verbs that answer share: their options, defined once, and how they load and print."""
 
+import functools
+import inspect
 import os
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 if TYPE_CHECKING:
-    from slowfast_mllm import Answer, SlowFast
+    from slowfast_mllm import SlowFast
+    from slowfast_mllm.engine import Chat
 
 Video = Annotated[str, typer.Argument(help="A video, an image, or a folder of frames.")]
-Model = Annotated[
-    str | None,
-    typer.Option(help="Checkpoint: a folder or a hub id. Default: the small packaged model."),
-]
-NumFrames = Annotated[int | None, typer.Option(min=1, help="Frames to look at, evenly spread.")]
-Fps = Annotated[float | None, typer.Option(help="Frames a second to look at, instead.")]
-Start = Annotated[float | None, typer.Option(min=0, help="Begin here, in seconds.")]
-End = Annotated[float | None, typer.Option(min=0, help="Stop here, in seconds.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Stream = Annotated[
-    bool | None,
-    typer.Option("--stream/--no-stream", help="Show words as they come. Default: on a terminal."),
-]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... Default: what is there.")]
-Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
-MaxNewTokens = Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")]
-Temperature = Annotated[float, typer.Option(min=0, help="0: the likeliest answer; above: draw.")]
-TopP = Annotated[float, typer.Option(min=0, max=1, help="Draw from this much probability.")]
-NumBeams = Annotated[int, typer.Option(min=1, help="Beams of the search.")]
-Seed = Annotated[int | None, typer.Option(help="Makes a drawn answer repeatable.")]
 
 _NOTICE = (
     "Note: the packaged model is small and was taught on drawn shapes only; on real footage trust "
@@ -39,6 +25,106 @@ _NOTICE = (
     "shi-labs/slowfast-video-mllm-qwen2-7b-convnext-576-frame64-s1t4 (CC-BY-NC-4.0). "
     "This note is shown once."
 )
+
+
+@dataclass(frozen=True)
+class Answering:
+    """How a video is watched and an answer made: the options of every verb that answers."""
+
+    model: Annotated[
+        str | None,
+        typer.Option(help="Checkpoint: a folder or a hub id. Default: the small packaged model."),
+    ] = None
+    num_frames: Annotated[
+        int | None, typer.Option(min=1, help="Frames to look at, evenly spread.")
+    ] = None
+    fps: Annotated[float | None, typer.Option(help="Frames a second to look at, instead.")] = None
+    start: Annotated[float | None, typer.Option(min=0, help="Begin here, in seconds.")] = None
+    end: Annotated[float | None, typer.Option(min=0, help="Stop here, in seconds.")] = None
+    json: Json = False
+    stream: Annotated[
+        bool | None,
+        typer.Option(
+            "--stream/--no-stream", help="Show words as they come. Default: on a terminal."
+        ),
+    ] = None
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1, ... Default: what is there.")
+    ] = None
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256
+    temperature: Annotated[
+        float, typer.Option(min=0, help="0: the likeliest answer; above: draw.")
+    ] = 0.0
+    top_p: Annotated[float, typer.Option(min=0, max=1, help="Draw from this much probability.")] = (
+        1.0
+    )
+    num_beams: Annotated[int, typer.Option(min=1, help="Beams of the search.")] = 1
+    seed: Annotated[int | None, typer.Option(help="Makes a drawn answer repeatable.")] = None
+
+    def watch(self, video: str) -> "Chat":
+        """Load the model and look at the video: a conversation that can begin."""
+        assistant = self._load()
+        with working("Watching the video"):
+            return assistant.chat(
+                video, num_frames=self.num_frames, fps=self.fps, start=self.start, end=self.end
+            )
+
+    def _load(self) -> "SlowFast":
+        with working("Loading the model"):
+            from slowfast_mllm import load
+
+            loaded = load(self.model, self.device, self.dtype)
+        if self.model is None:
+            _show_notice_once()
+        return loaded
+
+    def answer(self, conversation: "Chat", question: str) -> None:
+        """Ask, and print: the answer on stdout, warnings about the video on stderr."""
+        on_terminal = sys.stdout.isatty() if self.stream is None else self.stream
+        streaming = on_terminal and not self.json and self.num_beams == 1
+        answer = conversation.ask(
+            question,
+            on_text=_write if streaming else None,
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            num_beams=self.num_beams,
+            seed=self.seed,
+        )
+        if self.json:
+            import json
+
+            typer.echo(json.dumps(answer.to_dict(), ensure_ascii=False))
+            return
+        for warning in answer.warnings:
+            typer.echo(f"Warning: {warning}", err=True)
+        typer.echo("" if streaming else answer.text)
+
+
+def answering(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb the fields of `Answering` as options; they come as `how`, its last argument."""
+    own = list(inspect.signature(verb).parameters.values())[:-1]
+    hints = get_type_hints(Answering, include_extras=True)
+    shared = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=hints[field.name],
+        )
+        for field in fields(Answering)
+    ]
+
+    @functools.wraps(verb)
+    def command(**arguments: Any) -> None:
+        mine = {parameter.name: arguments.pop(parameter.name) for parameter in own}
+        verb(**mine, how=Answering(**arguments))
+
+    parameters = [*own, *shared]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return command
 
 
 def working(what: str) -> AbstractContextManager[Any]:
@@ -50,18 +136,8 @@ def working(what: str) -> AbstractContextManager[Any]:
     return Console(stderr=True).status(what)
 
 
-def load_model(model: str | None, device: str | None, dtype: str | None) -> "SlowFast":
-    """Load a checkpoint; the first time the packaged one is used, say what it is."""
-    with working("Loading the model"):
-        from slowfast_mllm import load
-
-        loaded = load(model, device, dtype)
-    if model is None:
-        _show_notice_once()
-    return loaded
-
-
 def _show_notice_once() -> None:
+    """The first time the packaged model is used, say what it is."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     marker = cache / "slowfast-mllm" / "notice-shown"
     if marker.exists():
@@ -74,24 +150,7 @@ def _show_notice_once() -> None:
         pass  # a read-only home: the note comes again
 
 
-def print_answer(answer: "Answer", as_json: bool, streamed: bool) -> None:
-    """The answer on stdout, warnings about the video on stderr."""
-    if as_json:
-        import json
-
-        typer.echo(json.dumps(answer.to_dict(), ensure_ascii=False, indent=2))
-        return
-    for warning in answer.warnings:
-        typer.echo(f"Warning: {warning}", err=True)
-    typer.echo("" if streamed else answer.text)
-
-
-def wants_stream(stream: bool | None, as_json: bool) -> bool:
-    """Words as they come: on a terminal unless told otherwise; never inside JSON."""
-    return not as_json and (sys.stdout.isatty() if stream is None else stream)
-
-
-def write(text: str) -> None:
+def _write(text: str) -> None:
     """A piece of a streamed answer."""
     sys.stdout.write(text)
     sys.stdout.flush()
