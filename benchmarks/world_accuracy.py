@@ -66,7 +66,7 @@ def main() -> None:
             hit = world.score(qa, text)
             right[qa.type] += hit
             given[qa.type][qa.answer] += 1
-            guess[qa.type] += 1 / max(len(qa.choices), 1)
+            guess[qa.type] += 1 / len(qa.choices) if len(qa.choices) > 1 else 0
             if not hit and shown[qa.type] < options.show_errors:
                 shown[qa.type] += 1
                 print(f"{qa.type}: {qa.question} expected {qa.answer!r} got {text!r}")

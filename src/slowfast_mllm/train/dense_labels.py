@@ -22,6 +22,7 @@ _OUTPUTS = {
     "cut": 1,
 }
 _EMPTY_WEIGHT = 0.05  # nineteen cells of twenty hold no object; they must not drown the others
+_TOKEN_DEVIATION = 0.5  # of the first visual tokens; that of their position embedding is alike
 
 
 class DenseLabelModel(nn.Module):
@@ -32,11 +33,15 @@ class DenseLabelModel(nn.Module):
         self.tower = tower
         self.head = nn.Linear(tower.config.hidden_size, sum(_OUTPUTS.values()))
 
+    def encode(self, pixel_values_videos: Tensor) -> Tensor:
+        """(B, T, 3, H, W) -> maps (B * (T - 2), g, g, C) of the frames with two neighbours."""
+        frames = torch.cat([add_motion_channels(video)[1:-1] for video in pixel_values_videos])
+        return self.tower(frames).last_hidden_state.permute(0, 2, 3, 1)
+
     def predict(self, pixel_values_videos: Tensor) -> dict[str, Tensor]:
         """(B, T, 3, H, W) -> per output (B, T - 2, g, g, channels): frames with two neighbours."""
-        frames = torch.cat([add_motion_channels(video)[1:-1] for video in pixel_values_videos])
-        maps = self.tower(frames).last_hidden_state.permute(0, 2, 3, 1)
-        outputs = self.head(maps).unflatten(0, (len(pixel_values_videos), -1))
+        outputs = self.head(self.encode(pixel_values_videos))
+        outputs = outputs.unflatten(0, (len(pixel_values_videos), -1))
         return dict(zip(_OUTPUTS, outputs.split(list(_OUTPUTS.values()), dim=-1), strict=True))
 
     def forward(
@@ -80,3 +85,23 @@ class DenseLabelModel(nn.Module):
         cuts = cut[:, :, None, None, None].expand_as(out["cut"])
         losses.append(F.binary_cross_entropy_with_logits(out["cut"], cuts))
         return {"loss": torch.stack(losses).sum(), **scores}
+
+
+@torch.no_grad()
+def start_projector(projector: nn.Sequential, learner: DenseLabelModel, frames: Tensor) -> None:
+    """Let the first words the language model hears of a cell be what the heads say of it.
+
+    The first layer begins with the head's rows, once as they are and once negated (GELU passes one
+    side); its further rows stay random. Over `frames` (B, T, 3, H, W) every row gets zero mean and
+    unit deviation, and the tokens a deviation that leaves their positions audible. A random
+    projector would bury shapes and glyphs under what varies most.
+    """
+    first, *_, last = (layer for layer in projector if isinstance(layer, nn.Linear))
+    maps = learner.encode(frames).flatten(0, -2)
+    rows = learner.head.weight
+    first.weight[: 2 * len(rows)] = torch.cat([rows, -rows])
+    heard = maps @ first.weight.T
+    deviation = heard.std(0).clamp(min=1e-3)
+    first.weight /= deviation[:, None]
+    first.bias.copy_(-heard.mean(0) / deviation)
+    last.weight *= _TOKEN_DEVIATION / projector(maps).std()

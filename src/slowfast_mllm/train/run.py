@@ -15,7 +15,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.processing import SlowFastProcessor
-from slowfast_mllm.train.dense_labels import DenseLabelModel
+from slowfast_mllm.train.dense_labels import DenseLabelModel, start_projector
 from slowfast_mllm.train.new_model import new_model, new_tokenizer
 from slowfast_mllm.train.recipe import Recipe, StageRecipe
 from slowfast_mllm.train.world_data import (
@@ -24,6 +24,8 @@ from slowfast_mllm.train.world_data import (
     WorldDataset,
     collate_dense,
 )
+
+_PROJECTOR_SAMPLE = 96  # moments that tell how large the answers of the dense heads are
 
 
 class RunError(RuntimeError):
@@ -115,6 +117,10 @@ def _run_stage(
         data_collator=collator,
     )
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
+    if isinstance(learner, DenseLabelModel):
+        sample = collate_dense([data[i] for i in range(min(len(data), _PROJECTOR_SAMPLE))])
+        frames = sample["pixel_values_videos"].to(model.device)
+        start_projector(model.model.multi_modal_projector, learner, frames)
 
 
 def _arguments(
