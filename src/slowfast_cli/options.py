@@ -20,8 +20,9 @@ Video = Annotated[str, typer.Argument(help="A video, an image, or a folder of fr
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 _NOTICE = (
-    "Note: the packaged model is small and was taught on drawn shapes only; on real footage trust "
-    "it no further than camera motion and cuts. For real use: --model "
+    "Note: the packaged model is small, was taught on drawn shapes only, and its first weights "
+    "mostly guess (docs/default-model.md): they show the software, not your video. For "
+    "real use: --model "
     "shi-labs/slowfast-video-mllm-qwen2-7b-convnext-576-frame64-s1t4 (CC-BY-NC-4.0). "
     "This note is shown once."
 )

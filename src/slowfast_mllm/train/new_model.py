@@ -65,6 +65,8 @@ def new_model(
         num_attention_heads=recipe.num_heads,
         num_key_value_heads=recipe.num_kv_heads,
         max_position_embeddings=4096,
+        # Slow keys carry no position: a query that turns fast with its own would find nothing.
+        rope_parameters={"rope_type": "default", "rope_theta": 1e7},
         # The usual 0.02 is made for widths of thousands; here it would leave all attention flat.
         initializer_range=recipe.hidden_size**-0.5,
         tie_word_embeddings=True,
