@@ -99,7 +99,8 @@ def start_projector(projector: nn.Sequential, learner: DenseLabelModel, frames: 
     first, *_, last = (layer for layer in projector if isinstance(layer, nn.Linear))
     maps = learner.encode(frames).flatten(0, -2)
     rows = learner.head.weight
-    first.weight[: 2 * len(rows)] = torch.cat([rows, -rows])
+    both = torch.cat([rows, -rows])[: len(first.weight)]
+    first.weight[: len(both)] = both
     heard = maps @ first.weight.T
     deviation = heard.std(0).clamp(min=1e-3)
     first.weight /= deviation[:, None]
