@@ -21,9 +21,9 @@ TURN = "<video>\n"
 def answers(assistant: SlowFast, clip: world.Clip) -> list[str]:
     """Answer all questions of a clip as one batch on one memory."""
     processor, model = assistant.processor, assistant.model
-    video = assistant.encode(clip.frames, num_frames=None)
     times = torch.from_numpy(clip.timestamps)
     pixels = processor.video_processor(clip.frames, do_sample_frames=False)
+    prompt = processor.replace_video_token({**pixels, "video_timestamps": times[None]}, video_idx=0)
     with torch.no_grad():  # an array has no times of its own: give it the clip's
         memory = model.encode_video(pixels["pixel_values_videos"][0].to(model.dtype), times)
     texts = [
@@ -31,7 +31,7 @@ def answers(assistant: SlowFast, clip: world.Clip) -> list[str]:
             [{"role": "user", "content": TURN + qa.question}],
             tokenize=False,
             add_generation_prompt=True,
-        ).replace(processor.video_token, video.prompt)
+        ).replace(processor.video_token, prompt)
         for qa in clip.questions
     ]
     batch = processor.tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
