@@ -54,37 +54,28 @@ class DenseLabelModel(nn.Module):
         camera_motion: Tensor,
         cut: Tensor,
     ) -> dict[str, Tensor]:
-        """Labels as `collate_dense` makes them; returns `loss` and the mean accuracies."""
+        """Labels as `collate_dense` makes them; returns the `loss`."""
         out = {name: value.float() for name, value in self.predict(pixel_values_videos).items()}
-        losses, scores = [], {}
+        losses = []
         for name, labels in (("shape", shape), ("color", color), ("glyph", glyph)):
             weight = torch.ones(_OUTPUTS[name], device=labels.device)
             weight[0] = _EMPTY_WEIGHT
             logits = out[name].flatten(0, -2)
             losses.append(F.cross_entropy(logits, labels.flatten(), weight))
-            full = labels > 0
-            hits = out[name].argmax(-1)[full] == labels[full]
-            scores[name] = hits.float().mean()
-        # A displacement of one cell is a large one: quarter cells give the loss a useful scale.
         moving = (shape > 0)[..., None]
-        losses.append(
-            (
-                F.smooth_l1_loss(4 * out["object_motion"], 4 * object_motion, reduction="none")
-                * moving
-            )
-            .sum()
-            .div(moving.sum().clamp(min=1))
-        )
+        error = _motion_error(out["object_motion"], object_motion) * moving
+        losses.append(error.sum() / moving.sum().clamp(min=1))
         steady = cut[:, :, None, None, None] == 0  # a cut is no camera motion
         camera = camera_motion[:, :, None, None].expand_as(out["camera_motion"])
-        losses.append(
-            (
-                F.smooth_l1_loss(4 * out["camera_motion"], 4 * camera, reduction="none") * steady
-            ).mean()
-        )
+        losses.append((_motion_error(out["camera_motion"], camera) * steady).mean())
         cuts = cut[:, :, None, None, None].expand_as(out["cut"])
         losses.append(F.binary_cross_entropy_with_logits(out["cut"], cuts))
-        return {"loss": torch.stack(losses).sum(), **scores}
+        return {"loss": torch.stack(losses).sum()}
+
+
+def _motion_error(predicted: Tensor, truth: Tensor) -> Tensor:
+    """Error of each number in quarter cells: a whole cell is a large displacement."""
+    return F.smooth_l1_loss(4 * predicted, 4 * truth, reduction="none")
 
 
 @torch.no_grad()
