@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from transformers import Trainer
 
 from slowfast_mllm import load, world
+from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.train import run
 from slowfast_mllm.train.new_model import new_model, new_tokenizer
 from slowfast_mllm.train.recipe import (
@@ -18,12 +19,14 @@ from slowfast_mllm.train.recipe import (
     StageRecipe,
     load_recipe,
 )
+from slowfast_mllm.train.seen_clips import SeenClipModel, see_clips
 from slowfast_mllm.train.world_data import (
     IGNORED,
     ConversationCollator,
     MomentDataset,
-    WorldDataset,
+    SeenClipDataset,
     collate_dense,
+    normalise,
 )
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -88,18 +91,45 @@ def test_dense_labels_fit_the_frames() -> None:
     assert all((batch[name] == again[name]).all() for name in batch)
 
 
-def test_conversations_carry_loss_on_answers_only() -> None:
+def seen_clips(
+    folder: Path, epochs: int = 1
+) -> tuple[SlowFastForConditionalGeneration, SeenClipDataset]:
+    model = new_model(TINY, new_tokenizer(TINY.vocab_size, num_scripts=20))
+    stage = replace(STAGE, kind="questions", clips=3, epochs=epochs, questions_per_clip=3)
+    return model, see_clips(model, TINY, stage, folder, num_workers=0)
+
+
+def test_conversations_carry_loss_on_answers_only(tmp_path: Path) -> None:
     tokenizer = new_tokenizer(TINY.vocab_size, num_scripts=20)
-    model = new_model(TINY, tokenizer)
-    clips = [WorldDataset(3, 2, TINY.num_frames, 96)[i] for i in range(2)]
-    batch = ConversationCollator(tokenizer, model.config, questions_per_clip=3)(clips)
+    model, data = seen_clips(tmp_path)
+    clips = [data[i] for i in range(2)]
+    batch = ConversationCollator(tokenizer, model.config)(clips)
     for row, clip in enumerate(clips):
         taught = batch["labels"][row]
         text = tokenizer.decode(taught[taught != IGNORED])
-        spoken = [part for part in text.split("<|im_end|>") if part]
-        assert len(spoken) == 3
-        assert {part.strip() for part in spoken} <= {qa.answer for qa in clip.questions}
-    model(**batch).loss.backward()  # placeholders are as many as the model's fast tokens
+        spoken = [part.strip() for part in text.split("<|im_end|>") if part]
+        assert spoken == [qa.answer for qa in clip.questions]
+    SeenClipModel(model)(**batch).loss.backward()  # as many placeholders as fast tokens
+
+
+def test_kept_maps_say_what_the_frames_say(tmp_path: Path) -> None:
+    model, data = seen_clips(tmp_path)
+    clip = world.sample_clip(STAGE.first_seed + 1, num_frames=TINY.num_frames)
+    seen = data[1]
+    with torch.no_grad():
+        kept = model.model.tokens_of_maps(seen.maps.float(), seen.motion, seen.timestamps)
+        fresh = model.model.visual_tokens(normalise(clip.frames), seen.timestamps)
+    for mine, theirs in zip(kept, fresh, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0.05, atol=0.05)  # bfloat16
+
+
+def test_every_visit_asks_something_else(tmp_path: Path) -> None:
+    _, data = seen_clips(tmp_path, epochs=2)
+    assert len(data) == 6
+    first, second = data[1], data[4]
+    assert torch.equal(first.maps, second.maps)
+    assert first.questions != second.questions
+    assert first.questions == data[1].questions
 
 
 def test_an_interrupted_run_ends_as_if_it_were_not(tmp_path: Path, monkeypatch) -> None:

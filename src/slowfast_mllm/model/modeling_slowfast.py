@@ -133,6 +133,48 @@ class SlowFastModel(SlowFastPreTrainedModel):
         # A transformer tower: class and register tokens, if any, stand before the patches.
         return hidden[:, -rows * columns :].unflatten(1, (rows, columns))
 
+    def vision_maps(self, frames: Tensor, is_video: bool = True) -> tuple[Tensor, Tensor | None]:
+        """What the tower makes of frames, before any weight that belongs to the language model.
+
+        With a frozen tower this never changes, so training computes it once per clip.
+
+        Args:
+            frames: (T, 3, H, W), normalised.
+
+        Returns:
+            maps (T, h, w, vision width) and, with `motion_features`, the motion of each slow token
+            (T, h', w', 16).
+        """
+        config = self.config
+        if not config.motion_features:
+            return self._encode_maps(frames), None
+        maps = self._encode_maps(add_motion_channels(frames))
+        pool = config.slow_spatial_pool if is_video else 1
+        rows, columns = (size // pool for size in maps.shape[1:3])
+        return maps, coarse_motion(frames, rows, columns).to(maps.dtype)
+
+    def tokens_of_maps(
+        self,
+        maps: Tensor,
+        motion: Tensor | None,
+        timestamps: Tensor | None = None,
+        is_video: bool = True,
+    ) -> tuple[Tensor, Tensor]:
+        """As `visual_tokens`, from what `vision_maps` returned."""
+        config = self.config
+        maps = self.multi_modal_projector(maps)
+        if is_video:
+            maps = pool_space(maps, config.slow_spatial_pool)
+        if config.visual_position_encoding:
+            maps = maps + self._positions(maps, motion, timestamps)
+        fast = maps
+        if is_video:
+            fast = fast_frames(
+                maps, config.fast_frame_stride, config.fast_temporal_pool, config.min_fast_frames
+            )
+        fast = pool_space(fast, config.fast_spatial_pool)
+        return fast.flatten(0, 2), maps.flatten(0, 2)
+
     def visual_tokens(
         self, frames: Tensor, timestamps: Tensor | None = None, is_video: bool = True
     ) -> tuple[Tensor, Tensor]:
@@ -146,35 +188,23 @@ class SlowFastModel(SlowFastPreTrainedModel):
         Returns:
             fast tokens (num_fast, D) and slow tokens (num_slow, D).
         """
-        config = self.config
-        inputs = add_motion_channels(frames) if config.motion_features else frames
-        maps = self.multi_modal_projector(self._encode_maps(inputs))
-        if is_video:
-            maps = pool_space(maps, config.slow_spatial_pool)
-        if config.visual_position_encoding:
-            maps = maps + self._positions(maps, timestamps, frames)
-        fast = maps
-        if is_video:
-            fast = fast_frames(
-                maps, config.fast_frame_stride, config.fast_temporal_pool, config.min_fast_frames
-            )
-        fast = pool_space(fast, config.fast_spatial_pool)
-        return fast.flatten(0, 2), maps.flatten(0, 2)
+        return self.tokens_of_maps(*self.vision_maps(frames, is_video), timestamps, is_video)
 
     @property
     def _num_channels(self) -> int:
         """Channels of the frames given, without those that `motion_features` adds."""
         return self.config.vision_config.num_channels - 2 * self.config.motion_features
 
-    def _positions(self, maps: Tensor, timestamps: Tensor | None, frames: Tensor) -> Tensor:
+    def _positions(self, maps: Tensor, motion: Tensor | None, timestamps: Tensor | None) -> Tensor:
         """What is added to each visual token: when and where it is, and how things move there."""
         if timestamps is None:
             timestamps = torch.arange(maps.shape[0])
         rows, columns, width = maps.shape[1:]
         features = position_features(timestamps.to(maps.device), rows, columns, width // 6 * 6)
-        if self.config.motion_features:
-            features = torch.cat([features, coarse_motion(frames, rows, columns)], dim=-1)
-        return self.visual_position_embedding(features.to(maps.dtype))
+        features = features.to(maps.dtype)
+        if motion is not None:
+            features = torch.cat([features, motion.to(maps.dtype)], dim=-1)
+        return self.visual_position_embedding(features)
 
     def remember(
         self, fast: Tensor, slow: Tensor, timestamps: Tensor, is_video: bool = True

@@ -1,7 +1,7 @@
 """Stage "dense": the vision tower learns what is under each cell, from labels the world knows.
 
 The published model starts from a tower that CLIP had taught; a small one gets its start here. The
-linear heads are thrown away afterwards.
+linear heads give the language model its first weights (`first_weights`) and are then thrown away.
 """
 
 import torch
@@ -22,7 +22,6 @@ _OUTPUTS = {
     "cut": 1,
 }
 _EMPTY_WEIGHT = 0.05  # nineteen cells of twenty hold no object; they must not drown the others
-_TOKEN_DEVIATION = 0.5  # of the first visual tokens; that of their position embedding is alike
 
 
 class DenseLabelModel(nn.Module):
@@ -76,24 +75,3 @@ class DenseLabelModel(nn.Module):
 def _motion_error(predicted: Tensor, truth: Tensor) -> Tensor:
     """Error of each number in quarter cells: a whole cell is a large displacement."""
     return F.smooth_l1_loss(4 * predicted, 4 * truth, reduction="none")
-
-
-@torch.no_grad()
-def start_projector(projector: nn.Sequential, learner: DenseLabelModel, frames: Tensor) -> None:
-    """Let the first words the language model hears of a cell be what the heads say of it.
-
-    The first layer begins with the head's rows, once as they are and once negated (GELU passes one
-    side); its further rows stay random. Over `frames` (B, T, 3, H, W) every row gets zero mean and
-    unit deviation, and the tokens a deviation that leaves their positions audible. A random
-    projector would bury shapes and glyphs under what varies most.
-    """
-    first, *_, last = (layer for layer in projector if isinstance(layer, nn.Linear))
-    maps = learner.encode(frames).flatten(0, -2)
-    rows = learner.head.weight
-    both = torch.cat([rows, -rows])[: len(first.weight)]
-    first.weight[: len(both)] = both
-    heard = maps @ first.weight.T
-    deviation = heard.std(0).clamp(min=1e-3)
-    first.weight /= deviation[:, None]
-    first.bias.copy_(-heard.mean(0) / deviation)
-    last.weight *= _TOKEN_DEVIATION / projector(maps).std()

@@ -51,14 +51,14 @@ class StageRecipe:
 
     Attributes:
         kind: "dense" teaches the vision tower what is under each cell; "questions" teaches
-            everything else (and the tower too unless `freeze_tower`) to answer.
+            everything else to answer, and leaves the tower as it is.
         clips: different clips.
-        epochs: passes over them; with more than one, rendered clips are kept in memory.
+        epochs: passes over them, each with other questions. What is made once is kept: rendered
+            moments in memory ("dense"), what the tower makes of a clip on disk ("questions").
         first_seed: world seed of the first clip.
         batch_size: clips per step.
-        learning_rate: peak, with linear warm-up and cosine decay to a tenth.
+        learning_rate: peak, with linear warm-up and cosine decay to a twentieth.
         questions_per_clip: turns of the conversation about one clip ("questions" only).
-        freeze_tower: leave the vision tower as the stage before left it.
     """
 
     name: str
@@ -71,7 +71,6 @@ class StageRecipe:
     weight_decay: float = 0.05
     warmup_steps: int = 100
     questions_per_clip: int = 6
-    freeze_tower: bool = True
 
 
 @dataclass(frozen=True)

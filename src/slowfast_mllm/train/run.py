@@ -4,6 +4,7 @@ Layout of an output folder: `<stage>/checkpoint-*` while a stage runs, `<stage>/
 and `model/` at the end (model, tokenizer and processor, ready for `from_pretrained`).
 """
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,14 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.processing import SlowFastProcessor
-from slowfast_mllm.train.dense_labels import DenseLabelModel, start_projector
+from slowfast_mllm.train.dense_labels import DenseLabelModel
+from slowfast_mllm.train.first_weights import start_from_dense_stage
 from slowfast_mllm.train.new_model import new_model, new_tokenizer
 from slowfast_mllm.train.recipe import Recipe, StageRecipe
-from slowfast_mllm.train.world_data import (
-    ConversationCollator,
-    MomentDataset,
-    WorldDataset,
-    collate_dense,
-)
+from slowfast_mllm.train.seen_clips import SeenClipModel, see_clips
+from slowfast_mllm.train.world_data import ConversationCollator, MomentDataset, collate_dense
 
-_PROJECTOR_SAMPLE = 96  # moments that tell how large the answers of the dense heads are
+_SAMPLE = 512  # moments that tell what visual tokens look like
 
 
 class RunError(RuntimeError):
@@ -95,21 +93,20 @@ def _run_stage(
     num_workers: int,
     save_steps: int,
 ) -> None:
-    clips = (
-        stage.first_seed,
-        stage.clips,
-        recipe.model.num_frames,
-        recipe.model.image_size,
-        stage.epochs > 1,
-    )
-    learner: nn.Module = model
-    data = WorldDataset(*clips)
-    collator: Any = ConversationCollator(tokenizer, model.config, stage.questions_per_clip)
+    learner: nn.Module
+    data: Any
+    collator: Any
+    seen = folder / "seen"
     if stage.kind == "dense":
-        learner, data = DenseLabelModel(model.model.vision_tower), MomentDataset(*clips)
+        learner = DenseLabelModel(model.model.vision_tower)
+        data = MomentDataset(
+            stage.first_seed, stage.clips, recipe.model.num_frames, recipe.model.image_size
+        )
         collator = collate_dense
     else:
-        model.model.vision_tower.requires_grad_(not stage.freeze_tower)
+        model.model.vision_tower.requires_grad_(False)
+        data = see_clips(model, recipe.model, stage, seen, num_workers)
+        learner, collator = SeenClipModel(model), ConversationCollator(tokenizer, model.config)
     trainer = Trainer(
         model=learner,
         args=_arguments(recipe, stage, folder, num_workers, save_steps),
@@ -118,9 +115,9 @@ def _run_stage(
     )
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
     if isinstance(learner, DenseLabelModel):
-        sample = collate_dense([data[i] for i in range(min(len(data), _PROJECTOR_SAMPLE))])
-        frames = sample["pixel_values_videos"].to(model.device)
-        start_projector(model.model.multi_modal_projector, learner, frames)
+        moments = collate_dense([data[i] for i in range(min(stage.clips, _SAMPLE))])
+        start_from_dense_stage(model.cpu(), learner, tokenizer, moments)
+    shutil.rmtree(seen, ignore_errors=True)
 
 
 def _arguments(
@@ -130,7 +127,8 @@ def _arguments(
     return TrainingArguments(
         output_dir=str(folder),
         seed=recipe.seed,
-        num_train_epochs=stage.epochs,
+        # The visits of all epochs are one data set in the stage of questions.
+        num_train_epochs=stage.epochs if stage.kind == "dense" else 1,
         per_device_train_batch_size=stage.batch_size,
         learning_rate=stage.learning_rate,
         weight_decay=stage.weight_decay,

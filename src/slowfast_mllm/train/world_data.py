@@ -1,11 +1,10 @@
-"""Batches of the procedural world for the trainer: clips with dense labels, or with conversations.
+"""Batches of the procedural world for the trainer: moments with dense labels, clips with questions.
 
-A data set is a range of seeds: item i is always the same clip, so a run can be resumed exactly.
+A data set is a range of seeds: item i is always the same, so a run can be resumed exactly.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,41 +29,55 @@ def normalise(frames: np.ndarray) -> Tensor:
 
 
 @dataclass(frozen=True)
-class WorldDataset(Dataset):
-    """`count` clips from `first_seed` on, `num_frames` frames of `size` x `size` pixels.
+class FramesDataset(Dataset):
+    """Frames of `count` clips from `first_seed` on: uint8 (T, size, size, 3)."""
 
-    With `keep`, what was rendered once is kept in memory for later epochs.
+    first_seed: int
+    count: int
+    num_frames: int
+    size: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        script = world.sample_script(self.first_seed + index)
+        times = world.frame_times(script.duration, self.num_frames)
+        return world.render(script, times, self.size)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A frame between its two neighbours: `frames` uint8 (3, S, S, 3), `interval` in seconds."""
+
+    frames: np.ndarray
+    interval: float
+    labels: world.DenseLabels
+
+
+@dataclass(frozen=True)
+class MomentDataset(Dataset):
+    """One moment of each clip: the most variety for the tower. Kept once rendered.
+
+    Three of four clips that flash a glyph are met at that moment: left to chance, glyphs would be
+    too rare to learn.
     """
 
     first_seed: int
     count: int
     num_frames: int
     size: int
-    keep: bool = False
-    _kept: dict[int, world.Clip] = field(default_factory=dict, repr=False)
+    _kept: dict[int, Moment] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> world.Clip:
-        clip = self._kept.get(index) or self._render(self.first_seed + index)
-        if self.keep:
-            self._kept[index] = clip
-        return clip
+    def __getitem__(self, index: int) -> Moment:
+        if index not in self._kept:
+            self._kept[index] = self._render(self.first_seed + index)
+        return self._kept[index]
 
-    def _render(self, seed: int) -> world.Clip:
-        return world.sample_clip(seed, self.num_frames, self.size)
-
-
-@dataclass(frozen=True)
-class MomentDataset(WorldDataset):
-    """One frame of each clip between its two neighbours: the most variety for the tower.
-
-    Three of four clips that flash a glyph are met at that moment: left to chance, glyphs would be
-    too rare to learn.
-    """
-
-    def _render(self, seed: int) -> world.Clip:
+    def _render(self, seed: int) -> Moment:
         script = world.sample_script(seed)
         times = world.frame_times(script.duration, self.num_frames)
         rng = np.random.default_rng(script.seed)
@@ -73,11 +86,11 @@ class MomentDataset(WorldDataset):
             seen = int(np.searchsorted(times, script.flash.time))
             moment = min(max(seen, 1), self.num_frames - 2)
         times = times[moment - 1 : moment + 2]
-        labels = world.dense_labels(script, times)
-        return world.Clip(script, world.render(script, times, self.size), times, labels, [])
+        frames = world.render(script, times, self.size)
+        return Moment(frames, float(times[1] - times[0]), world.dense_labels(script, times))
 
 
-def collate_dense(clips: Sequence[world.Clip]) -> dict[str, Tensor]:
+def collate_dense(moments: Sequence[Moment]) -> dict[str, Tensor]:
     """Frames, and what is under each cell of all but the first and last frame.
 
     Returns:
@@ -85,16 +98,15 @@ def collate_dense(clips: Sequence[world.Clip]) -> dict[str, Tensor]:
         `color`, `glyph` (B, T', g, g) int64; `object_motion` (B, T', g, g, 2) and `camera_motion`
         (B, T', 3) float32 in cells per frame interval; `cut` (B, T') float32.
     """
-    labels = [clip.labels for clip in clips]
-    # The tower sees displacements between frames, not speeds.
-    steps = [float(clip.timestamps[1] - clip.timestamps[0]) for clip in clips]
+    labels = [moment.labels for moment in moments]
 
     def stack(name: str) -> Tensor:
         return torch.stack([torch.from_numpy(getattr(x, name)[1:-1]) for x in labels])
 
-    scale = torch.tensor(steps, dtype=torch.float32)
+    # The tower sees displacements between frames, not speeds.
+    scale = torch.tensor([moment.interval for moment in moments], dtype=torch.float32)
     return {
-        "pixel_values_videos": torch.stack([normalise(clip.frames) for clip in clips]),
+        "pixel_values_videos": torch.stack([normalise(moment.frames) for moment in moments]),
         **{name: stack(name).long() for name in ("shape", "color", "glyph")},
         "object_motion": stack("object_motion").float() * scale.view(-1, 1, 1, 1, 1),
         "camera_motion": stack("camera_motion").float() * scale.view(-1, 1, 1),
@@ -103,14 +115,57 @@ def collate_dense(clips: Sequence[world.Clip]) -> dict[str, Tensor]:
 
 
 @dataclass(frozen=True)
+class SeenClip:
+    """A clip as a frozen tower left it (see `SlowFastModel.vision_maps`), and what to ask of it.
+
+    `maps` (T, h, w, C) and `motion` (T, h', w', 16) in bfloat16, `timestamps` (T,) in seconds.
+    """
+
+    maps: Tensor
+    motion: Tensor
+    timestamps: Tensor
+    questions: list[world.QA]
+
+
+@dataclass(frozen=True)
+class SeenClipDataset(Dataset):
+    """Each clip `epochs` times, with other questions and other words each time.
+
+    `maps` and `motion` have one entry per clip; item i is visit i // clips of clip i % clips.
+    """
+
+    first_seed: int
+    epochs: int
+    questions_per_clip: int
+    maps: Tensor
+    motion: Tensor
+
+    def __len__(self) -> int:
+        return len(self.maps) * self.epochs
+
+    def __getitem__(self, index: int) -> SeenClip:
+        visit, clip = divmod(index, len(self.maps))
+        script = world.sample_script(self.first_seed + clip)
+        times = world.frame_times(script.duration, self.maps.shape[1])
+        rng = np.random.default_rng([script.seed, visit])
+        questions = world.questions(script, rng, times)
+        chosen = rng.permutation(len(questions))[: self.questions_per_clip]
+        return SeenClip(
+            self.maps[clip],
+            self.motion[clip],
+            torch.from_numpy(times).float(),
+            [questions[i] for i in chosen],
+        )
+
+
+@dataclass(frozen=True)
 class ConversationCollator:
     """Clips to multi-turn conversations: one video, several questions, loss on answers only."""
 
     tokenizer: PreTrainedTokenizerFast
     config: SlowFastConfig
-    questions_per_clip: int
 
-    def __call__(self, clips: Sequence[world.Clip]) -> dict[str, Any]:
+    def __call__(self, clips: Sequence[SeenClip]) -> dict[str, Tensor]:
         rows = [self._tokens(clip) for clip in clips]
         length = max(len(ids) for ids, _ in rows)
         pad = self.tokenizer.pad_token_id
@@ -122,23 +177,19 @@ class ConversationCollator:
             "input_ids": torch.tensor([padded(ids, pad) for ids, _ in rows]),
             "attention_mask": torch.tensor([padded([1] * len(ids), 0) for ids, _ in rows]),
             "labels": torch.tensor([padded(labels, IGNORED) for _, labels in rows]),
-            "pixel_values_videos": torch.stack([normalise(clip.frames) for clip in clips]),
-            "video_timestamps": torch.stack(
-                [torch.from_numpy(clip.timestamps).float() for clip in clips]
-            ),
+            "maps": torch.stack([clip.maps for clip in clips]),
+            "motion": torch.stack([clip.motion for clip in clips]),
+            "timestamps": torch.stack([clip.timestamps for clip in clips]),
         }
 
-    def _tokens(self, clip: world.Clip) -> tuple[list[int], list[int]]:
+    def _tokens(self, clip: SeenClip) -> tuple[list[int], list[int]]:
         """Ids and labels of one conversation."""
-        rng = np.random.default_rng(clip.script.seed)
-        order = rng.permutation(len(clip.questions))[: self.questions_per_clip]
         ids: list[int] = []
         labels: list[int] = []
-        for turn, index in enumerate(order):
-            qa = clip.questions[index]
+        for turn, qa in enumerate(clip.questions):
             prompt = self._encode(turn_prompt(qa.question, first=turn == 0))
             if turn == 0:
-                prompt = self._expand(prompt, clip.frames.shape[0])
+                prompt = self._expand(prompt, len(clip.timestamps))
             answer = self._encode(qa.answer + "<|im_end|>")
             ids += prompt + answer
             labels += [IGNORED] * len(prompt) + answer

@@ -1,0 +1,95 @@
+"""What a frozen tower makes of a stage's clips: computed once, kept on disk while the stage lasts.
+
+The language model's epochs then cost no rendering and no vision.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
+from tqdm import tqdm
+
+from slowfast_mllm.model import SlowFastForConditionalGeneration
+from slowfast_mllm.train.recipe import ModelRecipe, StageRecipe
+from slowfast_mllm.train.world_data import FramesDataset, SeenClipDataset, normalise
+
+_CLIPS_AT_ONCE = 8
+
+
+class SeenClipModel(nn.Module):
+    """The model behind its frozen tower: reads kept maps in place of frames.
+
+    Checkpoints leave out the head, which is the embeddings; what tells so to the Trainer has the
+    names of transformers.
+    """
+
+    _keys_to_ignore_on_save = ("model.lm_head.weight",)
+
+    def __init__(self, model: SlowFastForConditionalGeneration) -> None:
+        super().__init__()
+        self.model = model
+        self.register_state_dict_post_hook(_drop_tied_head)
+
+    def tie_weights(self) -> None:
+        self.model.tie_weights()
+
+    def forward(self, maps: Tensor, motion: Tensor, timestamps: Tensor, **text: Tensor) -> Any:
+        """Batches as `ConversationCollator` makes them; returns the model's output with `loss`."""
+        base = self.model.model
+        memories = [
+            base.remember(*base.tokens_of_maps(seen, moves, times), times)
+            for seen, moves, times in zip(maps.to(base.dtype), motion, timestamps, strict=True)
+        ]
+        return self.model(**text, video_memory=memories)
+
+
+def _drop_tied_head(module: nn.Module, state: dict[str, Any], *_: Any) -> None:
+    state.pop("model.lm_head.weight")
+
+
+@torch.no_grad()
+def see_clips(
+    model: SlowFastForConditionalGeneration,
+    recipe: ModelRecipe,
+    stage: StageRecipe,
+    folder: Path,
+    num_workers: int,
+) -> SeenClipDataset:
+    """Run the tower over the clips of a stage, or over those that an interrupted call left.
+
+    Args:
+        folder: gets `maps.bin` and `motion.bin` (bfloat16), about 0.45 MB a clip of 32 frames.
+    """
+    vision = model.config.vision_config
+    side = vision.image_size // vision.patch_size
+    slow_side = side // model.config.slow_spatial_pool
+    frames = (stage.clips, recipe.num_frames)
+    folder.mkdir(parents=True, exist_ok=True)
+    maps = _on_disk(folder / "maps.bin", *frames, side, side, vision.hidden_size)
+    motion = _on_disk(folder / "motion.bin", *frames, slow_side, slow_side, 16)
+    progress = folder / "clips_seen.txt"
+    start = int(progress.read_text()) if progress.exists() else 0
+    clips = FramesDataset(stage.first_seed, stage.clips, recipe.num_frames, recipe.image_size)
+    todo = Subset(clips, range(start, stage.clips))
+    batches = DataLoader(todo, _CLIPS_AT_ONCE, num_workers=num_workers, collate_fn=list)
+    bar = tqdm(total=stage.clips, initial=start, desc="clips through the tower")
+    for batch in batches:
+        for frames_of_clip in batch:
+            pixels = normalise(frames_of_clip).to(model.device)
+            with torch.autocast(model.device.type, torch.bfloat16):
+                seen, moves = model.model.vision_maps(pixels)
+            assert moves is not None  # models of `new_model` have motion features
+            maps[start], motion[start] = seen, moves
+            start += 1
+        progress.write_text(str(start))
+        bar.update(len(batch))
+    bar.close()
+    return SeenClipDataset(stage.first_seed, stage.epochs, stage.questions_per_clip, maps, motion)
+
+
+def _on_disk(path: Path, *shape: int) -> Tensor:
+    """A tensor whose memory is a file."""
+    size = torch.Size(shape)
+    return torch.from_file(str(path), True, size.numel(), dtype=torch.bfloat16).view(size)
