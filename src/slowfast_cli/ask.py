@@ -4,12 +4,12 @@ from typing import Annotated
 
 import typer
 
-from slowfast_cli.options import Answering, Video, answering
+from slowfast_cli.options import Answering, Watched, answering
 
 
 @answering
 def ask(
-    video: Video,
+    video: Watched,
     question: Annotated[str, typer.Argument(help="What you want to know.")],
     how: Answering,
 ) -> None:

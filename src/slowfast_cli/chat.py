@@ -4,11 +4,11 @@ import sys
 
 import typer
 
-from slowfast_cli.options import Answering, Video, answering
+from slowfast_cli.options import Answering, Watched, answering
 
 
 @answering
-def chat(video: Video, how: Answering) -> None:
+def chat(video: Watched, how: Answering) -> None:
     """Talk about a video: a question a line; an empty line or Ctrl-D ends.
 
     With --json every answer is one line of JSON.

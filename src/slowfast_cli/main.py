@@ -12,6 +12,7 @@ from slowfast_cli.ask import ask
 from slowfast_cli.chat import chat
 from slowfast_cli.convert import convert
 from slowfast_cli.describe import describe
+from slowfast_cli.index import index
 from slowfast_cli.info import info
 from slowfast_cli.train import train
 
@@ -47,6 +48,7 @@ for verb, example in (
     (ask, 'slowfast ask clip.mp4 "What happens?" --num-frames 32 --json'),
     (describe, "slowfast describe clip.mp4 --start 10 --end 20"),
     (chat, "slowfast chat clip.mp4"),
+    (index, "slowfast index clip.mp4 -o clip.sfmem"),
     (info, "slowfast info clip.mp4 --json"),
     (train, "slowfast train recipes/default_model.yaml --output runs/default"),
     (convert, "slowfast convert path/to/official-checkpoint path/to/native"),

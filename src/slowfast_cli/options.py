@@ -17,6 +17,19 @@ if TYPE_CHECKING:
     from slowfast_mllm.engine import Chat
 
 Video = Annotated[str, typer.Argument(help="A video, an image, or a folder of frames.")]
+Watched = Annotated[
+    str, typer.Argument(help="A video, an image, a folder of frames, or a memory (.sfmem).")
+]
+Model = Annotated[
+    str | None,
+    typer.Option(help="Checkpoint: a folder or a hub id. Default: the small packaged model."),
+]
+NumFrames = Annotated[int | None, typer.Option(min=1, help="Frames to look at, evenly spread.")]
+Fps = Annotated[float | None, typer.Option(help="Frames a second to look at, instead.")]
+Start = Annotated[float | None, typer.Option(min=0, help="Begin here, in seconds.")]
+End = Annotated[float | None, typer.Option(min=0, help="Stop here, in seconds.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... Default: what is there.")]
+Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 _NOTICE = (
@@ -32,16 +45,14 @@ _NOTICE = (
 class Answering:
     """How a video is watched and an answer made: the options of every verb that answers."""
 
-    model: Annotated[
-        str | None,
-        typer.Option(help="Checkpoint: a folder or a hub id. Default: the small packaged model."),
-    ] = None
-    num_frames: Annotated[
-        int | None, typer.Option(min=1, help="Frames to look at, evenly spread.")
-    ] = None
-    fps: Annotated[float | None, typer.Option(help="Frames a second to look at, instead.")] = None
-    start: Annotated[float | None, typer.Option(min=0, help="Begin here, in seconds.")] = None
-    end: Annotated[float | None, typer.Option(min=0, help="Stop here, in seconds.")] = None
+    model: Model = None
+    num_frames: NumFrames = None
+    fps: Fps = None
+    start: Start = None
+    end: End = None
+    cache: Annotated[
+        bool, typer.Option(help="Keep what was seen of a video on disk for its next question.")
+    ] = True
     json: Json = False
     stream: Annotated[
         bool | None,
@@ -49,10 +60,8 @@ class Answering:
             "--stream/--no-stream", help="Show words as they come. Default: on a terminal."
         ),
     ] = None
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda, cuda:1, ... Default: what is there.")
-    ] = None
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None
+    device: Device = None
+    dtype: Dtype = None
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256
     temperature: Annotated[
         float, typer.Option(min=0, help="0: the likeliest answer; above: draw.")
@@ -65,20 +74,11 @@ class Answering:
 
     def watch(self, video: str) -> "Chat":
         """Load the model and look at the video: a conversation that can begin."""
-        assistant = self._load()
+        assistant = load_model(self.model, self.device, self.dtype, self.cache)
         with working("Watching the video"):
             return assistant.chat(
                 video, num_frames=self.num_frames, fps=self.fps, start=self.start, end=self.end
             )
-
-    def _load(self) -> "SlowFast":
-        with working("Loading the model"):
-            from slowfast_mllm import load
-
-            loaded = load(self.model, self.device, self.dtype)
-        if self.model is None:
-            _show_notice_once()
-        return loaded
 
     def answer(self, conversation: "Chat", question: str) -> None:
         """Ask, and print: the answer on stdout, warnings about the video on stderr."""
@@ -101,6 +101,20 @@ class Answering:
         for warning in answer.warnings:
             typer.echo(f"Warning: {warning}", err=True)
         typer.echo("" if streaming else answer.text)
+
+
+def load_model(model: str | None, device: str | None, dtype: str | None, cache: bool) -> "SlowFast":
+    """Load a model, with a spinner, and say once what the packaged one is."""
+    with working("Loading the model"):
+        from slowfast_mllm import load
+        from slowfast_mllm.engine import MemoryCache
+
+        loaded = load(
+            model, device, dtype, MemoryCache(_cache_folder() / "memories") if cache else None
+        )
+    if model is None:
+        _show_notice_once()
+    return loaded
 
 
 def answering(verb: Callable[..., None]) -> Callable[..., None]:
@@ -137,10 +151,13 @@ def working(what: str) -> AbstractContextManager[Any]:
     return Console(stderr=True).status(what)
 
 
+def _cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slowfast-mllm"
+
+
 def _show_notice_once() -> None:
     """The first time the packaged model is used, say what it is."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    marker = cache / "slowfast-mllm" / "notice-shown"
+    marker = _cache_folder() / "notice-shown"
     if marker.exists():
         return
     typer.echo(_NOTICE, err=True)

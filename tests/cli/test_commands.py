@@ -11,7 +11,7 @@ from slowfast_cli.main import main
 
 ROOT = Path(__file__).parents[2]
 CLIP = str(ROOT / "examples" / "shapes.mp4")
-VERBS = ("ask", "describe", "chat", "info", "train", "convert")
+VERBS = ("ask", "describe", "chat", "index", "info", "train", "convert")
 
 
 @pytest.fixture
@@ -54,6 +54,19 @@ def test_ask_prints_the_answer_and_nothing_else_on_stdout(run) -> None:
     assert "packaged model is small" in err
     _, _, err = run("ask", CLIP, "How does the camera move?")
     assert err == ""  # the note comes once
+
+
+def test_an_indexed_video_can_be_asked_without_the_video(run, tmp_path) -> None:
+    memory = str(tmp_path / "clip.sfmem")
+    code, out, _ = run("index", CLIP, "-o", memory)
+    assert code == 0
+    assert "32 frames" in out
+    question = "How does the camera move?"
+    code, answer, _ = run("ask", memory, question, "--no-cache")
+    assert code == 0
+    assert answer == run("ask", CLIP, question)[1]
+    assert answer == run("ask", CLIP, question)[1]  # from the cache
+    assert len(list((tmp_path / "cache" / "slowfast-mllm" / "memories").iterdir())) == 1
 
 
 def test_json_is_one_object_with_the_promised_fields(run) -> None:

@@ -3,9 +3,11 @@
 The one place where video, processor and model meet; knows nothing of terminals or servers.
 """
 
+import functools
+import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +15,23 @@ import torch
 from transformers import TextStreamer
 from transformers.cache_utils import Cache
 
+from slowfast_mllm.engine.encoded_video import (
+    SUFFIX,
+    EncodedVideo,
+    Precision,
+    fingerprint,
+    load_encoded,
+    save_encoded,
+    source_digest,
+)
 from slowfast_mllm.engine.loading import DEFAULT_MODEL_NAME, load_checkpoint
-from slowfast_mllm.model import SlowFastForConditionalGeneration, VideoMemory
+from slowfast_mllm.engine.memory_cache import MemoryCache
+from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.processing import SlowFastProcessor
-from slowfast_mllm.video import SampledVideo, VideoInfo, read_video
+from slowfast_mllm.video import read_video
 
 DESCRIBE = "What happens in the video?"
 OnText = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class EncodedVideo:
-    """A video that was read and encoded, ready for any number of questions.
-
-    Attributes:
-        memory: what the model keeps of it.
-        prompt: the placeholders that stand for it in a prompt.
-        timing: seconds spent on `read`, `preprocess` and `encode`.
-    """
-
-    memory: VideoMemory
-    prompt: str
-    info: VideoInfo
-    frame_indices: list[int]
-    timestamps: list[float]
-    timing: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -154,23 +148,84 @@ class SlowFast:
         model: SlowFastForConditionalGeneration,
         processor: SlowFastProcessor,
         name: str = "",
+        cache: MemoryCache | None = None,
     ) -> None:
+        """`cache`: where memories of files are kept between calls and programs; None: nowhere."""
         self.model = model
         self.processor = processor
         self.name = name
+        self.cache = cache
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Tells memories of this model from those of others."""
+        return fingerprint(self.model, self.processor)
 
     def encode(self, video: Any, **sampling: Any) -> EncodedVideo:
-        """Read a video and remember it.
+        """Read a video and remember it, or recall it from a `.sfmem` file or the cache.
 
         Args:
-            video: path, bytes, folder of frames, list of images, or array (T, H, W, 3) uint8.
+            video: path, bytes, folder of frames, list of images, or array (T, H, W, 3) uint8; or
+                the path of a `.sfmem` file that `index` wrote.
             **sampling: fields of `Sampling`.
 
         Raises:
             VideoError: it cannot be read.
+            MemoryFileError: the `.sfmem` file cannot be used.
+            ValueError: `sampling` is given for a `.sfmem` file, whose frames are already chosen.
         """
+        choice = Sampling(**sampling)
         began = time.perf_counter()
-        sampled = self._read(video, Sampling(**sampling))
+        if isinstance(video, (str, os.PathLike)) and os.fspath(video).endswith(SUFFIX):
+            if choice != Sampling():
+                raise ValueError(
+                    f"{video}: its frames were chosen when it was indexed; leave out "
+                    "num_frames, fps, start and end, or ask the video itself."
+                )
+            encoded = load_encoded(Path(video), self.fingerprint, self.model)
+            return _recalled(encoded, began)
+        if self.cache is None:
+            return self._encode(video, choice)
+        wanted = self._frames_wanted(choice)
+        key = self.cache.key(video, wanted, self.fingerprint)
+        if key is None:
+            return self._encode(video, choice)
+        kept = self.cache.get(key, self.fingerprint, self.model)
+        if kept is not None:
+            info = replace(kept.info, path=os.fspath(video))
+            return _recalled(replace(kept, info=info), began)
+        encoded = self._encode(video, choice)
+        self.cache.put(key, encoded, self.fingerprint)
+        return encoded
+
+    def index(
+        self, video: Any, path: str | Path, precision: Precision = "bfloat16", **sampling: Any
+    ) -> EncodedVideo:
+        """Encode a video and write its memory into a `.sfmem` file, to be asked without the video.
+
+        Args:
+            video: as for `encode`.
+            path: of the new file; its name must end in `.sfmem`.
+            precision: "exact", "bfloat16" or "int8" (with a scale per token and head).
+            **sampling: fields of `Sampling`.
+
+        Raises:
+            VideoError: the video cannot be read.
+            ValueError: `path` has another suffix.
+        """
+        path = Path(path)
+        if path.suffix != SUFFIX:
+            raise ValueError(f"{path}: a memory's file name ends in {SUFFIX}.")
+        source = None
+        if isinstance(video, (str, os.PathLike)) and Path(video).exists():
+            source = {"path": os.path.abspath(video), "sha256": source_digest(video)}
+        encoded = self.encode(video, **sampling)
+        save_encoded(encoded, path, self.fingerprint, source, precision)
+        return encoded
+
+    def _encode(self, video: Any, choice: Sampling) -> EncodedVideo:
+        began = time.perf_counter()
+        sampled = read_video(video, **self._frames_wanted(choice))
         read = time.perf_counter()
         pixels = self.processor.video_processor(sampled.frames, do_sample_frames=False)
         preprocessed = time.perf_counter()
@@ -195,11 +250,12 @@ class SlowFast:
             },
         )
 
-    def _read(self, video: Any, sampling: Sampling) -> SampledVideo:
+    def _frames_wanted(self, sampling: Sampling) -> dict[str, Any]:
+        """Arguments of `read_video`."""
         choice = asdict(sampling)
         if sampling.fps is None and sampling.num_frames is None:
             choice["num_frames"] = self.processor.video_processor.num_frames
-        return read_video(video, **choice)
+        return choice
 
     def ask(
         self, video: Any, question: str, on_text: OnText | None = None, **options: Any
@@ -311,6 +367,12 @@ class Chat:
         return clock, self._sequence[ids.shape[1] :]
 
 
+def _recalled(encoded: EncodedVideo, began: float) -> EncodedVideo:
+    """With the time it took to read the memory's file."""
+    timing = {"read": time.perf_counter() - began, "preprocess": 0.0, "encode": 0.0}
+    return replace(encoded, timing=timing)
+
+
 def _generation(options: dict[str, Any]) -> Generation:
     known = [f.name for f in fields(Generation)]
     unknown = sorted(set(options) - set(known))
@@ -324,16 +386,20 @@ def _generation(options: dict[str, Any]) -> Generation:
 
 
 def load(
-    model: str | Path | None = None, device: str | None = None, dtype: str | None = None
+    model: str | Path | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    cache: MemoryCache | None = None,
 ) -> SlowFast:
     """Load a model that answers questions about videos.
 
     Args:
         model: folder or hub id of a checkpoint, native or official; None: the packaged one.
         device, dtype: None picks what fits the machine.
+        cache: keeps memories of files on disk, e.g. `MemoryCache(Path("memories"))`.
 
     Raises:
         ModelError: the checkpoint cannot be loaded; the message says why.
     """
     network, processor = load_checkpoint(model, device, dtype)
-    return SlowFast(network, processor, str(model) if model else DEFAULT_MODEL_NAME)
+    return SlowFast(network, processor, str(model) if model else DEFAULT_MODEL_NAME, cache)

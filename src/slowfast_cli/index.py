@@ -1,0 +1,58 @@
+"""`slowfast index`: watch a video once and keep what the model remembers of it in a file."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slowfast_cli.options import (
+    Device,
+    Dtype,
+    End,
+    Fps,
+    Model,
+    NumFrames,
+    Start,
+    Video,
+    load_model,
+    working,
+)
+
+
+class _Precision(StrEnum):
+    bfloat16 = "bfloat16"
+    int8 = "int8"
+    exact = "exact"
+
+
+def index(
+    video: Video,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The new file, name.sfmem.")],
+    precision: Annotated[
+        _Precision, typer.Option(help="int8: half the size; exact: as the model computed it.")
+    ] = _Precision.bfloat16,
+    model: Model = None,
+    num_frames: NumFrames = None,
+    fps: Fps = None,
+    start: Start = None,
+    end: End = None,
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Watch a video once; later `slowfast ask NAME.sfmem` needs neither video nor time."""
+    assistant = load_model(model, device, dtype, cache=False)
+    with working("Watching the video"):
+        encoded = assistant.index(
+            video,
+            output,
+            precision.value,
+            num_frames=num_frames,
+            fps=fps,
+            start=start,
+            end=end,
+        )
+    for warning in encoded.info.warnings:
+        typer.echo(f"Warning: {warning}", err=True)
+    size = output.stat().st_size
+    typer.echo(f"{output}: {len(encoded.timestamps)} frames, {size / 1e6:.1f} MB")

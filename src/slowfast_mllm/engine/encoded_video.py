@@ -1,0 +1,243 @@
+"""A video that was read and encoded, and its file: `.sfmem`, safetensors with facts in the header.
+
+A file is only ever parsed, never executed. It is refused when it is damaged, when another model or
+other preprocessing made it, or when the video that it was made from has changed since.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from slowfast_mllm.model import SlowFastForConditionalGeneration, VideoMemory
+from slowfast_mllm.processing import SlowFastProcessor
+from slowfast_mllm.video import VideoInfo
+
+SUFFIX = ".sfmem"
+Precision = Literal["exact", "bfloat16", "int8"]
+_VERSION = 1
+_HEADER = "slowfast_memory"
+_SAMPLE = 64  # values of each weight that go into a model's fingerprint
+
+
+class MemoryFileError(ValueError):
+    """A `.sfmem` file that cannot be used. One line: which one, the cause, and what to do."""
+
+
+@dataclass(frozen=True)
+class EncodedVideo:
+    """A video that was read and encoded, ready for any number of questions.
+
+    Attributes:
+        memory: what the model keeps of it.
+        prompt: the placeholders that stand for it in a prompt.
+        timing: seconds spent on `read`, `preprocess` and `encode`.
+    """
+
+    memory: VideoMemory
+    prompt: str
+    info: VideoInfo
+    frame_indices: list[int]
+    timestamps: list[float]
+    timing: dict[str, float]
+
+
+def fingerprint(model: SlowFastForConditionalGeneration, processor: SlowFastProcessor) -> str:
+    """What a memory depends on: the config, values of every weight, and the preprocessing.
+
+    Evenly spread values of each weight are read, not all: training changes them everywhere, and a
+    model of 17 GB must not be read twice.
+    """
+    digest = hashlib.sha256()
+    settings = [model.config.to_dict(), processor.video_processor.to_dict()]
+    for setting in settings:
+        kept = {k: v for k, v in setting.items() if k not in _CHANGES_NOTHING}
+        digest.update(json.dumps(kept, sort_keys=True, default=str).encode())
+    for name, weight in model.state_dict().items():
+        values = weight.detach().flatten()
+        values = values[:: max(1, values.numel() // _SAMPLE)].contiguous()
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+        digest.update(values.cpu().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+# Where a checkpoint lies and who wrote it; a copy elsewhere makes the same memories.
+_CHANGES_NOTHING = {"_name_or_path", "name_or_path", "transformers_version"}
+
+
+def source_digest(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file, or of the names and contents of a folder's files.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    files = sorted(p for p in path.iterdir() if p.is_file())
+    return _digest(f"{p.name} {source_digest(p)}\n".encode() for p in files)
+
+
+def save_encoded(
+    encoded: EncodedVideo,
+    path: Path,
+    model: str,
+    source: dict[str, str] | None,
+    precision: Precision = "bfloat16",
+) -> None:
+    """Write a `.sfmem`; it appears under its name only when it is whole.
+
+    Args:
+        model: fingerprint of the model that made it.
+        source: `path` and `sha256` of the video, or None where there is no file to compare with.
+        precision: of slow keys and values: as they are, bfloat16, or int8 with a scale per token
+            and head.
+    """
+    tensors = _tensors(encoded.memory, precision)
+    facts = {
+        "version": _VERSION,
+        "model": model,
+        "source": source,
+        "kind": encoded.memory.kind,
+        "prompt": encoded.prompt,
+        "info": encoded.info.to_dict(),
+        "frame_indices": encoded.frame_indices,
+        "timestamps": encoded.timestamps,
+    }
+    text = json.dumps(facts, ensure_ascii=False)
+    header = {_HEADER: text, "sha256": _content_digest(text, tensors)}
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        save_file(tensors, partial, header)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_encoded(path: Path, model: str, like: SlowFastForConditionalGeneration) -> EncodedVideo:
+    """Read a `.sfmem` for a model.
+
+    Args:
+        model: fingerprint of `like`.
+        like: gives device and dtype.
+
+    Raises:
+        MemoryFileError: the file is missing, damaged, made by another model, or out of date.
+    """
+    text, tensors = _read(path)
+    try:
+        facts = json.loads(text)
+        if facts["version"] != _VERSION:
+            raise MemoryFileError(
+                f"{path}: format {facts['version']}, this program reads {_VERSION}; index again."
+            )
+        if facts["model"] != model:
+            raise MemoryFileError(
+                f"{path}: made by another model or with other preprocessing; index the video again "
+                "with this one, or ask with --model set to the one that made it."
+            )
+        _check_source(path, facts["source"])
+        memory = _memory(tensors, facts["timestamps"], facts["kind"], like)
+        return EncodedVideo(
+            memory=memory,
+            prompt=facts["prompt"],
+            info=VideoInfo(**{**facts["info"], "warnings": tuple(facts["info"]["warnings"])}),
+            frame_indices=facts["frame_indices"],
+            timestamps=facts["timestamps"],
+            timing={"read": 0.0, "preprocess": 0.0, "encode": 0.0},
+        )
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise MemoryFileError(f"{path}: not as this program writes it; index again.") from error
+
+
+def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
+    """The facts as they were written, and the tensors, after the digest of both is checked."""
+    try:
+        with safe_open(path, framework="pt") as handle:
+            header = handle.metadata() or {}
+            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise MemoryFileError(f"{path}: no such file; make it with `slowfast index`.") from error
+    except (OSError, SafetensorError, ValueError) as error:
+        raise MemoryFileError(
+            f"{path}: damaged or no video memory ({error}); index the video again."
+        ) from error
+    text = header.get(_HEADER)
+    if text is None:
+        raise MemoryFileError(f"{path}: a safetensors file, but no video memory of this program.")
+    if header.get("sha256") != _content_digest(text, tensors):
+        raise MemoryFileError(f"{path}: changed since it was written; index the video again.")
+    return text, tensors
+
+
+def _check_source(path: Path, source: dict[str, str] | None) -> None:
+    """A source that is gone is fine: that is what the file is for."""
+    if source is None or not Path(source["path"]).exists():
+        return
+    if source_digest(source["path"]) != source["sha256"]:
+        raise MemoryFileError(
+            f"{path}: {source['path']} has changed since it was indexed; index it again."
+        )
+
+
+def _tensors(memory: VideoMemory, precision: Precision) -> dict[str, Tensor]:
+    tensors = {"fast_tokens": memory.fast_tokens}
+    for name, slow in (("slow_keys", memory.slow_keys), ("slow_values", memory.slow_values)):
+        for layer, values in slow.items():
+            if precision == "int8":
+                scale = values.abs().amax(-1, keepdim=True).float().clamp(min=1e-12) / 127
+                tensors[f"{name}.{layer}.scale"] = scale
+                values = (values / scale).round().to(torch.int8)
+            tensors[f"{name}.{layer}"] = values
+    if precision == "bfloat16":
+        tensors = {name: tensor.to(torch.bfloat16) for name, tensor in tensors.items()}
+    return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _memory(
+    tensors: dict[str, Tensor],
+    timestamps: list[float],
+    kind: Literal["video", "image"],
+    like: SlowFastForConditionalGeneration,
+) -> VideoMemory:
+    def slow(name: str, layer: int) -> Tensor:
+        values = tensors[f"{name}.{layer}"]
+        if values.dtype == torch.int8:
+            values = values * tensors[f"{name}.{layer}.scale"]
+        return values
+
+    layers = like.config.hybrid_layers
+    return VideoMemory(
+        fast_tokens=tensors["fast_tokens"],
+        slow_keys={layer: slow("slow_keys", layer) for layer in layers},
+        slow_values={layer: slow("slow_values", layer) for layer in layers},
+        timestamps=torch.tensor(timestamps, dtype=torch.float32),
+        kind=kind,
+    ).to(like.device, like.dtype)
+
+
+def _content_digest(text: str, tensors: dict[str, Tensor]) -> str:
+    def parts() -> Iterable[bytes | memoryview]:
+        yield text.encode()
+        for name in sorted(tensors):
+            tensor = tensors[name].contiguous()
+            yield f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode()
+            yield tensor.flatten().view(torch.uint8).numpy().data
+
+    return _digest(parts())
+
+
+def _digest(parts: Iterable[bytes | memoryview]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()

@@ -1,0 +1,181 @@
+"""Memories on disk: they answer like the video, and are refused when they could answer wrongly."""
+
+import shutil
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from slowfast_mllm import SlowFast, load
+from slowfast_mllm.engine import MemoryCache, MemoryFileError
+from slowfast_mllm.engine.encoded_video import source_digest
+
+CLIP = Path(__file__).parents[2] / "examples" / "shapes.mp4"
+QUESTIONS = ["How does the camera move?", "How many objects appear?", "What happens?"]
+
+
+@pytest.fixture(scope="module")
+def assistant() -> SlowFast:
+    return load(device="cpu")
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return Path(shutil.copy(CLIP, tmp_path / "clip.mp4"))
+
+
+def answers(assistant: SlowFast, video: Path) -> list[str]:
+    encoded = assistant.encode(video)
+    return [assistant.ask(encoded, question).text for question in QUESTIONS]
+
+
+@pytest.mark.parametrize("precision", ["exact", "bfloat16", "int8"])
+def test_a_memory_file_answers_like_the_video(assistant, clip, precision: str) -> None:
+    file = clip.with_suffix(".sfmem")
+    seen = assistant.index(clip, file, precision)
+    back = assistant.encode(file)
+    assert back.timestamps == seen.timestamps
+    assert back.info == seen.info
+    for layer, keys in seen.memory.slow_keys.items():
+        error = (back.memory.slow_keys[layer] - keys).abs().max() / keys.abs().max()
+        assert error <= {"exact": 0, "bfloat16": 2**-8, "int8": 1 / 127}[precision]
+    clip.unlink()  # the file stands for the video
+    assert answers(assistant, file) == answers(assistant, CLIP)
+
+
+def test_int8_takes_about_half_of_bfloat16(assistant, clip) -> None:
+    sizes = []
+    for precision in ("bfloat16", "int8"):
+        file = clip.with_name(f"{precision}.sfmem")
+        assistant.index(clip, file, precision)
+        sizes.append(file.stat().st_size)
+    assert sizes[1] < 0.65 * sizes[0]
+
+
+def test_a_changed_video_is_noticed(assistant, clip) -> None:
+    file = clip.with_suffix(".sfmem")
+    assistant.index(clip, file)
+    clip.write_bytes(clip.read_bytes() + b"\0")
+    with pytest.raises(MemoryFileError, match="has changed since it was indexed"):
+        assistant.encode(file)
+
+
+def test_a_memory_of_another_model_is_refused(assistant, clip) -> None:
+    file = clip.with_suffix(".sfmem")
+    assistant.index(clip, file)
+    other = load(device="cpu")
+    with torch.no_grad():
+        other.model.lm_head.weight.mul_(1.001)
+    with pytest.raises(MemoryFileError, match="made by another model"):
+        other.encode(file)
+
+
+def test_every_truncation_and_flipped_byte_is_refused(assistant, clip) -> None:
+    file = clip.with_suffix(".sfmem")
+    assistant.index(clip, file, num_frames=8)
+    whole = file.read_bytes()
+    header = struct.unpack("<Q", whole[:8])[0]
+    for length in (0, 5, 8, header // 2, header + 8, len(whole) - 1):
+        file.write_bytes(whole[:length])
+        with pytest.raises(MemoryFileError):
+            assistant.encode(file)
+    for place in range(0, len(whole), len(whole) // 150):
+        broken = bytearray(whole)
+        broken[place] ^= 0x01
+        file.write_bytes(broken)
+        with pytest.raises(MemoryFileError):
+            assistant.encode(file)
+
+
+def test_what_is_no_memory_is_refused(assistant, tmp_path) -> None:
+    file = tmp_path / "x.sfmem"
+    with pytest.raises(MemoryFileError, match="no such file"):
+        assistant.encode(file)
+    save_file({"fast_tokens": torch.zeros(1)}, file)
+    with pytest.raises(MemoryFileError, match="no video memory"):
+        assistant.encode(file)
+    with pytest.raises(ValueError, match=r"ends in \.sfmem"):
+        assistant.index(CLIP, tmp_path / "clip.memory")
+
+
+def test_frames_of_a_memory_cannot_be_chosen_again(assistant, clip) -> None:
+    file = clip.with_suffix(".sfmem")
+    assistant.index(clip, file)
+    with pytest.raises(ValueError, match="were chosen when it was indexed"):
+        assistant.encode(file, num_frames=4)
+
+
+@pytest.fixture
+def cached(tmp_path: Path) -> SlowFast:
+    return load(device="cpu", cache=MemoryCache(tmp_path / "memories"))
+
+
+def count_encodings(assistant: SlowFast) -> list[int]:
+    calls: list[int] = []
+    tower = assistant.model.model.vision_tower
+    tower.register_forward_hook(lambda module, inputs, output: calls.append(1))
+    return calls
+
+
+def test_the_second_time_nothing_is_encoded_and_answers_are_the_same(cached, clip) -> None:
+    calls = count_encodings(cached)
+    first = answers(cached, clip)
+    assert calls
+    calls.clear()
+    renamed = clip.rename(clip.with_name("renamed.mp4"))
+    again = cached.encode(renamed)
+    assert not calls
+    assert again.info.path == str(renamed)
+    assert answers(cached, renamed) == first
+    cached.encode(renamed, num_frames=4)
+    assert calls  # other frames are another memory
+
+
+def test_a_changed_file_is_another_video(cached, clip) -> None:
+    cached.encode(clip)
+    calls = count_encodings(cached)
+    clip.write_bytes(clip.read_bytes() + b"\0")
+    cached.encode(clip)
+    assert calls
+
+
+def test_a_damaged_memory_is_made_again(cached, clip) -> None:
+    first = answers(cached, clip)
+    (kept,) = cached.cache.folder.iterdir()
+    kept.write_bytes(kept.read_bytes()[:-3])
+    assert answers(cached, clip) == first
+    assert len(list(cached.cache.folder.iterdir())) == 1
+
+
+def test_the_longest_unused_memories_leave_first(cached, clip) -> None:
+    cached.encode(clip, num_frames=8)
+    (first,) = cached.cache.folder.iterdir()
+    cached.cache.limit = int(2.5 * first.stat().st_size)
+    cached.encode(clip, num_frames=9)
+    (second,) = set(cached.cache.folder.iterdir()) - {first}
+    cached.encode(clip, num_frames=8)  # used again: now the younger one
+    cached.encode(clip, num_frames=10)
+    left = set(cached.cache.folder.iterdir())
+    assert first in left
+    assert second not in left
+    assert sum(path.stat().st_size for path in left) <= cached.cache.limit
+
+
+def test_nothing_is_kept_where_nothing_can_be(clip, tmp_path) -> None:
+    (tmp_path / "a_file").touch()
+    assistant = load(device="cpu", cache=MemoryCache(tmp_path / "a_file" / "memories"))
+    assert answers(assistant, clip)
+    small = load(device="cpu", cache=MemoryCache(tmp_path / "small", limit=1000))
+    assert answers(small, clip)
+    assert not (tmp_path / "small").exists()
+
+
+def test_a_folder_of_frames_is_told_by_its_files(tmp_path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    (folder / "1.png").write_bytes(b"one")
+    before = source_digest(folder)
+    (folder / "2.png").write_bytes(b"two")
+    assert source_digest(folder) != before
