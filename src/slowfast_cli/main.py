@@ -9,6 +9,7 @@ import sys
 import typer
 
 from slowfast_cli.ask import ask
+from slowfast_cli.bench import bench
 from slowfast_cli.chat import chat
 from slowfast_cli.convert import convert
 from slowfast_cli.describe import describe
@@ -54,6 +55,7 @@ for verb, example in (
     (convert, "slowfast convert path/to/official-checkpoint path/to/native"),
 ):
     app.command(epilog=f"Example: {example}")(verb)
+app.add_typer(bench, name="bench")
 
 
 def main() -> None:

@@ -1,14 +1,8 @@
 """The engine: loads a model once, encodes videos once, answers questions."""
 
-from slowfast_mllm.engine.assistant import (
-    DESCRIBE,
-    Answer,
-    Chat,
-    Generation,
-    Sampling,
-    SlowFast,
-    load,
-)
+from slowfast_mllm.engine.answers import Answer, Generation, Sampling
+from slowfast_mllm.engine.assistant import DESCRIBE, Chat, SlowFast, load
+from slowfast_mllm.engine.batching import Batcher, Request, Ticket
 from slowfast_mllm.engine.encoded_video import EncodedVideo, MemoryFileError
 from slowfast_mllm.engine.loading import (
     DEFAULT_MODEL_NAME,
@@ -22,14 +16,17 @@ __all__ = [
     "DEFAULT_MODEL_NAME",
     "DESCRIBE",
     "Answer",
+    "Batcher",
     "Chat",
     "EncodedVideo",
     "Generation",
     "MemoryCache",
     "MemoryFileError",
     "ModelError",
+    "Request",
     "Sampling",
     "SlowFast",
+    "Ticket",
     "convert_checkpoint",
     "describe_config",
     "load",

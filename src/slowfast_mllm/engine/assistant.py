@@ -6,15 +6,16 @@ The one place where video, processor and model meet; knows nothing of terminals 
 import functools
 import os
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Iterable
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TextStreamer
 from transformers.cache_utils import Cache
 
+from slowfast_mllm.engine.answers import Answer, Clock, Generation, OnText, Sampling
+from slowfast_mllm.engine.batching import Batcher, Request
 from slowfast_mllm.engine.encoded_video import (
     SUFFIX,
     EncodedVideo,
@@ -31,113 +32,6 @@ from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.video import read_video
 
 DESCRIBE = "What happens in the video?"
-OnText = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer and how it came about; `str(answer)` is the text.
-
-    Attributes:
-        timing: seconds for `read`, `preprocess`, `encode` (0 for a video that was encoded before),
-            `prefill` (to the first token), `decode` (the rest), and `tokens`, a count.
-    """
-
-    text: str
-    model: str
-    video: EncodedVideo
-    timing: dict[str, float]
-    warnings: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        return self.text
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields of `--json`."""
-        info = self.video.info
-        return {
-            "answer": self.text,
-            "model": self.model,
-            "video": {
-                "path": info.path,
-                "duration": info.duration,
-                "fps": info.fps,
-                "frames": info.num_frames,
-            },
-            "frames": {
-                "indices": self.video.frame_indices,
-                "timestamps": [round(t, 4) for t in self.video.timestamps],
-            },
-            "timing": {name: round(value, 4) for name, value in self.timing.items()},
-            "warnings": self.warnings,
-        }
-
-
-class _Clock(TextStreamer):
-    """Passes text on as it comes and notes when the first token came."""
-
-    def __init__(self, tokenizer: Any, on_text: OnText | None) -> None:
-        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
-        self.on_text = on_text
-        self.tokens = 0
-        self.first: float | None = None
-
-    def put(self, value: torch.Tensor) -> None:
-        if not self.next_tokens_are_prompt:
-            self.tokens += value.numel()
-            self.first = self.first or time.perf_counter()
-        super().put(value)
-
-    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        if self.on_text is not None and text:
-            self.on_text(text)
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """Which frames are looked at.
-
-    Attributes:
-        num_frames: uniformly spread frames; None: what the model was made for.
-        fps: frames a second instead, at most `max_frames`.
-        start, end: bounds of the clip in seconds.
-    """
-
-    num_frames: int | None = None
-    fps: float | None = None
-    max_frames: int = 512
-    start: float | None = None
-    end: float | None = None
-
-
-@dataclass(frozen=True)
-class Generation:
-    """How an answer is made.
-
-    Attributes:
-        max_new_tokens: the longest answer.
-        temperature: 0 takes the likeliest token each time; above that, tokens are drawn.
-        top_p: draw among the likeliest tokens that hold this much probability.
-        num_beams: search width.
-        seed: makes a drawn answer repeatable.
-    """
-
-    max_new_tokens: int = 256
-    temperature: float = 0.0
-    top_p: float = 1.0
-    num_beams: int = 1
-    seed: int | None = None
-
-    def arguments(self) -> dict[str, Any]:
-        """Keyword arguments of `generate`."""
-        arguments: dict[str, Any] = {
-            "max_new_tokens": self.max_new_tokens,
-            "num_beams": self.num_beams,
-            "do_sample": self.temperature > 0,
-        }
-        if self.temperature > 0:
-            arguments |= {"temperature": self.temperature, "top_p": self.top_p, "top_k": 0}
-        return arguments
 
 
 class SlowFast:
@@ -271,10 +165,18 @@ class SlowFast:
             VideoError: the video cannot be read.
             ValueError: the question is empty, or an option is unknown.
         """
-        names = {f.name for f in fields(Sampling)}
-        sampling = {name: value for name, value in options.items() if name in names}
-        generation = _generation({n: v for n, v in options.items() if n not in names})
+        sampling, generation = self.split_options(options)
         return self.chat(video, **sampling)._ask(question, generation, on_text)
+
+    def generate(self, requests: Iterable[Request], max_batch: int = 8) -> list[Answer | Exception]:
+        """Answer many questions about many videos together.
+
+        Returns:
+            In the order of `requests`: the answer, or the error that made this request fail.
+        """
+        with Batcher(self, max_batch) as batcher:
+            tickets = [batcher.submit(request) for request in requests]
+            return [ticket.outcome() for ticket in tickets]
 
     def describe(self, video: Any, on_text: OnText | None = None, **options: Any) -> Answer:
         """Say in a sentence or more what the video shows; see `ask`."""
@@ -284,6 +186,76 @@ class SlowFast:
         """A conversation of several turns about one video, which is encoded once."""
         fresh = not isinstance(video, EncodedVideo)
         return Chat(self, self.encode(video, **sampling) if fresh else video, fresh)
+
+    # ---- what single questions, conversations and batches share ---------------------------------
+
+    def split_options(self, options: dict[str, Any]) -> tuple[dict[str, Any], Generation]:
+        """Fields of `Sampling`, and the rest as a `Generation`.
+
+        Raises:
+            ValueError: an option is unknown.
+        """
+        names = {f.name for f in fields(Sampling)}
+        sampling = {name: value for name, value in options.items() if name in names}
+        return sampling, _generation({n: v for n, v in options.items() if n not in names})
+
+    def user_message(self, question: str, first: bool) -> dict[str, Any]:
+        """A turn of the user; the first brings the video.
+
+        Raises:
+            ValueError: the question is empty.
+        """
+        for token in self.processor.tokenizer.all_special_tokens:  # they steer the model
+            question = question.replace(token, " ")
+        if not question.strip():
+            raise ValueError("The question is empty; ask something like 'What happens?'.")
+        content = [{"type": "text", "text": question.strip()}]
+        if first:
+            content.insert(0, {"type": "video"})
+        return {"role": "user", "content": content}
+
+    def prompt_ids(self, messages: list[dict[str, Any]], video: EncodedVideo) -> torch.Tensor:
+        """(1, L) ids of a conversation up to the next answer."""
+        text = self.processor.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True
+        )
+        text = text.replace(self.processor.video_token, video.prompt)
+        encoded = self.processor.tokenizer(text, add_special_tokens=False, return_tensors="pt")
+        return encoded.input_ids.to(self.model.device)
+
+    @functools.cached_property
+    def end_ids(self) -> set[int]:
+        """Tokens that end an answer."""
+        ids = self.model.generation_config.eos_token_id
+        return set(ids) if isinstance(ids, list) else {ids}
+
+    def answer(
+        self,
+        new_ids: list[int],
+        video: EncodedVideo,
+        clock: Clock,
+        began: float,
+        encoding: dict[str, float],
+    ) -> Answer:
+        """Ids to words, and how long it took from `began` to now.
+
+        Args:
+            encoding: the video's `timing`, zeros where it was encoded for an earlier question.
+        """
+        ended = time.perf_counter()
+        first = clock.first or ended
+        return Answer(
+            text=self.processor.decode(new_ids, skip_special_tokens=True).strip(),
+            model=self.name,
+            video=video,
+            timing={
+                **encoding,
+                "prefill": first - began,
+                "decode": ended - first,
+                "tokens": len(new_ids),
+            },
+            warnings=list(video.info.warnings),
+        )
 
 
 class Chat:
@@ -310,46 +282,23 @@ class Chat:
         return self._ask(question, _generation(generation), on_text)
 
     def _ask(self, question: str, generation: Generation, on_text: OnText | None) -> Answer:
-        question = self._plain(question)
-        if not question:
-            raise ValueError("The question is empty; ask something like 'What happens?'.")
-        content = [{"type": "text", "text": question}]
-        if not self.messages:
-            content.insert(0, {"type": "video"})
-        messages = [*self.messages, {"role": "user", "content": content}]
+        message = self.assistant.user_message(question, first=not self.messages)
+        messages = [*self.messages, message]
         began = time.perf_counter()
         clock, new_ids = self._generate(messages, generation, on_text)
-        ended = time.perf_counter()
-        text = self.assistant.processor.decode(new_ids, skip_special_tokens=True).strip()
-        self.messages = [*messages, {"role": "assistant", "content": text}]
-        first = clock.first or ended
-        timing = {**self._encoding, "prefill": first - began, "decode": ended - first}
+        answer = self.assistant.answer(new_ids, self.video, clock, began, self._encoding)
+        self.messages = [*messages, {"role": "assistant", "content": answer.text}]
         self._encoding = dict.fromkeys(self._encoding, 0.0)
-        return Answer(
-            text=text,
-            model=self.assistant.name,
-            video=self.video,
-            timing={**timing, "tokens": len(new_ids)},
-            warnings=list(self.video.info.warnings),
-        )
-
-    def _plain(self, text: str) -> str:
-        """What the user typed without the tokens that steer the model."""
-        for token in self.assistant.processor.tokenizer.all_special_tokens:
-            text = text.replace(token, " ")
-        return text.strip()
+        return answer
 
     def _generate(
         self, messages: list[dict[str, Any]], generation: Generation, on_text: OnText | None
-    ) -> tuple[_Clock, list[int]]:
-        processor, model = self.assistant.processor, self.assistant.model
-        text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        text = text.replace(processor.video_token, self.video.prompt)
-        ids = processor.tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
-        ids = ids.to(model.device)
+    ) -> tuple[Clock, list[int]]:
+        model = self.assistant.model
+        ids = self.assistant.prompt_ids(messages, self.video)
         if self._sequence != ids[0, : len(self._sequence)].tolist():
             self._cache = None  # e.g. the answer was cut off in the middle of a character
-        clock = _Clock(processor.tokenizer, on_text)
+        clock = Clock(self.assistant.processor.tokenizer, on_text)
         if generation.seed is not None:
             torch.manual_seed(generation.seed)
         output = model.generate(

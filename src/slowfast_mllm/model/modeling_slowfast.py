@@ -16,7 +16,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 from transformers.utils import can_return_tuple
 
 from slowfast_mllm.model.configuration_slowfast import SlowFastConfig
-from slowfast_mllm.model.slow_attention import Gate, make_hybrid
+from slowfast_mllm.model.slow_attention import Gate, SlowQueries, make_hybrid
 from slowfast_mllm.model.video_memory import (
     IMAGE,
     TEXT,
@@ -326,13 +326,15 @@ class SlowFastModel(SlowFastPreTrainedModel):
         fast = memory.fast_tokens.gather(1, rank.expand(-1, -1, embeds.shape[-1]))
         return torch.where((types != TEXT)[..., None], fast.to(embeds.dtype), embeds)
 
-    def _attending(self, types: Tensor, offset: Tensor) -> Tensor | None:
+    def _attending(self, types: Tensor, offset: Tensor, attention_mask: Any) -> Tensor | None:
         """(B, L), True where a position attends the slow tokens; None: everywhere."""
         if self.config.cross_attending_tokens == "all":
             return None
         attends = types == TEXT
         if self.config.cross_attending_tokens == "text_after_video":
             attends = attends & (offset[:, None] + (types != TEXT).cumsum(1) > 0)
+        if isinstance(attention_mask, Tensor) and attention_mask.ndim == 2 and types.shape[1] > 1:
+            attends = attends & (attention_mask[:, -types.shape[1] :] != 0)
         return attends
 
     @can_return_tuple
@@ -370,6 +372,7 @@ class SlowFastModel(SlowFastPreTrainedModel):
         memory = self.remember_all(
             types, pixel_values_videos, pixel_values, video_timestamps, video_memory
         )
+        attends = None if memory is None else self._attending(types, offset, attention_mask)
         if position_ids is None and isinstance(attention_mask, Tensor) and attention_mask.ndim == 2:
             position_ids = positions_of(attention_mask)[:, -types.shape[1] :]
         return self.language_model(
@@ -378,7 +381,7 @@ class SlowFastModel(SlowFastPreTrainedModel):
             position_ids=position_ids,
             past_key_values=past_key_values,
             slow_memory=memory,
-            slow_query_mask=None if memory is None else self._attending(types, offset),
+            slow_queries=SlowQueries.of(attends),
             **kwargs,
         )
 

@@ -11,6 +11,7 @@ d head dimension.
 
 import copy
 import sys
+from dataclasses import dataclass
 from types import EllipsisType
 from typing import Any
 
@@ -24,6 +25,32 @@ from slowfast_mllm.model.configuration_slowfast import SlowFastConfig
 from slowfast_mllm.model.video_memory import MemoryBatch
 
 INTERFACE_NAME = "slow_fast"
+
+
+@dataclass(frozen=True)
+class SlowQueries:
+    """Which positions of (B, L) attend the slow tokens.
+
+    Attributes:
+        positions: (B, N), their indices; rows with fewer are filled up with others. None: all L.
+        mask: (B, N), False for fillers and for positions that do not attend. None: all do.
+    """
+
+    positions: Tensor | None
+    mask: Tensor | None
+
+    @classmethod
+    def of(cls, attends: Tensor | None) -> "SlowQueries":
+        """From a mask (B, L), True where a position attends; None: everywhere."""
+        # One position is not worth choosing, and compiled graphs have no shapes made of data.
+        if attends is None or attends.shape[1] == 1 or torch.compiler.is_compiling():
+            return cls(None, attends)
+        counts = attends.sum(1)
+        width = int(counts.max())
+        if width == attends.shape[1]:
+            return cls(None, attends)
+        positions = attends.byte().argsort(dim=1, descending=True, stable=True)[:, :width]
+        return cls(positions, torch.arange(width, device=attends.device) < counts[:, None])
 
 
 class Gate(nn.Module):
@@ -74,7 +101,7 @@ class SlowCrossAttention(nn.Module):
         return keys, self.v_proj(slow_tokens).view(shape).transpose(0, 1)
 
     def forward(
-        self, query: Tensor, self_output: Tensor, memory: MemoryBatch, query_mask: Tensor | None
+        self, query: Tensor, self_output: Tensor, memory: MemoryBatch, who: SlowQueries
     ) -> Tensor:
         """Gated cross-attention, to be added to the self-attention output.
 
@@ -82,11 +109,22 @@ class SlowCrossAttention(nn.Module):
             query: (B, H, L, d) after RoPE.
             self_output: (B, L, H, d), what the gate looks at.
             memory: slow keys and values (B, K, S, d) of this layer.
-            query_mask: (B, L), True where the position attends; None: all do.
+            who: the positions that attend; the others cost nothing.
 
         Returns:
             (B, L, H, d).
         """
+        if who.positions is None:
+            return self._attend(query, self_output, memory, who.mask)
+        rows = who.positions[..., None, None].expand(-1, -1, *self_output.shape[2:])
+        query = query.gather(2, rows.transpose(1, 2))
+        attended = self._attend(query, self_output.gather(1, rows), memory, who.mask)
+        return torch.zeros_like(self_output).scatter_add(1, rows, attended.to(self_output.dtype))
+
+    def _attend(
+        self, query: Tensor, self_output: Tensor, memory: MemoryBatch, mask: Tensor | None
+    ) -> Tensor:
+        """(B, H, N, d) and (B, N, H, d) of N positions -> (B, N, H, d); zero where masked."""
         batch, heads, length, dim = query.shape
         # The query heads of one key head become extra query positions, so that keys and values are
         # never repeated; without causality the order of queries means nothing.
@@ -100,8 +138,8 @@ class SlowCrossAttention(nn.Module):
         )
         attended = attended.reshape(batch, heads, length, dim).transpose(1, 2)
         gate = self.gate(self_output.flatten(2))
-        if query_mask is not None:
-            gate = gate * query_mask[..., None]
+        if mask is not None:
+            gate = gate * mask[..., None]
         return gate[..., None] * attended
 
 
@@ -111,6 +149,9 @@ def has_kv_bias(attention: nn.Module) -> bool:
         if hasattr(attention, name):
             return getattr(attention, name).bias is not None
     return False
+
+
+EVERYWHERE = SlowQueries(None, None)
 
 
 class HybridLayerConfig:
@@ -173,7 +214,7 @@ def slow_fast_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     slow_memory: MemoryBatch | EllipsisType | None = ...,
-    slow_query_mask: Tensor | None = None,
+    slow_queries: SlowQueries = EVERYWHERE,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """Ordinary self-attention by the kernel that the user chose, plus gated slow attention.
@@ -193,7 +234,7 @@ def slow_fast_attention(
     view = _KernelView(module, config)
     output, weights = kernel(view, query, key, value, attention_mask, **kwargs)
     if slow_memory is not None:
-        output = output + module.cross_attn(query, output, slow_memory, slow_query_mask)
+        output = output + module.cross_attn(query, output, slow_memory, slow_queries)
     return output, weights
 
 

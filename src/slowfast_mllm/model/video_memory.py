@@ -107,7 +107,7 @@ def pack_memories(token_types: Tensor, memories: Sequence[VideoMemory]) -> Memor
             "More visual inputs than placeholders in the prompts (input_ids): "
             f"{', '.join(f'{count} {kind}' for kind, count in left.items())} left over."
         )
-    return _pad_rows(rows, memories[0])
+    return pad_rows(rows, memories[0])
 
 
 def _take_row(
@@ -137,7 +137,7 @@ def _mismatch(row: int, kind: str, difference: str) -> str:
     )
 
 
-def _pad_rows(rows: list[list[VideoMemory]], like: VideoMemory) -> MemoryBatch:
+def pad_rows(rows: list[list[VideoMemory]], like: VideoMemory) -> MemoryBatch:
     """Concatenate each row's memories and pad rows with zeros to one length."""
     fast = [torch.cat([like.fast_tokens[:0], *(m.fast_tokens for m in row)]) for row in rows]
     layers = list(like.slow_keys)

@@ -1,0 +1,90 @@
+"""`slowfast bench`: what the method costs, counted on this machine without weights."""
+
+import json as json_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from slowfast_cli.options import Json, working
+
+if TYPE_CHECKING:
+    from slowfast_mllm.evaluate.costs import Cost
+
+bench = typer.Typer(help="Count what the method costs.", no_args_is_help=True)
+
+
+@bench.command(epilog="Example: slowfast bench flops --plot flops.png")
+def flops(
+    json: Json = False,
+    plot: Annotated[Path | None, typer.Option(help="Also draw it, into this PNG.")] = None,
+) -> None:
+    """FLOPs of a question by number of frames: Qwen2-7B with ConvNeXt-XXL at 576 px.
+
+    Slow-Fast, beside all frames in self-attention, and beside projecting slow keys and values again
+    for every generated token, as the official code does.
+    """
+    with working("Counting"):
+        from slowfast_mllm.evaluate.costs import FRAMES, count_costs, published_config
+
+        costs = [count_costs(published_config(n), n) for n in FRAMES]
+    if plot is not None:
+        _draw(costs, plot)
+    if json:
+        typer.echo(json_module.dumps([cost.to_dict() for cost in costs]))
+        return
+    typer.echo("TFLOP of                 one prefill                     one more token")
+    typer.echo(
+        "frames   vision  Slow-Fast  self-attention  |  Slow-Fast  text alone  self-attention  "
+        "projecting again"
+    )
+    for c in costs:
+        prefill = [c.vision, c.prefill + c.memory, c.self_attention_prefill]
+        decode = [
+            c.decode,
+            c.text_only_decode,
+            c.self_attention_decode,
+            c.projecting_again_decode,
+        ]
+        first, second, third = (value / 1e12 for value in prefill)
+        own, *others = (value / 1e12 for value in decode)
+        typer.echo(
+            f"{c.num_frames:6} {first:8.1f} {second:10.2f} {third:15.1f}  |"
+            f" {own:10.4f} {others[0]:11.4f} {others[1]:15.4f} {others[2]:17.4f}"
+        )
+    few, many = costs[0], next(c for c in costs if c.num_frames == 128)
+    growth = (many.prefill + many.memory) / (few.prefill + few.memory) - 1
+    typer.echo(
+        f"\nFrom {few.num_frames} to {many.num_frames} frames the prefill grows by {growth:.1%}; a "
+        f"token at {many.num_frames} frames costs {many.decode / many.text_only_decode - 1:.1%} "
+        "more than without video."
+    )
+
+
+def _draw(costs: "list[Cost]", path: Path) -> None:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ValueError(
+            "--plot needs matplotlib; install it with `pip install matplotlib`."
+        ) from error
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    prefill, decode = figure.subplots(1, 2)
+    frames = [c.num_frames for c in costs]
+    lines = (
+        (prefill, "all frames in self-attention", [c.self_attention_prefill for c in costs]),
+        (prefill, "Slow-Fast", [c.prefill + c.memory for c in costs]),
+        (decode, "Slow-Fast, projecting again", [c.projecting_again_decode for c in costs]),
+        (decode, "all frames in self-attention", [c.self_attention_decode for c in costs]),
+        (decode, "Slow-Fast", [c.decode for c in costs]),
+        (decode, "language model alone", [c.text_only_decode for c in costs]),
+    )
+    for axes, label, values in lines:
+        axes.plot(frames, [value / 1e12 for value in values], marker="o", label=label)
+    for axes, title in ((prefill, "prefill"), (decode, "one more token")):
+        axes.set(title=title, xlabel="frames", ylabel="TFLOP", xscale="log", yscale="log")
+        axes.set_xticks(frames, [str(n) for n in frames], rotation=45)
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,138 @@
+"""What is asked for and what comes back: the frames to look at, how to answer, and the answer."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import (
+    LogitsProcessorList,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TextStreamer,
+    TopPLogitsWarper,
+)
+
+from slowfast_mllm.engine.encoded_video import EncodedVideo
+from slowfast_mllm.model import SlowFastForConditionalGeneration
+
+OnText = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which frames are looked at.
+
+    Attributes:
+        num_frames: uniformly spread frames; None: what the model was made for.
+        fps: frames a second instead, at most `max_frames`.
+        start, end: bounds of the clip in seconds.
+    """
+
+    num_frames: int | None = None
+    fps: float | None = None
+    max_frames: int = 512
+    start: float | None = None
+    end: float | None = None
+
+
+@dataclass(frozen=True)
+class Generation:
+    """How an answer is made.
+
+    Attributes:
+        max_new_tokens: the longest answer.
+        temperature: 0 takes the likeliest token each time; above that, tokens are drawn.
+        top_p: draw among the likeliest tokens that hold this much probability.
+        num_beams: search width.
+        seed: makes a drawn answer repeatable.
+    """
+
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    num_beams: int = 1
+    seed: int | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of `generate`."""
+        arguments: dict[str, Any] = {
+            "max_new_tokens": self.max_new_tokens,
+            "num_beams": self.num_beams,
+            "do_sample": self.temperature > 0,
+        }
+        if self.temperature > 0:
+            arguments |= {"temperature": self.temperature, "top_p": self.top_p, "top_k": 0}
+        return arguments
+
+    def processors(self, model: SlowFastForConditionalGeneration) -> LogitsProcessorList:
+        """What `generate` does to logits before a token is chosen."""
+        chain = LogitsProcessorList()
+        penalty = model.generation_config.repetition_penalty
+        if penalty not in (None, 1.0):
+            chain.append(RepetitionPenaltyLogitsProcessor(penalty))
+        if self.temperature > 0:
+            chain.append(TemperatureLogitsWarper(self.temperature))
+            if self.top_p < 1:
+                chain.append(TopPLogitsWarper(self.top_p))
+        return chain
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer and how it came about; `str(answer)` is the text.
+
+    Attributes:
+        timing: seconds for `read`, `preprocess`, `encode` (0 for a video that was encoded before),
+            `prefill` (to the first token), `decode` (the rest), and `tokens`, a count.
+    """
+
+    text: str
+    model: str
+    video: EncodedVideo
+    timing: dict[str, float]
+    warnings: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of `--json`."""
+        info = self.video.info
+        return {
+            "answer": self.text,
+            "model": self.model,
+            "video": {
+                "path": info.path,
+                "duration": info.duration,
+                "fps": info.fps,
+                "frames": info.num_frames,
+            },
+            "frames": {
+                "indices": self.video.frame_indices,
+                "timestamps": [round(t, 4) for t in self.video.timestamps],
+            },
+            "timing": {name: round(value, 4) for name, value in self.timing.items()},
+            "warnings": self.warnings,
+        }
+
+
+class Clock(TextStreamer):
+    """Passes text on as it comes and notes when the first token came."""
+
+    def __init__(self, tokenizer: Any, on_text: OnText | None) -> None:
+        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
+        self.on_text = on_text
+        self.tokens = 0
+        self.first: float | None = None
+
+    def put(self, value: torch.Tensor) -> None:
+        if not self.next_tokens_are_prompt:
+            self.tokens += value.numel()
+            self.first = self.first or time.perf_counter()
+        super().put(value)
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        if self.on_text is not None and text:
+            self.on_text(text)

@@ -1,0 +1,362 @@
+"""Answers many requests together: sequences join and leave a running batch between decode steps.
+
+A short answer never waits for a long one, and a request that fails or is cancelled harms no other.
+Reading and encoding of the next videos go on while answers are written.
+"""
+
+import queue
+import threading
+import time
+import weakref
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import DynamicCache, LogitsProcessorList
+
+from slowfast_mllm.engine.answers import Answer, Clock, Generation, OnText
+from slowfast_mllm.engine.encoded_video import EncodedVideo
+from slowfast_mllm.model.video_memory import MemoryBatch, pack_memories, pad_rows
+
+if TYPE_CHECKING:
+    from slowfast_mllm.engine.assistant import SlowFast
+
+_READERS = 2  # one decodes a clip while the other's frames go through the tower
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question about one video.
+
+    Attributes:
+        video: anything that `SlowFast.encode` takes, or what it returned.
+        on_text: called with each piece of the answer as it is made, from the batch's thread.
+        options: fields of `Sampling` and `Generation`; `num_beams` must be 1.
+    """
+
+    video: Any
+    question: str
+    on_text: OnText | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class Ticket:
+    """A request that was handed in."""
+
+    def __init__(self) -> None:
+        self.cancelled = False
+        self._future: Future[Answer] = Future()
+
+    def result(self, timeout: float | None = None) -> Answer:
+        """Wait for the answer.
+
+        Raises:
+            CancelledError: it was cancelled.
+            TimeoutError: it took longer than `timeout` seconds.
+            Exception: whatever made the request fail, e.g. `VideoError`.
+        """
+        return self._future.result(timeout)
+
+    def outcome(self) -> Answer | Exception:
+        """Wait for the answer, or for the error in its place."""
+        return self._future.exception() or self._future.result()  # type: ignore[return-value]
+
+    def done(self) -> bool:
+        return self._future.done()
+
+    def cancel(self) -> None:
+        """Give it up; it leaves the batch before the next token."""
+        self.cancelled = True
+
+    def succeed(self, answer: Answer) -> None:
+        self._future.set_result(answer)
+
+    def fail(self, error: Exception) -> None:
+        self._future.set_exception(error)
+
+
+@dataclass
+class _Sequence:
+    """One request on its way through the batch."""
+
+    ticket: Ticket
+    video: EncodedVideo
+    encoding: dict[str, float]
+    prompt: list[int]
+    generation: Generation
+    processors: LogitsProcessorList
+    clock: Clock
+    generator: torch.Generator | None
+    began: float = 0.0
+    new_ids: list[int] = field(default_factory=list)
+    error: Exception | None = None
+
+    def next_id(self, logits: Tensor) -> int:
+        """Choose a token from logits (V,)."""
+        if self.processors:
+            so_far = torch.tensor([self.prompt + self.new_ids], device=logits.device)
+            logits = self.processors(so_far, logits[None].float())[0]
+        if self.generation.temperature == 0:
+            return int(logits.argmax())
+        return int(torch.multinomial(logits.softmax(-1), 1, generator=self.generator))
+
+
+@dataclass
+class _Batch:
+    """Sequences that are decoded together, their prompts padded on the left.
+
+    Attributes:
+        mask: (B, L), 0 at padding.
+        memory: of all sequences, for decode steps; None: to be made.
+    """
+
+    sequences: list[_Sequence]
+    cache: DynamicCache
+    mask: Tensor
+    memory: MemoryBatch | None = None
+
+    def join(self, other: "_Batch") -> None:
+        """Take in another batch."""
+        length = max(self.mask.shape[1], other.mask.shape[1])
+
+        def padded(tensor: Tensor) -> Tensor:  # (B, K, L, d)
+            return F.pad(tensor, (0, 0, length - tensor.shape[2], 0))
+
+        for mine, theirs in zip(self.cache.layers, other.cache.layers, strict=True):
+            mine.keys = torch.cat([padded(mine.keys), padded(theirs.keys)])
+            mine.values = torch.cat([padded(mine.values), padded(theirs.values)])
+        masks = [F.pad(m, (length - m.shape[1], 0)) for m in (self.mask, other.mask)]
+        self.mask = torch.cat(masks)
+        self.sequences += other.sequences
+        self.memory = None
+
+    def keep(self, rows: list[int]) -> None:
+        """Drop the other rows, and columns that then hold padding alone."""
+        index = torch.tensor(rows, device=self.mask.device)
+        self.mask = self.mask[index]
+        first = int(self.mask.any(0).int().argmax())
+        self.mask = self.mask[:, first:]
+        for layer in self.cache.layers:
+            layer.keys = layer.keys[index, :, first:]
+            layer.values = layer.values[index, :, first:]
+        self.sequences = [self.sequences[row] for row in rows]
+        self.memory = None
+
+
+class Batcher:
+    """A running batch. Use it as a context manager; leaving waits for what was handed in."""
+
+    def __init__(self, assistant: "SlowFast", max_batch: int = 8) -> None:
+        if max_batch < 1:
+            raise ValueError(f"max_batch must be at least 1, got {max_batch}.")
+        self.assistant = assistant
+        self.max_batch = max_batch
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="slowfast-reader")
+        # No more videos are held ready than the batch can take next.
+        self._room = threading.Semaphore(2 * max_batch)
+        self._tickets: weakref.WeakSet[Ticket] = weakref.WeakSet()
+        self._ready: queue.SimpleQueue[_Sequence | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="slowfast-batch", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> "Batcher":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        """After an error (or Ctrl-C) what was handed in is given up."""
+        if kind is not None:
+            for ticket in self._tickets:
+                ticket.cancel()
+        self._readers.shutdown(wait=True)
+        self._ready.put(None)
+        self._thread.join()
+
+    def submit(self, request: Request) -> Ticket:
+        """Hand in a request; returns at once."""
+        ticket = Ticket()
+        self._tickets.add(ticket)
+        self._readers.submit(self._prepare, request, ticket)
+        return ticket
+
+    # ---- readers' threads ----------------------------------------------------------------------
+
+    def _prepare(self, request: Request, ticket: Ticket) -> None:
+        try:
+            while not self._room.acquire(timeout=0.1):
+                if ticket.cancelled:
+                    raise CancelledError
+        except CancelledError as error:
+            ticket.fail(error)
+            return
+        try:
+            self._ready.put(self._sequence(request, ticket))
+        except Exception as error:
+            self._room.release()
+            ticket.fail(error)
+
+    def _sequence(self, request: Request, ticket: Ticket) -> _Sequence:
+        if ticket.cancelled:
+            raise CancelledError
+        assistant = self.assistant
+        sampling, generation = assistant.split_options(request.options)
+        if generation.num_beams != 1:
+            raise ValueError("num_beams: beams cannot share a batch; use `ask` for them.")
+        fresh = not isinstance(request.video, EncodedVideo)
+        video = assistant.encode(request.video, **sampling) if fresh else request.video
+        messages = [assistant.user_message(request.question, first=True)]
+        device = assistant.model.device
+        generator = None
+        if generation.temperature > 0:
+            generator = torch.Generator(device)
+            if generation.seed is None:
+                generator.seed()
+            else:
+                generator.manual_seed(generation.seed)
+        return _Sequence(
+            ticket=ticket,
+            video=video,
+            encoding=video.timing if fresh else dict.fromkeys(video.timing, 0.0),
+            prompt=assistant.prompt_ids(messages, video)[0].tolist(),
+            generation=generation,
+            processors=generation.processors(assistant.model),
+            clock=Clock(assistant.processor.tokenizer, request.on_text),
+            generator=generator,
+        )
+
+    # ---- the batch's thread --------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _run(self) -> None:
+        batch: _Batch | None = None
+        open_for_more = True
+        while open_for_more or batch is not None:
+            arrived, open_for_more = self._arrivals(batch, open_for_more)
+            for fresh in self._prefill(arrived):
+                if batch is None:
+                    batch = fresh
+                else:
+                    batch.join(fresh)
+            batch = self._without_finished(batch)
+            if batch is not None:
+                self._step(batch)
+                batch = self._without_finished(batch)
+
+    def _arrivals(self, batch: _Batch | None, open_for_more: bool) -> tuple[list[_Sequence], bool]:
+        """What can join now; waits only where nothing else is to be done."""
+        arrived: list[_Sequence] = []
+        active = 0 if batch is None else len(batch.sequences)
+        while open_for_more and active + len(arrived) < self.max_batch:
+            try:
+                sequence = self._ready.get(block=not active and not arrived)
+            except queue.Empty:
+                break
+            if sequence is None:
+                open_for_more = False
+            else:
+                arrived.append(sequence)
+        return arrived, open_for_more
+
+    def _prefill(self, sequences: list[_Sequence]) -> list[_Batch]:
+        """Read prompts: all at once, or one by one where that fails, so that one fails alone."""
+        if not sequences:
+            return []
+        try:
+            return [self._read_prompts(sequences)]
+        except Exception as error:
+            if len(sequences) == 1:
+                self._leave(sequences[0], error)
+                return []
+            return [batch for sequence in sequences for batch in self._prefill([sequence])]
+
+    def _read_prompts(self, sequences: list[_Sequence]) -> _Batch:
+        model = self.assistant.model
+        began = time.perf_counter()
+        length = max(len(s.prompt) for s in sequences)
+        filler = self.assistant.processor.tokenizer.pad_token_id or 0
+        rows = [[filler] * (length - len(s.prompt)) + s.prompt for s in sequences]
+        ids = torch.tensor(rows, device=model.device)
+        mask = torch.ones_like(ids)
+        for row, sequence in enumerate(sequences):
+            mask[row, : length - len(sequence.prompt)] = 0
+        types = model.model.token_types(ids) * mask  # a filler is text, whatever its number
+        batch = _Batch(sequences, DynamicCache(), mask)
+        logits = model(
+            input_ids=ids,
+            attention_mask=mask,
+            past_key_values=batch.cache,
+            video_memory=pack_memories(types, [s.video.memory for s in sequences]),
+            mm_token_type_ids=types,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        for sequence in sequences:
+            sequence.began = began
+            sequence.clock.put(torch.tensor([sequence.prompt]))
+        _choose(sequences, logits)
+        return batch
+
+    def _step(self, batch: _Batch) -> None:
+        """One more token for each sequence."""
+        model = self.assistant.model
+        try:
+            if batch.memory is None and model.config.slow_attention_for_generated_tokens:
+                memories = [s.video.memory for s in batch.sequences]
+                batch.memory = pad_rows([[m] for m in memories], memories[0]).without_fast_tokens()
+            batch.mask = F.pad(batch.mask, (0, 1), value=1)
+            last = [[s.new_ids[-1]] for s in batch.sequences]
+            logits = model(
+                input_ids=torch.tensor(last, device=model.device),
+                attention_mask=batch.mask,
+                past_key_values=batch.cache,
+                video_memory=batch.memory,
+            ).logits[:, -1]
+        except Exception as error:
+            for sequence in batch.sequences:
+                sequence.error = error
+            return
+        _choose(batch.sequences, logits)
+
+    def _without_finished(self, batch: _Batch | None) -> _Batch | None:
+        if batch is None:
+            return None
+        stay = [row for row, s in enumerate(batch.sequences) if not self._left(s)]
+        if 0 < len(stay) < len(batch.sequences):
+            batch.keep(stay)
+        return batch if stay else None
+
+    def _left(self, sequence: _Sequence) -> bool:
+        """Whether a sequence is at its end; if so it is handed over."""
+        if sequence.ticket.cancelled:
+            sequence.error = CancelledError()
+        ended = sequence.new_ids[-1:] and sequence.new_ids[-1] in self.assistant.end_ids
+        full = len(sequence.new_ids) >= sequence.generation.max_new_tokens
+        if not (ended or full or sequence.error):
+            return False
+        self._leave(sequence, sequence.error)
+        return True
+
+    def _leave(self, sequence: _Sequence, error: Exception | None) -> None:
+        self._room.release()
+        try:
+            if error is not None:
+                raise error
+            sequence.clock.end()
+            answer = self.assistant.answer(
+                sequence.new_ids, sequence.video, sequence.clock, sequence.began, sequence.encoding
+            )
+        except Exception as failure:
+            sequence.ticket.fail(failure)
+        else:
+            sequence.ticket.succeed(answer)
+
+
+def _choose(sequences: list[_Sequence], logits: Tensor) -> None:
+    """The next token of each sequence, from logits (B, V); a listener that fails fails alone."""
+    for sequence, row in zip(sequences, logits, strict=True):
+        try:
+            sequence.new_ids.append(sequence.next_id(row))
+            sequence.clock.put(torch.tensor(sequence.new_ids[-1:]))
+        except Exception as error:
+            sequence.error = error

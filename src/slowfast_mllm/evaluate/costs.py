@@ -1,0 +1,175 @@
+"""What a question costs: FLOPs counted on the meta device, at full size, without weights or time.
+
+Three ways to ask the same question about the same frames are compared: Slow-Fast, all frames in
+self-attention, and Slow-Fast that projects its slow keys and values again at every step, as the
+official implementation does.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import DynamicCache, Qwen2Config
+
+from slowfast_mllm.model import (
+    SlowFastConfig,
+    SlowFastForConditionalGeneration,
+    SlowFastVisionConfig,
+    VideoMemory,
+)
+from slowfast_mllm.model.slow_attention import SlowQueries
+from slowfast_mllm.model.video_memory import MemoryBatch
+from slowfast_mllm.model.visual_tokens import num_fast_frames
+
+FRAMES = (16, 32, 64, 96, 128, 256, 1536)
+TEXT_TOKENS = 100  # of the prompt, as in the paper's table
+_PUBLISHED = {64: (1, 4), 96: (1, 6)}  # frames -> fast_frame_stride, fast_temporal_pool
+
+
+@dataclass(frozen=True)
+class Cost:
+    """FLOPs (a multiplication and an addition are two) of one question about `num_frames` frames.
+
+    Attributes:
+        vision: tower and projector, once per video.
+        memory: slow keys and values, once per video.
+        prefill: reading the prompt, with the memory made before.
+        decode: one token after the prompt.
+        text_only_decode: the same token by the language model alone after a prompt as long.
+    """
+
+    num_frames: int
+    fast_tokens: int
+    slow_tokens: int
+    vision: int
+    memory: int
+    prefill: int
+    decode: int
+    text_only_decode: int
+    self_attention_prefill: int
+    self_attention_decode: int
+
+    @property
+    def projecting_again_decode(self) -> int:
+        """One token where slow keys and values are projected anew at every step."""
+        return self.decode + self.memory
+
+    def to_dict(self) -> dict[str, int]:
+        return {**asdict(self), "projecting_again_decode": self.projecting_again_decode}
+
+
+def published_config(num_frames: int) -> SlowFastConfig:
+    """Qwen2-7B and ConvNeXt-XXL at 576 px, with the published pooling for `num_frames`.
+
+    Between and beyond the published 64, 96 and 128 frames, the stride of the fast frames grows so
+    that 16 are left, as it does from 64 to 128.
+    """
+    stride, pool = _PUBLISHED.get(num_frames, (max(1, num_frames // 64), 4))
+    text = Qwen2Config(
+        vocab_size=152064,
+        hidden_size=3584,
+        intermediate_size=18944,
+        num_hidden_layers=28,
+        num_attention_heads=28,
+        num_key_value_heads=4,
+    )
+    return SlowFastConfig(
+        text_config=text,
+        vision_config=SlowFastVisionConfig(),
+        fast_frame_stride=stride,
+        fast_temporal_pool=pool,
+    )
+
+
+def count_costs(config: SlowFastConfig, num_frames: int) -> Cost:
+    """Count on the meta device; nothing is computed.
+
+    Args:
+        config: any Slow-Fast model with a square image size.
+    """
+    with torch.device("meta"):
+        model = SlowFastForConditionalGeneration(config).eval()
+        vision = config.vision_config
+        side = vision.image_size // vision.patch_size // config.slow_spatial_pool
+        per_fast_frame = (side // config.fast_spatial_pool) ** 2
+        num_fast = per_fast_frame * num_fast_frames(
+            num_frames, config.fast_frame_stride, config.fast_temporal_pool, config.min_fast_frames
+        )
+        num_slow = num_frames * side**2
+        frame = torch.empty(1, model.model._num_channels, vision.image_size, vision.image_size)
+        width = config.text_config.hidden_size
+        fast, slow = torch.empty(num_fast, width), torch.empty(num_slow, width)
+        times = torch.empty(num_frames)
+
+        # Every frame costs the same: one is counted.
+        tower = _flops(lambda: model.model.visual_tokens(frame, times[:1])) * num_frames
+        memory_flops = _flops(lambda: model.model.remember(fast, slow, times))
+        memory = model.model.remember(fast, slow, times)
+        prefill, decode = _question(model, memory, num_fast)
+        plain = replace(memory, fast_tokens=slow, slow_keys={}, slow_values={})
+        alone = SlowFastForConditionalGeneration(
+            SlowFastConfig(**{**_fields(config), "hybrid_layers": []})
+        ).eval()
+        _, text_only = _question(alone, replace(plain, fast_tokens=fast), num_fast)
+        all_prefill, all_decode = _question(alone, plain, num_slow)
+    return Cost(
+        num_frames=num_frames,
+        fast_tokens=num_fast,
+        slow_tokens=num_slow,
+        vision=tower,
+        memory=memory_flops,
+        prefill=prefill,
+        decode=decode,
+        text_only_decode=text_only,
+        self_attention_prefill=all_prefill,
+        self_attention_decode=all_decode,
+    )
+
+
+def _fields(config: SlowFastConfig) -> dict[str, Any]:
+    return {
+        "text_config": config.text_config,
+        "vision_config": config.vision_config,
+        "motion_features": config.motion_features,
+        "visual_position_encoding": config.visual_position_encoding,
+    }
+
+
+def _question(
+    model: SlowFastForConditionalGeneration, memory: VideoMemory, num_placeholders: int
+) -> tuple[int, int]:
+    """FLOPs of prefill and of the first step after it; text alone attends the slow tokens."""
+    text = model.config.text_config
+    length = num_placeholders + TEXT_TOKENS
+    cache = DynamicCache()
+    batch = MemoryBatch(
+        None,
+        {layer: keys[None] for layer, keys in memory.slow_keys.items()},
+        {layer: values[None] for layer, values in memory.slow_values.items()},
+        None,
+    )
+
+    def step(num_tokens: int, num_text: int) -> None:
+        chosen = torch.empty(1, num_text, dtype=torch.long)
+        hidden = model.model.language_model(
+            inputs_embeds=torch.empty(1, num_tokens, text.hidden_size),
+            past_key_values=cache,
+            slow_memory=batch,
+            slow_queries=SlowQueries(chosen if num_text < num_tokens else None, None),
+        ).last_hidden_state
+        model.lm_head(hidden[:, -1:])
+
+    prefill = _flops(lambda: step(length, TEXT_TOKENS))
+    # The counter takes causal attention for full: half of both its products is never computed.
+    attention = model.model.language_model.layers[0].self_attn
+    width = text.num_attention_heads * attention.head_dim
+    causal = 2 * length**2 * width * text.num_hidden_layers
+    return prefill - causal, _flops(lambda: step(1, 1))
+
+
+def _flops(work: Callable[[], Any]) -> int:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        work()
+    return int(counter.get_total_flops())

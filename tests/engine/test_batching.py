@@ -1,0 +1,127 @@
+"""Many requests together: the same answers as alone; nobody waits for or suffers from others."""
+
+import threading
+from concurrent.futures import CancelledError
+from pathlib import Path
+
+import pytest
+
+from slowfast_mllm import SlowFast, VideoError, load
+from slowfast_mllm.engine import Batcher, Request
+
+CLIP = Path(__file__).parents[2] / "examples" / "shapes.mp4"
+# Answers and prompts of very different lengths, about videos of different lengths.
+QUESTIONS = [
+    ("What happens in the video?", {"num_frames": 32}),
+    ("How does the camera move?", {"num_frames": 5}),
+    ("How many different objects appear in the course of the whole video?", {"num_frames": 12}),
+    ("Is it?", {"num_frames": 32, "start": 1.0}),
+    ("Describe what you see in one sentence.", {"num_frames": 8, "max_new_tokens": 6}),
+]
+
+
+@pytest.fixture(scope="module")
+def assistant() -> SlowFast:
+    return load(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def alone(assistant: SlowFast) -> list[str]:
+    return [assistant.ask(CLIP, question, **options).text for question, options in QUESTIONS]
+
+
+def requests() -> list[Request]:
+    return [Request(CLIP, question, options=options) for question, options in QUESTIONS]
+
+
+@pytest.mark.parametrize("max_batch", [1, 2, 8])
+def test_together_equals_alone(assistant, alone, max_batch: int) -> None:
+    answers = assistant.generate(requests(), max_batch)
+    assert [answer.text for answer in answers] == alone
+
+
+def test_a_failing_request_fails_alone(assistant, alone) -> None:
+    bad = [
+        Request("no_such_file.mp4", "What happens?"),
+        Request(CLIP, "  "),
+        Request(CLIP, "What happens?", options={"max_tokens": 3}),
+        Request(CLIP, "What happens?", options={"num_beams": 4}),
+        Request(CLIP, "What happens?", on_text=lambda text: 1 / 0),
+    ]
+    good = requests()
+    mixed = [request for pair in zip(good, bad, strict=True) for request in pair]
+    outcomes = assistant.generate(mixed)
+    assert [answer.text for answer in outcomes[::2]] == alone
+    expected = [VideoError, ValueError, ValueError, ValueError, ZeroDivisionError]
+    assert [type(error) for error in outcomes[1::2]] == expected
+
+
+def test_a_memory_that_does_not_fit_its_prompt_fails_alone(assistant, alone) -> None:
+    video = assistant.encode(CLIP)
+    broken = type(video)(**{**vars(video), "prompt": "<video>"})
+    outcomes = assistant.generate([*requests(), Request(broken, "What happens?")])
+    assert isinstance(outcomes[-1], ValueError)
+    assert [answer.text for answer in outcomes[:-1]] == alone
+
+
+def endless(assistant: SlowFast, monkeypatch) -> None:
+    """Let answers end at their longest only."""
+    monkeypatch.setitem(assistant.__dict__, "end_ids", set())
+
+
+def test_a_short_answer_does_not_wait_for_a_long_one(assistant, monkeypatch) -> None:
+    endless(assistant, monkeypatch)
+    video = assistant.encode(CLIP, num_frames=4)
+    with Batcher(assistant, max_batch=2) as batcher:
+        begun = threading.Event()
+        long = batcher.submit(
+            Request(video, "What happens?", lambda text: begun.set(), {"max_new_tokens": 400})
+        )
+        assert begun.wait(60)
+        short = batcher.submit(Request(video, "What happens?", options={"max_new_tokens": 2}))
+        assert short.result(60).timing["tokens"] == 2
+        assert not long.done()
+        third = batcher.submit(Request(video, "What happens?", options={"max_new_tokens": 2}))
+        assert third.result(60).timing["tokens"] == 2
+        assert not long.done()
+        long.cancel()
+        with pytest.raises(CancelledError):
+            long.result(60)
+
+
+def test_cancelled_before_it_begins(assistant, monkeypatch) -> None:
+    endless(assistant, monkeypatch)
+    video = assistant.encode(CLIP, num_frames=4)
+    with Batcher(assistant, max_batch=1) as batcher:
+        long = batcher.submit(Request(video, "What happens?", options={"max_new_tokens": 400}))
+        waiting = batcher.submit(Request(video, "What happens?"))
+        waiting.cancel()
+        long.cancel()
+        for ticket in (waiting, long):
+            with pytest.raises(CancelledError):
+                ticket.result(60)
+
+
+def test_leaving_by_an_error_gives_everything_up(assistant, monkeypatch) -> None:
+    endless(assistant, monkeypatch)
+    video = assistant.encode(CLIP, num_frames=4)
+    request = Request(video, "What happens?", options={"max_new_tokens": 2000})
+    tickets = []
+
+    def interrupted() -> None:
+        with Batcher(assistant, max_batch=1) as batcher:
+            tickets.extend(batcher.submit(request) for _ in range(5))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert all(isinstance(ticket.outcome(), CancelledError) for ticket in tickets)
+
+
+def test_drawn_answers_repeat_with_their_seed(assistant) -> None:
+    options = {"temperature": 1.5, "top_p": 0.9, "seed": 3, "max_new_tokens": 12}
+    drawn = [Request(CLIP, "What happens?", options={**options, "seed": s}) for s in (3, 4, 3, 5)]
+    texts = [answer.text for answer in assistant.generate(drawn)]
+    assert texts[0] == texts[2]
+    assert len(set(texts)) > 1
+    assert texts == [assistant.generate([request])[0].text for request in drawn]
