@@ -117,7 +117,8 @@ def test_kept_maps_say_what_the_frames_say(tmp_path: Path) -> None:
     clip = world.sample_clip(STAGE.first_seed + 1, num_frames=TINY.num_frames)
     seen = data[1]
     with torch.no_grad():
-        kept = model.model.tokens_of_maps(seen.maps.float(), seen.motion, seen.timestamps)
+        maps = model.model.slow_maps(seen.maps.float(), seen.motion, seen.timestamps)
+        kept = model.model.fast_and_slow(maps)
         fresh = model.model.visual_tokens(normalise(clip.frames), seen.timestamps)
     for mine, theirs in zip(kept, fresh, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0.05, atol=0.05)  # bfloat16

@@ -6,7 +6,7 @@ The one place where video, processor and model meet; knows nothing of terminals 
 import functools
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -118,29 +118,43 @@ class SlowFast:
         return encoded
 
     def _encode(self, video: Any, choice: Sampling) -> EncodedVideo:
+        """Pictures shrink as they are decoded and become pixels a chunk at a time: what is held at
+        once grows with the number of frames looked at, not with the clip's length or size."""
+        processor = self.processor.video_processor
         began = time.perf_counter()
-        sampled = read_video(video, **self._frames_wanted(choice))
+        sampled = read_video(
+            video, **self._frames_wanted(choice), transform=processor.frame_transform()
+        )
         read = time.perf_counter()
-        pixels = self.processor.video_processor(sampled.frames, do_sample_frames=False)
-        preprocessed = time.perf_counter()
+        normalising = 0.0
+
+        def chunks() -> Iterator[torch.Tensor]:
+            nonlocal normalising
+            size = self.model.config.vision_chunk_frames
+            for first in range(0, len(sampled.frames), size):
+                start = time.perf_counter()
+                chunk = processor.normalise(sampled.frames[first : first + size])
+                normalising += time.perf_counter() - start
+                yield chunk
+
         times = torch.from_numpy(sampled.timestamps)
         with torch.no_grad():
-            frames = pixels["pixel_values_videos"][0].to(self.model.dtype)
-            memory = self.model.encode_video(frames, times)
+            memory = self.model.encode_video(chunks(), times)
         encoded = time.perf_counter()
-        prompt = self.processor.replace_video_token(
-            {**pixels, "video_timestamps": times[None]}, video_idx=0
-        )
         return EncodedVideo(
             memory=memory,
-            prompt=prompt,
+            prompt=self.processor.token_layout.video_text(
+                self.processor.video_token,
+                times if self.processor.write_timestamps else None,
+                *sampled.frames.shape[:3],
+            ),
             info=sampled.info,
             frame_indices=sampled.frame_indices.tolist(),
             timestamps=sampled.timestamps.tolist(),
             timing={
                 "read": read - began,
-                "preprocess": preprocessed - read,
-                "encode": encoded - preprocessed,
+                "preprocess": normalising,
+                "encode": encoded - read - normalising,
             },
         )
 

@@ -4,7 +4,7 @@
 No request state is ever kept on a module. Source: arXiv 2504.01328, section 3.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -120,11 +120,7 @@ class SlowFastModel(SlowFastPreTrainedModel):
     # ---- vision: frames to tokens to memory -------------------------------------------------
 
     def _encode_maps(self, frames: Tensor) -> Tensor:
-        """Frames (T, C, H, W) -> vision maps (T, h, w, vision width), a chunk at a time."""
-        chunks = frames.split(self.config.vision_chunk_frames)
-        return torch.cat([self._encode_chunk(chunk) for chunk in chunks])
-
-    def _encode_chunk(self, frames: Tensor) -> Tensor:
+        """Frames (T, C, H, W) -> vision maps (T, h, w, vision width)."""
         hidden = self.vision_tower(pixel_values=frames.to(self.dtype)).last_hidden_state
         if hidden.ndim == 4:  # a convolutional tower: (T, C, h, w)
             return hidden.permute(0, 2, 3, 1)
@@ -133,72 +129,102 @@ class SlowFastModel(SlowFastPreTrainedModel):
         # A transformer tower: class and register tokens, if any, stand before the patches.
         return hidden[:, -rows * columns :].unflatten(1, (rows, columns))
 
-    def vision_maps(self, frames: Tensor, is_video: bool = True) -> tuple[Tensor, Tensor | None]:
+    def vision_maps(
+        self, frames: Tensor, is_video: bool = True, inner: slice = slice(None)
+    ) -> tuple[Tensor, Tensor | None]:
         """What the tower makes of frames, before any weight that belongs to the language model.
 
         With a frozen tower this never changes, so training computes it once per clip.
 
         Args:
-            frames: (T, 3, H, W), normalised.
+            frames: (T, 3, H, W), normalised; all go through the tower together.
+            inner: which of them are wanted; others only show what moved.
 
         Returns:
-            maps (T, h, w, vision width) and, with `motion_features`, the motion of each slow token
-            (T, h', w', 16).
+            maps (T', h, w, vision width) and, with `motion_features`, the motion of each slow token
+            (T', h', w', 16).
         """
         config = self.config
         if not config.motion_features:
-            return self._encode_maps(frames), None
-        maps = self._encode_maps(add_motion_channels(frames))
+            return self._encode_maps(frames[inner]), None
+        maps = self._encode_maps(add_motion_channels(frames)[inner])
         pool = config.slow_spatial_pool if is_video else 1
         rows, columns = (size // pool for size in maps.shape[1:3])
-        return maps, coarse_motion(frames, rows, columns).to(maps.dtype)
+        return maps, coarse_motion(frames, rows, columns)[inner].to(maps.dtype)
 
-    def tokens_of_maps(
-        self,
-        maps: Tensor,
-        motion: Tensor | None,
-        timestamps: Tensor | None = None,
-        is_video: bool = True,
-    ) -> tuple[Tensor, Tensor]:
-        """As `visual_tokens`, from what `vision_maps` returned."""
-        config = self.config
-        maps = self.multi_modal_projector(maps)
+    def slow_maps(
+        self, maps: Tensor, motion: Tensor | None, timestamps: Tensor, is_video: bool = True
+    ) -> Tensor:
+        """Slow tokens where they lie, (T, h', w', D), from what `vision_maps` returned."""
+        slow = self.multi_modal_projector(maps)
         if is_video:
-            maps = pool_space(maps, config.slow_spatial_pool)
-        if config.visual_position_encoding:
-            maps = maps + self._positions(maps, motion, timestamps)
-        fast = maps
+            slow = pool_space(slow, self.config.slow_spatial_pool)
+        if self.config.visual_position_encoding:
+            slow = slow + self._positions(slow, motion, timestamps)
+        return slow
+
+    def fast_and_slow(self, slow: Tensor, is_video: bool = True) -> tuple[Tensor, Tensor]:
+        """Slow maps (T, h', w', D) of a whole video -> fast (num_fast, D) and slow tokens."""
+        config = self.config
+        fast = slow
         if is_video:
             fast = fast_frames(
-                maps, config.fast_frame_stride, config.fast_temporal_pool, config.min_fast_frames
+                slow, config.fast_frame_stride, config.fast_temporal_pool, config.min_fast_frames
             )
-        fast = pool_space(fast, config.fast_spatial_pool)
-        return fast.flatten(0, 2), maps.flatten(0, 2)
+        return pool_space(fast, config.fast_spatial_pool).flatten(0, 2), slow.flatten(0, 2)
 
     def visual_tokens(
-        self, frames: Tensor, timestamps: Tensor | None = None, is_video: bool = True
+        self,
+        frames: Tensor | Iterable[Tensor],
+        timestamps: Tensor | None = None,
+        is_video: bool = True,
     ) -> tuple[Tensor, Tensor]:
         """Encode one video, or one image given as a single frame.
 
         Args:
-            frames: (T, 3, H, W), normalised.
+            frames: (T, 3, H, W), normalised; or the same in chunks, so that a long video's pixels
+                need never be together.
             timestamps: (T,) seconds; only used with `visual_position_encoding`. Default: one
                 frame a second.
 
         Returns:
             fast tokens (num_fast, D) and slow tokens (num_slow, D).
         """
-        return self.tokens_of_maps(*self.vision_maps(frames, is_video), timestamps, is_video)
+        if isinstance(frames, Tensor):
+            frames = frames.split(self.config.vision_chunk_frames)
+        slow: list[Tensor] = []
+        begin = 0
+        for chunk, inner in self._with_neighbours(frames):
+            maps, motion = self.vision_maps(chunk.to(self.device), is_video, inner)
+            end = begin + len(maps)
+            times = torch.arange(begin, end) if timestamps is None else timestamps[begin:end]
+            slow.append(self.slow_maps(maps, motion, times, is_video))
+            begin = end
+        return self.fast_and_slow(torch.cat(slow), is_video)
+
+    def _with_neighbours(self, chunks: Iterable[Tensor]) -> Iterator[tuple[Tensor, slice]]:
+        """Each chunk, with the frame before and after it where motion matters, and its place."""
+        last: Tensor | None = None
+        coming = iter(chunks)
+        chunk = next(coming, None)
+        while chunk is not None:
+            following = next(coming, None)
+            if not self.config.motion_features:
+                yield chunk, slice(None)
+            else:
+                before = chunk[:0] if last is None else last
+                after = chunk[:0] if following is None else following[:1]
+                place = slice(len(before), len(before) + len(chunk))
+                yield torch.cat([before, chunk, after]), place
+            last, chunk = chunk[-1:], following
 
     @property
     def _num_channels(self) -> int:
         """Channels of the frames given, without those that `motion_features` adds."""
         return self.config.vision_config.num_channels - 2 * self.config.motion_features
 
-    def _positions(self, maps: Tensor, motion: Tensor | None, timestamps: Tensor | None) -> Tensor:
+    def _positions(self, maps: Tensor, motion: Tensor | None, timestamps: Tensor) -> Tensor:
         """What is added to each visual token: when and where it is, and how things move there."""
-        if timestamps is None:
-            timestamps = torch.arange(maps.shape[0])
         rows, columns, width = maps.shape[1:]
         features = position_features(timestamps.to(maps.device), rows, columns, width // 6 * 6)
         features = features.to(maps.dtype)
@@ -223,30 +249,45 @@ class SlowFastModel(SlowFastPreTrainedModel):
         kind: Literal["video", "image"] = "video" if is_video else "image"
         return VideoMemory(fast, keys, values, timestamps.float(), kind)
 
-    def encode_video(self, frames: Tensor, timestamps: Tensor | None = None) -> VideoMemory:
+    def encode_video(
+        self, frames: Tensor | Iterable[Tensor], timestamps: Tensor | None = None
+    ) -> VideoMemory:
         """Everything that later questions need of a video. Costs the vision tower once.
 
         Args:
-            frames: `pixel_values_videos` of one video, (T, 3, H, W).
-            timestamps: (T,) seconds; default one frame a second.
+            frames: `pixel_values_videos` of one video, (T, 3, H, W), or consecutive chunks of them.
+            timestamps: (T,) seconds; default one frame a second, needed with chunks.
 
         Raises:
-            ValueError: `frames` has another shape or no frame.
+            ValueError: `frames` has another shape or no frame, or there are not as many times.
         """
-        if frames.ndim != 4 or frames.shape[0] == 0 or frames.shape[1] != self._num_channels:
-            raise ValueError(
-                f"pixel_values_videos: a video is a tensor (T, {self._num_channels}, H, W) with "
-                f"T >= 1, got {tuple(frames.shape)}; a batch is such tensors stacked or in a list."
-            )
+        if isinstance(frames, Tensor):
+            if timestamps is None:
+                timestamps = torch.arange(len(frames))
+            frames = [frames]
         if timestamps is None:
-            timestamps = torch.arange(frames.shape[0])
-        if timestamps.shape != frames.shape[:1]:
+            raise ValueError("video_timestamps: needed where frames come in chunks.")
+        tokens = self.visual_tokens(self._checked(frames, timestamps), timestamps)
+        return self.remember(*tokens, timestamps)
+
+    def _checked(self, chunks: Iterable[Tensor], timestamps: Tensor) -> Iterator[Tensor]:
+        """Chunks no larger than the tower should get, after their shapes are found right."""
+        num_frames = 0
+        for chunk in chunks:
+            if chunk.ndim != 4 or chunk.shape[0] == 0 or chunk.shape[1] != self._num_channels:
+                raise ValueError(
+                    f"pixel_values_videos: a video is a tensor (T, {self._num_channels}, H, W) "
+                    f"with T >= 1, got {tuple(chunk.shape)}; a batch is such tensors stacked or in "
+                    "a list."
+                )
+            num_frames += len(chunk)
+            if len(timestamps) >= num_frames:
+                yield from chunk.split(self.config.vision_chunk_frames)
+        if timestamps.shape != (num_frames,):
             raise ValueError(
-                f"video_timestamps: a video of {frames.shape[0]} frames needs as many times, "
+                f"video_timestamps: a video of {num_frames} frames needs as many times, "
                 f"got a tensor of shape {tuple(timestamps.shape)}."
             )
-        frames = frames.to(self.device)
-        return self.remember(*self.visual_tokens(frames, timestamps), timestamps)
 
     def encode_image(self, image: Tensor) -> VideoMemory:
         """As `encode_video`, for one image (3, H, W)."""
@@ -400,7 +441,9 @@ class SlowFastForConditionalGeneration(SlowFastPreTrainedModel, GenerationMixin)
         self.logit_scale, self.logit_cap = logit_rules(text)
         self.post_init()
 
-    def encode_video(self, frames: Tensor, timestamps: Tensor | None = None) -> VideoMemory:
+    def encode_video(
+        self, frames: Tensor | Iterable[Tensor], timestamps: Tensor | None = None
+    ) -> VideoMemory:
         """See `SlowFastModel.encode_video`."""
         return self.model.encode_video(frames, timestamps)
 

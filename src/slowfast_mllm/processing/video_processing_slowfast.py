@@ -4,6 +4,7 @@ Reading files is the work of `slowfast_mllm.video`; prompts are the work of the 
 """
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from transformers.video_utils import VideoMetadata
 from slowfast_mllm.processing.arguments import argument_errors, check_known
 from slowfast_mllm.processing.inputs import list_videos, with_channels_last
 from slowfast_mllm.processing.pixels import affine, output_shape, resize_and_crop
-from slowfast_mllm.video import SampledVideo, read_video
+from slowfast_mllm.video import SampledVideo, Transform, read_video
 from slowfast_mllm.video.sampling import SampleRequest
 
 _log = logging.getLogger(__name__)
@@ -132,7 +133,7 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
         sampled = [
             self._sample(video, fact, options) for video, fact in zip(sources, facts, strict=True)
         ]
-        pixels = [self._transform(video, options) for video in sampled]
+        pixels = [_normalise(video.frames, options) for video in sampled]
         times = [torch.from_numpy(video.timestamps).float() for video in sampled]
         data: dict[str, Any] = {"pixel_values_videos": pixels, "video_timestamps": times}
         ragged = len({p.shape for p in pixels}) != 1
@@ -162,38 +163,71 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
     def _sample(
         self, video: Any, metadata: VideoMetadata | None, options: dict[str, Any]
     ) -> SampledVideo:
+        transform = _transform(options)
         if isinstance(video, SampledVideo):
-            return video
+            return _shrunk(video, transform)
         in_memory = isinstance(video, list) or hasattr(video, "ndim")
         video = with_channels_last(video, options["input_data_format"])
         request = _request(options)
         if in_memory and metadata is not None and metadata.fps:
-            sampled = _sample_timed(read_video(video), metadata, request)
+            sampled = _shrunk(_sample_timed(read_video(video), metadata, request), transform)
         else:
-            sampled = read_video(video, **vars(request))
+            sampled = read_video(video, **vars(request), transform=transform)
         for warning in sampled.warnings:
             _log.warning("%s: %s", sampled.info.path, warning)
         return sampled
 
-    def _transform(self, video: SampledVideo, options: dict[str, Any]) -> Tensor:
-        """uint8 (T, H, W, 3) -> float32 (T, 3, h, w), a frame at a time to bound memory."""
-        size = options["size"] if options["do_resize"] else None
-        crop = options["crop_size"] if options["do_center_crop"] else None
-        factor, offset = affine(
-            options["rescale_factor"] if options["do_rescale"] else None,
-            options["image_mean"] if options["do_normalize"] else None,
-            options["image_std"] if options["do_normalize"] else None,
-        )
-        height, width = video.frames.shape[1:3]
-        shape = output_shape(height, width, size, crop)
-        result = torch.empty(len(video.frames), 3, *shape, device=options["device"])
-        for i, frame in enumerate(video.frames):
-            if i and video.frame_indices[i] == video.frame_indices[i - 1]:
-                result[i] = result[i - 1]  # a short clip repeats its last frame
-                continue
-            pixels = resize_and_crop(frame, size, crop, options["resample"])
-            result[i] = pixels.float().mul_(factor).sub_(offset)
-        return result
+    def frame_transform(self, **kwargs: Any) -> Transform:
+        """Resizing and cropping, for `read_video`.
+
+        Args:
+            **kwargs: as for `preprocess`.
+        """
+        return _transform(self._options(kwargs))
+
+    def normalise(self, frames: np.ndarray, **kwargs: Any) -> Tensor:
+        """Frames that `frame_transform` was applied to, as the model wants them.
+
+        Args:
+            frames: uint8 (T, h, w, 3).
+            **kwargs: as for `preprocess`.
+
+        Returns:
+            float32 (T, 3, h, w).
+        """
+        return _normalise(frames, self._options(kwargs))
+
+
+def _shrunk(video: SampledVideo, transform: Transform) -> SampledVideo:
+    """What `read_video` would have given with this transform."""
+    shape = transform.shape(*video.frames.shape[1:3])
+    frames = np.empty((len(video.frames), *shape, 3), np.uint8)
+    for i, frame in enumerate(video.frames):
+        # A short clip repeats its last frame.
+        repeated = i and video.frame_indices[i] == video.frame_indices[i - 1]
+        frames[i] = frames[i - 1] if repeated else transform.apply(frame)
+    return replace(video, frames=frames)
+
+
+def _normalise(frames: np.ndarray, options: dict[str, Any]) -> Tensor:
+    factor, offset = affine(
+        options["rescale_factor"] if options["do_rescale"] else None,
+        options["image_mean"] if options["do_normalize"] else None,
+        options["image_std"] if options["do_normalize"] else None,
+    )
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    result = torch.empty(pixels.shape, device=options["device"])
+    return result.copy_(pixels).mul_(factor).sub_(offset)
+
+
+def _transform(options: dict[str, Any]) -> Transform:
+    size = options["size"] if options["do_resize"] else None
+    crop = options["crop_size"] if options["do_center_crop"] else None
+
+    def apply(picture: np.ndarray) -> np.ndarray:
+        return resize_and_crop(picture, size, crop, options["resample"]).permute(1, 2, 0).numpy()
+
+    return Transform(lambda height, width: output_shape(height, width, size, crop), apply)
 
 
 def _request(options: dict[str, Any]) -> SampleRequest:

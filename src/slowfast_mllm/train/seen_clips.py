@@ -39,7 +39,7 @@ class SeenClipModel(nn.Module):
         """Batches as `ConversationCollator` makes them; returns the model's output with `loss`."""
         base = self.model.model
         memories = [
-            base.remember(*base.tokens_of_maps(seen, moves, times), times)
+            base.remember(*base.fast_and_slow(base.slow_maps(seen, moves, times)), times)
             for seen, moves, times in zip(maps.to(base.dtype), motion, timestamps, strict=True)
         ]
         return self.model(**text, video_memory=memories)

@@ -1,15 +1,17 @@
 """Video input: any local video, picture or array -> sampled RGB frames with real time stamps.
 
 `read_video` samples frames, `probe_video` tells the facts; both raise `VideoError` with one line.
-Resizing and normalising for a model is the processor's work, not done here.
+Resizing and normalising for a model is the processor's work; it may hand in a `Transform`.
 """
 
+from slowfast_mllm.video.picture import Transform
 from slowfast_mllm.video.result import SampledVideo, VideoError, VideoInfo
 from slowfast_mllm.video.sampling import fps_indices, uniform_indices
 from slowfast_mllm.video.sources import probe_video, read_video
 
 __all__ = [
     "SampledVideo",
+    "Transform",
     "VideoError",
     "VideoInfo",
     "fps_indices",

@@ -9,7 +9,7 @@ is brought to the shape of the clip's first one. Nothing here seeks, decodes or 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, cast
@@ -118,6 +118,29 @@ def allocate(count: int, size: tuple[int, int], name: str) -> Picture:
         f"{name}: {count} frames of {width}x{height} need {wanted / 2**30:.1f} GiB, {reason}; "
         "ask for fewer, for example num_frames=64"
     )
+
+
+@dataclass(frozen=True)
+class Transform:
+    """What is done to each picture as soon as it is decoded, in the decoding thread.
+
+    Large pictures are then never held together, and shrinking them costs no time of its own.
+
+    Attributes:
+        shape: (height, width) of a picture -> (height, width) of its result.
+        apply: uint8 (H, W, 3) -> uint8 (h, w, 3).
+    """
+
+    shape: Callable[[int, int], tuple[int, int]]
+    apply: Callable[[Picture], Picture]
+
+    def size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """As `shape`, of (width, height)."""
+        height, width = self.shape(size[1], size[0])
+        return width, height
+
+
+UNCHANGED = Transform(lambda height, width: (height, width), lambda picture: picture)
 
 
 def _orientation(frame: VideoFrame) -> Orientation:

@@ -13,7 +13,7 @@ import numpy as np
 
 from slowfast_mllm.video.index import StreamIndex, index_stream
 from slowfast_mllm.video.media import Damage, Media, decoded_frames, open_video
-from slowfast_mllm.video.picture import Picture, RgbConverter, allocate
+from slowfast_mllm.video.picture import UNCHANGED, Picture, RgbConverter, Transform, allocate
 from slowfast_mllm.video.result import SampledVideo, VideoError, VideoInfo
 from slowfast_mllm.video.sampling import Indices, SampleRequest
 from slowfast_mllm.video.seeking import SeekingFailed, decode_by_seeking
@@ -41,7 +41,9 @@ def probe_file(media: Media) -> VideoInfo:
     return _describe(media, index, _require_frames(result, media), result.damage.warnings())
 
 
-def read_file(media: Media, request: SampleRequest) -> SampledVideo:
+def read_file(
+    media: Media, request: SampleRequest, transform: Transform = UNCHANGED
+) -> SampledVideo:
     """The frames of a video file that `request` chooses.
 
     Raises:
@@ -51,22 +53,25 @@ def read_file(media: Media, request: SampleRequest) -> SampledVideo:
     if index.exact and index.timeline is not None:
         chosen = _choose(request, index.timeline, media)
         wanted, rows = np.unique(chosen, return_inverse=True)
-        output = allocate(chosen.size, index.shape.shown, media.name)[: wanted.size]
+        size = transform.size(index.shape.shown)
+        output = allocate(chosen.size, size, media.name)[: wanted.size]
         try:
-            decode_by_seeking(media, index, wanted.tolist(), output)
+            decode_by_seeking(media, index, wanted.tolist(), output, transform)
         except SeekingFailed:
             pass
         else:
             info = _describe(media, index, index.timeline, [])
             return _assemble(output, rows, chosen, index.timeline, info)
-    return _read_from_start(media, index, request)
+    return _read_from_start(media, index, request, transform)
 
 
 def _choose(request: SampleRequest, timeline: Timeline, media: Media) -> Indices:
     return request.indices(timeline.timestamps, timeline.duration, media.name)
 
 
-def _read_from_start(media: Media, index: StreamIndex, request: SampleRequest) -> SampledVideo:
+def _read_from_start(
+    media: Media, index: StreamIndex, request: SampleRequest, transform: Transform
+) -> SampledVideo:
     """Choose by what is known, decode everything, and again where it turns out otherwise."""
     damaged = bool(index.warnings)
     expected = None if damaged else index.timeline
@@ -75,8 +80,11 @@ def _read_from_start(media: Media, index: StreamIndex, request: SampleRequest) -
         if expected is not None:
             chosen = _choose(request, expected, media)
         wanted, rows = np.unique(chosen, return_inverse=True)
-        output = allocate(chosen.size, index.shape.shown, media.name)[: wanted.size]
-        result = _decode_whole(media, index, wanted.tolist(), output, parallel=not damaged)
+        size = transform.size(index.shape.shown)
+        output = allocate(chosen.size, size, media.name)[: wanted.size]
+        result = _decode_whole(
+            media, index, wanted.tolist(), output, parallel=not damaged, transform=transform
+        )
         if expected is not None and result.agrees_with(expected) and result.reliable:
             info = _describe(media, index, result.timeline, result.damage.warnings())
             return _assemble(output, rows, chosen, result.timeline, info)
@@ -106,7 +114,12 @@ class _WholeResult:
 
 
 def _decode_whole(
-    media: Media, index: StreamIndex, wanted: list[int], output: Picture, parallel: bool
+    media: Media,
+    index: StreamIndex,
+    wanted: list[int],
+    output: Picture,
+    parallel: bool,
+    transform: Transform = UNCHANGED,
 ) -> _WholeResult:
     """Decode from the first to the last frame and put the frames at `wanted` into `output`."""
     to_rgb = RgbConverter(index.shape)
@@ -119,7 +132,7 @@ def _decode_whole(
         for position, frame in enumerate(decoded_frames(container, stream, damage)):
             stamps.append(frame.pts)
             if position in row_of:
-                output[row_of[position]] = to_rgb(frame)
+                output[row_of[position]] = transform.apply(to_rgb(frame))
     timeline = make_timeline(stamps, index.time_base, index.last_duration, index.rate)
     return _WholeResult(timeline, damage, parallel)
 

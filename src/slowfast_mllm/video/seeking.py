@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 
 from slowfast_mllm.video.index import StreamIndex
 from slowfast_mllm.video.media import Damage, Media, decode_packet, open_video, video_packets
-from slowfast_mllm.video.picture import Picture, RgbConverter
+from slowfast_mllm.video.picture import Picture, RgbConverter, Transform
 from slowfast_mllm.video.result import VideoError
 
 _WORKERS = 2
@@ -38,7 +38,9 @@ class SeekingFailed(Exception):  # noqa: N818 - a signal to the caller, not an e
 _Group = tuple[int, dict[int, int]]
 
 
-def decode_by_seeking(media: Media, index: StreamIndex, wanted: list[int], output: Picture) -> None:
+def decode_by_seeking(
+    media: Media, index: StreamIndex, wanted: list[int], output: Picture, transform: Transform
+) -> None:
     """Fill `output` (len(wanted), H, W, 3) with the frames at the positions `wanted`.
 
     Args:
@@ -46,6 +48,7 @@ def decode_by_seeking(media: Media, index: StreamIndex, wanted: list[int], outpu
         index: Its index; must be `exact`.
         wanted: Positions in presentation order, sorted, each once.
         output: Where row i receives frame `wanted[i]`.
+        transform: What is done to each frame before.
 
     Raises:
         SeekingFailed: A frame did not appear where it should; `output` is then undefined.
@@ -55,7 +58,7 @@ def decode_by_seeking(media: Media, index: StreamIndex, wanted: list[int], outpu
     threads = max(1, _available_cpus() // workers)
 
     def work(_: int) -> None:
-        _decode_groups(media, index, groups, output, threads)
+        _decode_groups(media, index, groups, output, threads, transform)
 
     try:
         with ThreadPoolExecutor(workers, thread_name_prefix="video") as pool:
@@ -82,7 +85,12 @@ def _group(index: StreamIndex, wanted: list[int]) -> list[_Group]:
 
 
 def _decode_groups(
-    media: Media, index: StreamIndex, groups: deque[_Group], output: Picture, threads: int
+    media: Media,
+    index: StreamIndex,
+    groups: deque[_Group],
+    output: Picture,
+    threads: int,
+    transform: Transform,
 ) -> None:
     to_rgb = RgbConverter(index.shape)
     with open_video(media) as (container, stream):
@@ -95,7 +103,8 @@ def _decode_groups(
                 return
             try:
                 for frame in _frames_of_group(container, stream, index, key, rows):
-                    output[rows.pop(cast(int, frame.pts))] = to_rgb(frame)
+                    picture = transform.apply(to_rgb(frame))
+                    output[rows.pop(cast(int, frame.pts))] = picture
             except BaseException:
                 # The other worker need not go on with what will be thrown away.
                 groups.clear()

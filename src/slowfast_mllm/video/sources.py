@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from slowfast_mllm.video.media import Media
+from slowfast_mllm.video.picture import UNCHANGED, Transform
 from slowfast_mllm.video.reader import probe_file, read_file
 from slowfast_mllm.video.result import SampledVideo, VideoError, VideoInfo
 from slowfast_mllm.video.sampling import SampleRequest
@@ -59,6 +60,7 @@ def read_video(
     max_frames: int | None = None,
     start: float | None = None,
     end: float | None = None,
+    transform: Transform = UNCHANGED,
 ) -> SampledVideo:
     """Sampled frames of a video with their real time stamps.
 
@@ -81,6 +83,7 @@ def read_video(
         start: Seconds from the first frame of the source; earlier frames are left out.
         end: Seconds; frames at or after it are left out. Where no frame starts within the
             bounds, the one on screen is given.
+        transform: Done to each picture as soon as it is decoded, e.g. shrinking.
 
     Returns:
         uint8 frames (T, H, W, 3), float64 seconds (T,), int64 positions (T,), and the facts.
@@ -91,7 +94,9 @@ def read_video(
     """
     request = SampleRequest(num_frames, fps, max_frames, start, end)
     opened = _open(source)
-    return read_file(opened, request) if isinstance(opened, Media) else opened.read(request)
+    if isinstance(opened, Media):
+        return read_file(opened, request, transform)
+    return opened.read(request, transform)
 
 
 def _open(source: Any) -> Media | Stills:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from slowfast_mllm.video.picture import Picture, allocate, check_size
+from slowfast_mllm.video.picture import UNCHANGED, Picture, Transform, allocate, check_size
 from slowfast_mllm.video.result import SampledVideo, VideoError, VideoInfo
 from slowfast_mllm.video.sampling import SampleRequest
 
@@ -67,7 +67,7 @@ class Stills:
             rotation=self.rotation,
         )
 
-    def read(self, request: SampleRequest) -> SampledVideo:
+    def read(self, request: SampleRequest, transform: Transform = UNCHANGED) -> SampledVideo:
         """The pictures that `request` chooses.
 
         Raises:
@@ -82,9 +82,9 @@ class Stills:
                 info = replace(info, warnings=(line,))
         chosen = request.indices(times, info.duration, self.name)
         wanted, rows = np.unique(chosen, return_inverse=True)
-        frames = allocate(chosen.size, self.size, self.name)[: wanted.size]
+        frames = allocate(chosen.size, transform.size(self.size), self.name)[: wanted.size]
         for row, picture in enumerate(self.load(wanted.tolist())):
-            frames[row] = _fitted(picture, self.size)
+            frames[row] = transform.apply(_fitted(picture, self.size))
         repeated = frames if rows.size == wanted.size else frames[rows]
         return SampledVideo(repeated, times[chosen], chosen, info)
 
