@@ -13,6 +13,7 @@ ALLOWED = {
     "model": set(),
     "processing": {"model", "video"},
     "auto": {"model", "processing"},
+    "evaluate": {"model"},
     "engine": {"model", "processing", "video"},
     "train": {"model", "processing", "world"},
 }

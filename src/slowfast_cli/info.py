@@ -8,13 +8,22 @@ import typer
 
 from slowfast_cli.options import Json
 
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
 
 def info(
     target: Annotated[str, typer.Argument(help="A video, or a checkpoint (folder or hub id).")],
     json: Json = False,
+    num_frames: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of a checkpoint: memory for a question about so many frames."),
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option(help="What the memory is estimated for: float32, bfloat16, float16.")
+    ] = "bfloat16",
 ) -> None:
-    """Show facts about a video or a checkpoint."""
-    facts = _facts(target)
+    """Show facts about a video, or about a checkpoint before anything of it is loaded."""
+    facts = _facts(target, num_frames, dtype)
     if json:
         typer.echo(json_module.dumps(facts, ensure_ascii=False, indent=2))
         return
@@ -23,15 +32,31 @@ def info(
         typer.echo(f"{name.replace('_', ' '):{width}}  {_shown(value)}")
 
 
-def _facts(target: str) -> dict[str, Any]:
+def _facts(target: str, num_frames: int | None, dtype: str) -> dict[str, Any]:
     path = Path(target)
     if (path / "config.json").is_file() or (not path.exists() and target.count("/") == 1):
         from slowfast_mllm.engine import describe_config
 
-        return describe_config(target)
+        facts = describe_config(target)
+        return facts if num_frames is None else facts | _memory(target, num_frames, dtype)
+    if num_frames is not None:
+        raise ValueError(f"{target}: --num-frames is for checkpoints, and this is none.")
     from slowfast_mllm.video import probe_video
 
     return probe_video(target).to_dict()
+
+
+def _memory(target: str, num_frames: int, dtype: str) -> dict[str, Any]:
+    """Gigabytes; what they are is said in `MemoryEstimate`."""
+    if dtype not in _BYTES:
+        raise ValueError(f"--dtype {dtype}: unknown; choose one of {', '.join(_BYTES)}.")
+    from transformers import AutoConfig
+
+    from slowfast_mllm.evaluate.costs import estimate_memory
+
+    estimate = estimate_memory(AutoConfig.from_pretrained(target), num_frames, _BYTES[dtype])
+    parts = {**vars(estimate), "peak": estimate.peak}
+    return {f"{name}_gb": round(size / 1e9, 4) for name, size in parts.items()}
 
 
 def _shown(value: Any) -> str:

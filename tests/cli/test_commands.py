@@ -69,6 +69,24 @@ def test_an_indexed_video_can_be_asked_without_the_video(run, tmp_path) -> None:
     assert len(list((tmp_path / "cache" / "slowfast-mllm" / "memories").iterdir())) == 1
 
 
+def test_info_estimates_memory_before_anything_is_loaded(run) -> None:
+    model = str(ROOT / "src" / "slowfast_mllm" / "default_model")
+    code, out, _ = run("info", model, "--num-frames", "64", "--json")
+    facts = json.loads(out)
+    assert code == 0
+    assert facts["weights_gb"] < facts["peak_gb"] < 1
+    code, _, err = run("info", CLIP, "--num-frames", "64")
+    assert code == 1
+    assert "for checkpoints" in err
+
+
+def test_bench_flops_prints_what_it_counts(run, monkeypatch) -> None:
+    monkeypatch.setattr("slowfast_mllm.evaluate.costs.FRAMES", (16, 128))
+    code, out, _ = run("bench", "flops")
+    assert code == 0
+    assert "From 16 to 128 frames the prefill grows by 1.7%" in out
+
+
 def test_json_is_one_object_with_the_promised_fields(run) -> None:
     code, out, _ = run("describe", CLIP, "--json", "--num-frames", "4", "--start", "1")
     facts = json.loads(out)

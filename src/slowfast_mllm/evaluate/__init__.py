@@ -1,1 +1,1 @@
-"""Measures models: what they cost."""
+"""Measures models before they run: what a question costs in FLOPs and bytes."""

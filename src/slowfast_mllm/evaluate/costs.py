@@ -1,4 +1,4 @@
-"""What a question costs: FLOPs counted on the meta device, at full size, without weights or time.
+"""What a question costs, on the meta device at full size: FLOPs and bytes without weights or time.
 
 Three ways to ask the same question about the same frames are compared: Slow-Fast, all frames in
 self-attention, and Slow-Fast that projects its slow keys and values again at every step, as the
@@ -173,3 +173,72 @@ def _flops(work: Callable[[], Any]) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         work()
     return int(counter.get_total_flops())
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes that one question about one video takes at its peak, beside what the libraries take.
+
+    Attributes:
+        weights: the model.
+        frames: pictures as they wait for the vision tower, uint8.
+        vision: pixels of one chunk of frames and the tower's largest activations for them.
+        slow_tokens: while the memory is made; released afterwards.
+        video_memory: fast tokens, slow keys and values; kept for later questions.
+        kv_cache: of the prompt and the longest answer.
+    """
+
+    weights: int
+    frames: int
+    vision: int
+    slow_tokens: int
+    video_memory: int
+    kv_cache: int
+
+    @property
+    def peak(self) -> int:
+        """Encoding and answering follow each other; the weights stay."""
+        encoding = self.frames + self.vision + self.slow_tokens
+        return self.weights + self.video_memory + max(encoding, self.kv_cache)
+
+
+def estimate_memory(
+    config: SlowFastConfig, num_frames: int, bytes_per_value: int, max_new_tokens: int = 256
+) -> MemoryEstimate:
+    """From the config alone; nothing is loaded.
+
+    Args:
+        bytes_per_value: of the dtype that the model will run in: 2 or 4.
+    """
+    text, vision = config.text_config, config.vision_config
+    with torch.device("meta"):
+        model = SlowFastForConditionalGeneration(config)
+    width, pixels = text.hidden_size, vision.image_size**2
+    side = vision.image_size // vision.patch_size // config.slow_spatial_pool
+    num_slow = num_frames * side**2
+    num_fast = (side // config.fast_spatial_pool) ** 2 * num_fast_frames(
+        num_frames, config.fast_frame_stride, config.fast_temporal_pool, config.min_fast_frames
+    )
+    attention = model.model.language_model.layers[0].self_attn
+    per_token = 2 * text.num_key_value_heads * attention.head_dim * bytes_per_value
+    chunk = min(num_frames, config.vision_chunk_frames)
+    return MemoryEstimate(
+        weights=sum(p.numel() for p in model.parameters()) * bytes_per_value,
+        frames=num_frames * pixels * 3,
+        vision=chunk * (pixels * vision.num_channels * 4 + _activations(config) * bytes_per_value),
+        slow_tokens=num_slow * width * bytes_per_value,
+        video_memory=len(config.hybrid_layers) * num_slow * per_token
+        + num_fast * width * bytes_per_value,
+        kv_cache=text.num_hidden_layers * (num_fast + TEXT_TOKENS + max_new_tokens) * per_token,
+    )
+
+
+def _activations(config: SlowFastConfig) -> int:
+    """Values that the tower holds of a frame where it holds most: around its widest MLP."""
+    vision = config.vision_config
+    if isinstance(vision, SlowFastVisionConfig):
+        # Input, normed input, and four times the width before and after GELU.
+        cells = (vision.image_size // 4) ** 2
+        return max(10 * c * cells // 4**i for i, c in enumerate(vision.hidden_sizes))
+    cells = (vision.image_size // vision.patch_size) ** 2
+    return cells * (2 * vision.hidden_size + 2 * vision.intermediate_size)

@@ -217,7 +217,7 @@ def _normalise(frames: np.ndarray, options: dict[str, Any]) -> Tensor:
     )
     pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)
     result = torch.empty(pixels.shape, device=options["device"])
-    return result.copy_(pixels).mul_(factor).sub_(offset)
+    return result.copy_(pixels).mul_(factor.to(result.device)).sub_(offset.to(result.device))
 
 
 def _transform(options: dict[str, Any]) -> Transform:

@@ -1,0 +1,44 @@
+"""Costs: the paper's promise holds at full size, and estimates agree with what is really held."""
+
+import pytest
+import torch
+
+from slowfast_mllm import load
+from slowfast_mllm.evaluate.costs import Cost, count_costs, estimate_memory, published_config
+
+
+@pytest.fixture(scope="module")
+def costs() -> dict[int, Cost]:
+    return {n: count_costs(published_config(n), n) for n in (16, 128)}
+
+
+def test_eight_times_the_frames_cost_the_language_model_next_to_nothing(costs) -> None:
+    few, many = costs[16], costs[128]
+    assert (few.slow_tokens, many.slow_tokens) == (1296, 10368)
+    assert few.fast_tokens == many.fast_tokens == 1296
+    assert many.prefill + many.memory <= 1.03 * (few.prefill + few.memory)
+    assert many.decode <= 1.05 * many.text_only_decode
+    assert many.projecting_again_decode > 20 * many.decode
+    assert many.self_attention_prefill > 8 * many.prefill
+
+
+def test_counts_are_those_of_the_arithmetic(costs) -> None:
+    layer = 3584 * (2 * 3584 + 2 * 512) + 3 * 3584 * 18944
+    length, width, layers, vocabulary = 1396, 3584, 28, 152064
+    linear = 2 * (layers * layer * length + width * vocabulary)
+    causal = 2 * length**2 * width * layers
+    slow = 4 * 4 * 100 * 10368 * width  # four hybrid layers, a hundred text tokens, two products
+    assert costs[128].prefill == pytest.approx(linear + causal + slow, rel=1e-3)
+    assert costs[128].memory == 4 * 2 * 10368 * 3584 * 1024
+    assert costs[128].vision == pytest.approx(128 * 2.02e12, rel=0.01)
+
+
+def test_the_memory_estimate_is_what_is_held() -> None:
+    assistant = load(device="cpu")
+    clip = torch.randint(0, 255, (24, 96, 96, 3), dtype=torch.uint8).numpy()
+    memory = assistant.encode(clip, num_frames=24).memory
+    estimate = estimate_memory(assistant.model.config, 24, bytes_per_value=4)
+    assert estimate.video_memory == memory.nbytes
+    assert estimate.weights == sum(p.numel() * 4 for p in assistant.model.parameters())
+    assert estimate.frames == clip.nbytes
+    assert estimate.peak > estimate.weights + estimate.video_memory
