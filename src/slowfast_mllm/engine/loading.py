@@ -1,5 +1,6 @@
 """Finds a checkpoint, says clearly why it cannot be loaded, and picks device and dtype."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ def load_checkpoint(
     Args:
         model: folder or hub id, native or official layout; None: the packaged model.
         device: as torch names it; None: CUDA if there is one, else the CPU.
-        dtype: "float32", "bfloat16" or "float16"; None: bfloat16 on CUDA, float32 on the CPU.
+        dtype: "float32", "bfloat16" or "float16"; None: bfloat16 on CUDA, float32 on the CPU, and
+            the checkpoint's own there where float32 would take more than half of the memory.
 
     Raises:
         ModelError: no such checkpoint, not a Slow-Fast model, or an unknown device or dtype.
@@ -35,9 +37,11 @@ def load_checkpoint(
     target = _device(device)
     if dtype is not None and dtype not in _DTYPES:
         raise ModelError(f"--dtype {dtype}: unknown; choose one of {', '.join(_DTYPES)}.")
-    precision = _DTYPES[dtype or ("bfloat16" if target.type == "cuda" else "float32")]
     path = str(model or DEFAULT_MODEL)
     _check(path)
+    precision: Any = _DTYPES[dtype or ("bfloat16" if target.type == "cuda" else "float32")]
+    if dtype is None and target.type == "cpu" and model is not None and _large(path):
+        precision = "auto"
     if model is None:
         logging.disable_progress_bar()  # a quarter of a second needs no bar
     try:
@@ -69,6 +73,16 @@ def _check(path: str) -> None:
             f"{path}: a {config.model_type!r} model, not a Slow-Fast one; published checkpoints "
             "are listed in the README."
         )
+
+
+def _large(path: str) -> bool:
+    """Whether the weights in float32 would take more than half of this machine's memory."""
+    if not hasattr(os, "sysconf"):  # Windows does not say
+        return False
+    with torch.device("meta"):
+        network = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(path))
+    size = 4 * sum(p.numel() for p in network.parameters())
+    return size > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
 
 
 def _device(name: str | None) -> torch.device:

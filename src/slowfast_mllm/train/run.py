@@ -105,6 +105,8 @@ def _run_stage(
         collator = collate_dense
     else:
         model.model.vision_tower.requires_grad_(False)
+        if not torch.cuda.is_available():  # the fused kernel's backward pass is slow on CPUs
+            model.set_attn_implementation("eager")
         data = see_clips(model, recipe.model, stage, seen, num_workers)
         learner, collator = SeenClipModel(model), ConversationCollator(tokenizer, model.config)
     trainer = Trainer(
