@@ -64,7 +64,7 @@ def asking_together(video: Path, count: int, repeats: int) -> None:
         took = []
         for _ in range(repeats):
             began = time.perf_counter()
-            answers = assistant.generate(requests, max_batch=size)
+            answers = list(assistant.generate(requests, max_batch=size))
             took.append(time.perf_counter() - began)
         same = sum(str(a) == b for a, b in zip(answers, alone, strict=True))
         rate = count / min(took)

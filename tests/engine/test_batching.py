@@ -36,7 +36,7 @@ def requests() -> list[Request]:
 
 @pytest.mark.parametrize("max_batch", [1, 2, 8])
 def test_together_equals_alone(assistant, alone, max_batch: int) -> None:
-    answers = assistant.generate(requests(), max_batch)
+    answers = list(assistant.generate(requests(), max_batch))
     assert [answer.text for answer in answers] == alone
 
 
@@ -50,7 +50,7 @@ def test_a_failing_request_fails_alone(assistant, alone) -> None:
     ]
     good = requests()
     mixed = [request for pair in zip(good, bad, strict=True) for request in pair]
-    outcomes = assistant.generate(mixed)
+    outcomes = list(assistant.generate(mixed))
     assert [answer.text for answer in outcomes[::2]] == alone
     expected = [VideoError, ValueError, ValueError, ValueError, ZeroDivisionError]
     assert [type(error) for error in outcomes[1::2]] == expected
@@ -59,7 +59,7 @@ def test_a_failing_request_fails_alone(assistant, alone) -> None:
 def test_a_memory_that_does_not_fit_its_prompt_fails_alone(assistant, alone) -> None:
     video = assistant.encode(CLIP)
     broken = type(video)(**{**vars(video), "prompt": "<video>"})
-    outcomes = assistant.generate([*requests(), Request(broken, "What happens?")])
+    outcomes = list(assistant.generate([*requests(), Request(broken, "What happens?")]))
     assert isinstance(outcomes[-1], ValueError)
     assert [answer.text for answer in outcomes[:-1]] == alone
 
@@ -124,4 +124,20 @@ def test_drawn_answers_repeat_with_their_seed(assistant) -> None:
     texts = [answer.text for answer in assistant.generate(drawn)]
     assert texts[0] == texts[2]
     assert len(set(texts)) > 1
-    assert texts == [assistant.generate([request])[0].text for request in drawn]
+    assert texts == [next(assistant.generate([request])).text for request in drawn]
+
+
+def test_requests_are_taken_only_as_they_are_needed(assistant) -> None:
+    video = assistant.encode(CLIP, num_frames=4)
+    taken: list[int] = []
+
+    def endless_requests():
+        while True:
+            taken.append(1)
+            yield Request(video, "What happens?", options={"max_new_tokens": 1})
+
+    answers = assistant.generate(endless_requests(), max_batch=2)
+    for _ in range(20):
+        assert next(answers).timing["tokens"] == 1
+    assert len(taken) < 20 + 10
+    answers.close()

@@ -14,8 +14,8 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from slowfast_mllm.engine.encoded_video import EncodedVideo
 from slowfast_mllm.model import SlowFastForConditionalGeneration
+from slowfast_mllm.video import VideoInfo
 
 OnText = Callable[[str], None]
 
@@ -84,13 +84,17 @@ class Answer:
     """An answer and how it came about; `str(answer)` is the text.
 
     Attributes:
+        info: facts about the video.
+        frame_indices, timestamps: the frames that were looked at, and their seconds.
         timing: seconds for `read`, `preprocess`, `encode` (0 for a video that was encoded before),
             `prefill` (to the first token), `decode` (the rest), and `tokens`, a count.
     """
 
     text: str
     model: str
-    video: EncodedVideo
+    info: VideoInfo
+    frame_indices: list[int]
+    timestamps: list[float]
     timing: dict[str, float]
     warnings: list[str] = field(default_factory=list)
 
@@ -99,7 +103,7 @@ class Answer:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields of `--json`."""
-        info = self.video.info
+        info = self.info
         return {
             "answer": self.text,
             "model": self.model,
@@ -110,8 +114,8 @@ class Answer:
                 "frames": info.num_frames,
             },
             "frames": {
-                "indices": self.video.frame_indices,
-                "timestamps": [round(t, 4) for t in self.video.timestamps],
+                "indices": self.frame_indices,
+                "timestamps": [round(t, 4) for t in self.timestamps],
             },
             "timing": {name: round(value, 4) for name, value in self.timing.items()},
             "warnings": self.warnings,

@@ -6,6 +6,7 @@ The one place where video, processor and model meet; knows nothing of terminals 
 import functools
 import os
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from transformers.cache_utils import Cache
 
 from slowfast_mllm.engine.answers import Answer, Clock, Generation, OnText, Sampling
-from slowfast_mllm.engine.batching import Batcher, Request
+from slowfast_mllm.engine.batching import Batcher, Request, Ticket
 from slowfast_mllm.engine.encoded_video import (
     SUFFIX,
     EncodedVideo,
@@ -182,15 +183,25 @@ class SlowFast:
         sampling, generation = self.split_options(options)
         return self.chat(video, **sampling)._ask(question, generation, on_text)
 
-    def generate(self, requests: Iterable[Request], max_batch: int = 8) -> list[Answer | Exception]:
+    def generate(
+        self, requests: Iterable[Request], max_batch: int = 8
+    ) -> Iterator[Answer | Exception]:
         """Answer many questions about many videos together.
 
-        Returns:
+        Requests are taken as they are needed and answers forgotten as they are given, so there may
+        be millions.
+
+        Yields:
             In the order of `requests`: the answer, or the error that made this request fail.
         """
         with Batcher(self, max_batch) as batcher:
-            tickets = [batcher.submit(request) for request in requests]
-            return [ticket.outcome() for ticket in tickets]
+            handed_in: deque[Ticket] = deque()
+            for request in requests:
+                handed_in.append(batcher.submit(request))
+                while handed_in and (handed_in[0].done() or len(handed_in) > 4 * max_batch):
+                    yield handed_in.popleft().outcome()
+            while handed_in:
+                yield handed_in.popleft().outcome()
 
     def describe(self, video: Any, on_text: OnText | None = None, **options: Any) -> Answer:
         """Say in a sentence or more what the video shows; see `ask`."""
@@ -261,7 +272,9 @@ class SlowFast:
         return Answer(
             text=self.processor.decode(new_ids, skip_special_tokens=True).strip(),
             model=self.name,
-            video=video,
+            info=video.info,
+            frame_indices=video.frame_indices,
+            timestamps=video.timestamps,
             timing={
                 **encoding,
                 "prefill": first - began,
