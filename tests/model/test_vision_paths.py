@@ -69,6 +69,25 @@ def test_encoding_in_chunks_changes_nothing(chunk: int, motion: bool) -> None:
             torch.testing.assert_close(part, expected, atol=1e-5, rtol=1e-5)
 
 
+def test_frames_may_come_in_chunks() -> None:
+    """Times, and motion across borders, are those of the whole video."""
+    model = tiny_model(
+        vision={"num_channels": 5}, motion_features=True, visual_position_encoding=True
+    )
+    frames, times = video(7, size=64), torch.linspace(0, 3, 7)
+    with torch.no_grad():
+        whole = model.encode_video(frames, times)
+        parts = model.encode_video(iter(frames.split([3, 1, 3])), times)
+    torch.testing.assert_close(parts.fast_tokens, whole.fast_tokens, atol=1e-5, rtol=1e-5)
+    for layer, keys in whole.slow_keys.items():
+        torch.testing.assert_close(parts.slow_keys[layer], keys, atol=1e-5, rtol=1e-5)
+    for wrong in (times[:5], torch.arange(8)):
+        with pytest.raises(ValueError, match="a video of 7 frames needs as many times"):
+            model.encode_video(iter(frames.split(2)), wrong)
+    with pytest.raises(ValueError, match="needed where frames come in chunks"):
+        model.encode_video(iter(frames.split(2)))
+
+
 def test_chunks_bound_what_the_tower_sees_at_once() -> None:
     model = tiny_model(vision_chunk_frames=4)
     sizes: list[int] = []

@@ -14,7 +14,7 @@ import pytest
 from conftest import SHARED
 from video_clips import KINDS, Picture, decode_all, encode_clip, strip_number
 
-from slowfast_mllm.video import SampledVideo, VideoError, probe_video, read_video, reader
+from slowfast_mllm.video import SampledVideo, Transform, VideoError, probe_video, read_video, reader
 from slowfast_mllm.video.index import index_stream
 from slowfast_mllm.video.media import Media
 from slowfast_mllm.video.seeking import SeekingFailed
@@ -67,6 +67,24 @@ def test_single_frames_are_reached_by_seeking(kind: str) -> None:
     for wanted in ({"num_frames": 5}, {"fps": 7.0}, {"start": 0.4, "end": 0.8}, {"start": 0.95}):
         video = read_video(data, **wanted)  # type: ignore[arg-type]
         assert np.array_equal(video.frames, everything[video.frame_indices])
+
+
+@pytest.mark.parametrize("source", ["h264.mp4", "h264.ts", "array"])
+def test_pictures_are_transformed_as_they_come(source: str) -> None:
+    """By seeking, by decoding everything, and from arrays: as if done afterwards."""
+
+    def halved(picture: Picture) -> Picture:
+        return np.ascontiguousarray(picture[::2, ::2])
+
+    half = Transform(lambda height, width: (-(-height // 2), -(-width // 2)), halved)
+    data: Any = encode_clip("h264.mp4" if source == "array" else source)
+    if source == "array":
+        data = read_video(data).frames
+    plain = read_video(data, num_frames=30)
+    small = read_video(data, num_frames=30, transform=half)
+    assert np.array_equal(small.frames, np.stack([halved(picture) for picture in plain.frames]))
+    assert np.array_equal(small.timestamps, plain.timestamps)
+    assert small.info == plain.info
 
 
 @pytest.mark.parametrize("path", REAL, ids=lambda path: path.name)
