@@ -1,6 +1,6 @@
 """Recipes: what is trained on what, as a small YAML file. Parsing and checking only."""
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -59,6 +59,8 @@ class StageRecipe:
         batch_size: clips per step.
         learning_rate: peak, with linear warm-up and cosine decay to a twentieth.
         questions_per_clip: turns of the conversation about one clip ("questions" only).
+        question_weights: how often a type of question is drawn beside the others; 1 where nothing
+            is said ("questions" only).
     """
 
     name: str
@@ -71,6 +73,7 @@ class StageRecipe:
     weight_decay: float = 0.05
     warmup_steps: int = 100
     questions_per_clip: int = 6
+    question_weights: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,11 @@ def _section(kind: type[Section], content: Any, where: str) -> dict[str, Any]:
     unknown = sorted(set(content) - set(known))
     if unknown:
         raise RecipeError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(known)}.")
-    missing = [n for n, f in known.items() if f.default is MISSING and n not in content]
+    missing = [
+        n
+        for n, f in known.items()
+        if f.default is MISSING and f.default_factory is MISSING and n not in content
+    ]
     if missing:
         raise RecipeError(f"{where}: missing key {missing[0]!r}.")
     return content

@@ -86,7 +86,14 @@ def see_clips(
         progress.write_text(str(start))
         bar.update(len(batch))
     bar.close()
-    return SeenClipDataset(stage.first_seed, stage.epochs, stage.questions_per_clip, maps, motion)
+    return SeenClipDataset(
+        stage.first_seed,
+        stage.epochs,
+        stage.questions_per_clip,
+        stage.question_weights,
+        maps,
+        motion,
+    )
 
 
 def _on_disk(path: Path, *shape: int) -> Tensor:

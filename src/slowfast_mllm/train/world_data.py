@@ -17,6 +17,7 @@ from slowfast_mllm.model import SlowFastConfig
 from slowfast_mllm.model.visual_tokens import num_fast_frames
 
 IGNORED = -100  # label that carries no loss
+_DRAWS = 2  # sets of questions to choose from: a set has one or two of each type
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -132,11 +133,13 @@ class SeenClipDataset(Dataset):
     """Each clip `epochs` times, with other questions and other words each time.
 
     `maps` and `motion` have one entry per clip; item i is visit i // clips of clip i % clips.
+    `weights`: how often a type of question is drawn beside the others; 1 where nothing is said.
     """
 
     first_seed: int
     epochs: int
     questions_per_clip: int
+    weights: dict[str, float]
     maps: Tensor
     motion: Tensor
 
@@ -148,8 +151,11 @@ class SeenClipDataset(Dataset):
         script = world.sample_script(self.first_seed + clip)
         times = world.frame_times(script.duration, self.maps.shape[1])
         rng = np.random.default_rng([script.seed, visit])
-        questions = world.questions(script, rng, times)
-        chosen = rng.permutation(len(questions))[: self.questions_per_clip]
+        drawn = [qa for _ in range(_DRAWS) for qa in world.questions(script, rng, times)]
+        questions = list({qa.question: qa for qa in drawn}.values())
+        weights = np.array([self.weights.get(qa.type, 1.0) for qa in questions])
+        count = min(self.questions_per_clip, len(questions))
+        chosen = rng.choice(len(questions), count, replace=False, p=weights / weights.sum())
         return SeenClip(
             self.maps[clip],
             self.motion[clip],
