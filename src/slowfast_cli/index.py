@@ -30,7 +30,7 @@ def index(
     video: Video,
     output: Annotated[Path, typer.Option("--output", "-o", help="The new file, name.sfmem.")],
     precision: Annotated[
-        _Precision, typer.Option(help="int8: half the size; exact: as the model computed it.")
+        _Precision, typer.Option(help="int8: about half the size; exact: as computed.")
     ] = _Precision.bfloat16,
     model: Model = None,
     num_frames: NumFrames = None,

@@ -57,6 +57,23 @@ def test_a_turn_on_the_cache_equals_one_computed_anew(assistant: SlowFast) -> No
     assert chat.ask(question).text == anew.ask(question).text
 
 
+def test_a_conversation_goes_on_after_an_interrupted_answer(assistant: SlowFast) -> None:
+    chat = assistant.chat(CLIP)
+    chat.ask(QUESTION)
+    anew = assistant.chat(chat.video)
+    anew.messages = list(chat.messages)
+    with pytest.raises(ZeroDivisionError):
+        chat.ask("What happens in the video?", on_text=lambda text: 1 / 0)
+    question = "Describe what you see in one sentence."
+    assert chat.ask(question).text == anew.ask(question).text
+
+
+def test_more_frames_than_a_rate_may_give_can_be_asked_for(assistant: SlowFast) -> None:
+    frames = np.zeros((600, 32, 32, 3), np.uint8)
+    assert assistant.encode(frames, num_frames=600).memory.num_frames == 600
+    assert assistant.encode(frames, fps=1.0, max_frames=20).memory.num_frames == 20
+
+
 def test_streamed_pieces_make_the_answer(assistant: SlowFast) -> None:
     pieces: list[str] = []
     answer = assistant.describe(CLIP, on_text=pieces.append)

@@ -64,6 +64,21 @@ def test_a_memory_that_does_not_fit_its_prompt_fails_alone(assistant, alone) -> 
     assert [answer.text for answer in outcomes[:-1]] == alone
 
 
+def test_with_every_rule_of_attending_together_equals_alone(assistant, monkeypatch) -> None:
+    monkeypatch.setattr(assistant.model.config, "cross_attending_tokens", "text_after_video")
+    expected = [assistant.ask(CLIP, question, **options).text for question, options in QUESTIONS]
+    assert [answer.text for answer in assistant.generate(requests())] == expected
+
+
+def test_nobody_waits_for_a_batch_that_broke(assistant, monkeypatch) -> None:
+    def broken(*_: object) -> None:
+        raise MemoryError("no more")
+
+    monkeypatch.setattr("slowfast_mllm.engine.batching.Batcher._arrivals", broken)
+    (outcome,) = assistant.generate([requests()[1]])
+    assert isinstance(outcome, MemoryError)
+
+
 def endless(assistant: SlowFast, monkeypatch) -> None:
     """Let answers end at their longest only."""
     monkeypatch.setitem(assistant.__dict__, "end_ids", set())

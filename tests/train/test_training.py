@@ -69,6 +69,8 @@ def test_every_recipe_in_the_project_parses(path: Path) -> None:
         (lambda text: text.replace("seed:", "sede:", 1), "unknown key 'sede'"),
         (lambda text: text.replace("    kind: dense\n", "", 1), r"stages\[0\]: missing key 'kind'"),
         (lambda text: text + "\n  - [", "not valid YAML"),
+        (lambda text: text.replace("      order: 3", "      ordre: 3"), "question_weights: ordre"),
+        (lambda text: text.replace("      order: 3", "      order: 0"), "numbers above 0"),
         (lambda text: "hello", "expected `key: value` lines"),
     ],
 )

@@ -67,7 +67,10 @@ class Generation:
         return arguments
 
     def processors(self, model: SlowFastForConditionalGeneration) -> LogitsProcessorList:
-        """What `generate` does to logits before a token is chosen."""
+        """What is done to logits in a batch: `generation_config`'s repetition penalty, and these.
+
+        Rarer settings of a checkpoint's `generation_config` work in single questions only.
+        """
         chain = LogitsProcessorList()
         penalty = model.generation_config.repetition_penalty
         if penalty not in (None, 1.0):

@@ -21,10 +21,10 @@ from slowfast_mllm.engine.encoded_video import (
     SUFFIX,
     EncodedVideo,
     Precision,
+    describe_source,
     fingerprint,
     load_encoded,
     save_encoded,
-    source_digest,
 )
 from slowfast_mllm.engine.loading import DEFAULT_MODEL_NAME, load_checkpoint
 from slowfast_mllm.engine.memory_cache import MemoryCache
@@ -71,7 +71,7 @@ class SlowFast:
         """
         choice = Sampling(**sampling)
         began = time.perf_counter()
-        if isinstance(video, (str, os.PathLike)) and os.fspath(video).endswith(SUFFIX):
+        if _is_memory_file(video):
             if choice != Sampling():
                 raise ValueError(
                     f"{video}: its frames were chosen when it was indexed; leave out "
@@ -111,9 +111,11 @@ class SlowFast:
         path = Path(path)
         if path.suffix != SUFFIX:
             raise ValueError(f"{path}: a memory's file name ends in {SUFFIX}.")
+        if _is_memory_file(video):
+            raise ValueError(f"{video}: already a memory; index the video that it was made from.")
         source = None
         if isinstance(video, (str, os.PathLike)) and Path(video).exists():
-            source = {"path": os.path.abspath(video), "sha256": source_digest(video)}
+            source = describe_source(video)
         encoded = self.encode(video, **sampling)
         save_encoded(encoded, path, self.fingerprint, source, precision)
         return encoded
@@ -162,8 +164,9 @@ class SlowFast:
     def _frames_wanted(self, sampling: Sampling) -> dict[str, Any]:
         """Arguments of `read_video`."""
         choice = asdict(sampling)
-        if sampling.fps is None and sampling.num_frames is None:
-            choice["num_frames"] = self.processor.video_processor.num_frames
+        if sampling.fps is None:
+            choice["num_frames"] = choice["num_frames"] or self.processor.video_processor.num_frames
+            choice["max_frames"] = None  # limits what a rate would give
         return choice
 
     def ask(
@@ -325,6 +328,8 @@ class Chat:
         ids = self.assistant.prompt_ids(messages, self.video)
         if self._sequence != ids[0, : len(self._sequence)].tolist():
             self._cache = None  # e.g. the answer was cut off in the middle of a character
+        # An answer that is interrupted leaves a cache that fits nothing.
+        cache, self._cache = self._cache, None
         clock = Clock(self.assistant.processor.tokenizer, on_text)
         if generation.seed is not None:
             torch.manual_seed(generation.seed)
@@ -332,7 +337,7 @@ class Chat:
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             video_memory=self.video.memory,
-            past_key_values=self._cache,
+            past_key_values=cache,
             streamer=clock if generation.num_beams == 1 else None,
             return_dict_in_generate=True,
             **generation.arguments(),
@@ -341,6 +346,10 @@ class Chat:
         self._cache = output.past_key_values if generation.num_beams == 1 else None
         self._sequence = output.sequences[0].tolist()
         return clock, self._sequence[ids.shape[1] :]
+
+
+def _is_memory_file(video: Any) -> bool:
+    return isinstance(video, (str, os.PathLike)) and os.fspath(video).endswith(SUFFIX)
 
 
 def _recalled(encoded: EncodedVideo, began: float) -> EncodedVideo:

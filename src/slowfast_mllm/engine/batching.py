@@ -1,7 +1,8 @@
 """Answers many requests together: sequences join and leave a running batch between decode steps.
 
-A short answer never waits for a long one, and a request that fails or is cancelled harms no other.
-Reading and encoding of the next videos go on while answers are written.
+A short answer never waits for a long one, and a request that fails or is cancelled harms no other;
+only what fails in a step that all share (memory runs out) fails for all of them. Reading and
+encoding of the next videos go on while answers are written.
 """
 
 import queue
@@ -74,8 +75,10 @@ class Ticket:
     def succeed(self, answer: Answer) -> None:
         self._future.set_result(answer)
 
-    def fail(self, error: Exception) -> None:
-        self._future.set_exception(error)
+    def fail(self, error: BaseException) -> None:
+        """Without its traceback, whose frames would keep tensors alive with the error."""
+        error.__context__ = None
+        self._future.set_exception(error.with_traceback(None))
 
 
 @dataclass
@@ -92,7 +95,7 @@ class _Sequence:
     generator: torch.Generator | None
     began: float = 0.0
     new_ids: list[int] = field(default_factory=list)
-    error: Exception | None = None
+    error: BaseException | None = None
 
     def next_id(self, logits: Tensor) -> int:
         """Choose a token from logits (V,)."""
@@ -158,6 +161,7 @@ class Batcher:
         # No more videos are held ready than the batch can take next.
         self._room = threading.Semaphore(2 * max_batch)
         self._tickets: weakref.WeakSet[Ticket] = weakref.WeakSet()
+        self._broken: BaseException | None = None
         self._ready: queue.SimpleQueue[_Sequence | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="slowfast-batch", daemon=True)
         self._thread.start()
@@ -184,22 +188,19 @@ class Batcher:
     # ---- readers' threads ----------------------------------------------------------------------
 
     def _prepare(self, request: Request, ticket: Ticket) -> None:
-        try:
-            while not self._room.acquire(timeout=0.1):
-                if ticket.cancelled:
-                    raise CancelledError
-        except CancelledError as error:
-            ticket.fail(error)
-            return
+        while not self._room.acquire(timeout=0.1):
+            if ticket.cancelled or self._broken:
+                ticket.fail(self._broken or CancelledError())
+                return
         try:
             self._ready.put(self._sequence(request, ticket))
-        except Exception as error:
+        except BaseException as error:
             self._room.release()
             ticket.fail(error)
 
     def _sequence(self, request: Request, ticket: Ticket) -> _Sequence:
-        if ticket.cancelled:
-            raise CancelledError
+        if ticket.cancelled or self._broken:
+            raise self._broken or CancelledError
         assistant = self.assistant
         sampling, generation = assistant.split_options(request.options)
         if generation.num_beams != 1:
@@ -228,8 +229,17 @@ class Batcher:
 
     # ---- the batch's thread --------------------------------------------------------------------
 
-    @torch.no_grad()
     def _run(self) -> None:
+        try:
+            with torch.no_grad():
+                self._answer_all()
+        except BaseException as error:  # whatever it was, nobody may wait for ever
+            self._broken = error
+            for ticket in list(self._tickets):
+                if not ticket.done():
+                    ticket.fail(error)
+
+    def _answer_all(self) -> None:
         batch: _Batch | None = None
         open_for_more = True
         while open_for_more or batch is not None:
@@ -269,7 +279,8 @@ class Batcher:
             if len(sequences) == 1:
                 self._leave(sequences[0], error)
                 return []
-            return [batch for sequence in sequences for batch in self._prefill([sequence])]
+        # Outside of `except`: the error holds what the failed attempt had in memory.
+        return [batch for sequence in sequences for batch in self._prefill([sequence])]
 
     def _read_prompts(self, sequences: list[_Sequence]) -> _Batch:
         model = self.assistant.model
@@ -311,6 +322,8 @@ class Batcher:
                 attention_mask=batch.mask,
                 past_key_values=batch.cache,
                 video_memory=batch.memory,
+                # How many placeholders came before does not matter here, only that some did.
+                fast_token_offset=batch.mask.new_ones(len(last)),
             ).logits[:, -1]
         except Exception as error:
             for sequence in batch.sequences:
@@ -337,16 +350,17 @@ class Batcher:
         self._leave(sequence, sequence.error)
         return True
 
-    def _leave(self, sequence: _Sequence, error: Exception | None) -> None:
+    def _leave(self, sequence: _Sequence, error: BaseException | None) -> None:
         self._room.release()
+        if error is not None:
+            sequence.ticket.fail(error)
+            return
         try:
-            if error is not None:
-                raise error
             sequence.clock.end()
             answer = self.assistant.answer(
                 sequence.new_ids, sequence.video, sequence.clock, sequence.began, sequence.encoding
             )
-        except Exception as failure:
+        except BaseException as failure:
             sequence.ticket.fail(failure)
         else:
             sequence.ticket.succeed(answer)
@@ -358,5 +372,5 @@ def _choose(sequences: list[_Sequence], logits: Tensor) -> None:
         try:
             sequence.new_ids.append(sequence.next_id(row))
             sequence.clock.put(torch.tensor(sequence.new_ids[-1:]))
-        except Exception as error:
+        except BaseException as error:
             sequence.error = error

@@ -7,10 +7,11 @@ other preprocessing made it, or when the video that it was made from has changed
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,6 +23,7 @@ from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.video import VideoInfo
 
 SUFFIX = ".sfmem"
+PARTIAL = ".partial"  # what is still being written, or was when its program was killed
 Precision = Literal["exact", "bfloat16", "int8"]
 _VERSION = 1
 _HEADER = "slowfast_memory"
@@ -57,7 +59,11 @@ def fingerprint(model: SlowFastForConditionalGeneration, processor: SlowFastProc
     model of 17 GB must not be read twice.
     """
     digest = hashlib.sha256()
-    settings = [model.config.to_dict(), processor.video_processor.to_dict()]
+    settings = [
+        model.config.to_dict(),
+        processor.video_processor.to_dict(),
+        {"write_timestamps": processor.write_timestamps},
+    ]
     for setting in settings:
         kept = {k: v for k, v in setting.items() if k not in _CHANGES_NOTHING}
         digest.update(json.dumps(kept, sort_keys=True, default=str).encode())
@@ -77,30 +83,44 @@ def source_digest(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file, or of the names and contents of a folder's files.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is neither a file nor a folder (but a pipe, say).
     """
     path = Path(path)
     if not path.is_dir():
+        if not path.is_file():
+            raise OSError(f"{path}: not a regular file")
         with path.open("rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     files = sorted(p for p in path.iterdir() if p.is_file())
     return _digest(f"{p.name} {source_digest(p)}\n".encode() for p in files)
 
 
+def describe_source(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """By what a changed source is noticed: `path`, `size` and `sha256`."""
+    return {
+        "path": os.path.abspath(path),
+        "size": os.path.getsize(path),
+        "sha256": source_digest(path),
+    }
+
+
 def save_encoded(
     encoded: EncodedVideo,
     path: Path,
     model: str,
-    source: dict[str, str] | None,
+    source: dict[str, Any] | None,
     precision: Precision = "bfloat16",
 ) -> None:
     """Write a `.sfmem`; it appears under its name only when it is whole.
 
     Args:
         model: fingerprint of the model that made it.
-        source: `path` and `sha256` of the video, or None where there is no file to compare with.
-        precision: of slow keys and values: as they are, bfloat16, or int8 with a scale per token
-            and head.
+        source: `describe_source` of the video, or None where there is no file to compare with.
+        precision: as it is, bfloat16, or int8 with a scale per token and head for slow keys and
+            values and bfloat16 for the rest.
+
+    Raises:
+        OSError: it cannot be written.
     """
     tensors = _tensors(encoded.memory, precision)
     facts = {
@@ -115,10 +135,12 @@ def save_encoded(
     }
     text = json.dumps(facts, ensure_ascii=False)
     header = {_HEADER: text, "sha256": _content_digest(text, tensors)}
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}{PARTIAL}")
     try:
         save_file(tensors, partial, header)
         partial.replace(path)
+    except SafetensorError as error:
+        raise OSError(f"{path}: cannot be written ({error}); is there room?") from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -179,11 +201,18 @@ def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
     return text, tensors
 
 
-def _check_source(path: Path, source: dict[str, str] | None) -> None:
+def _check_source(path: Path, source: dict[str, Any] | None) -> None:
     """A source that is gone is fine: that is what the file is for."""
-    if source is None or not Path(source["path"]).exists():
+    if source is None:
         return
-    if source_digest(source["path"]) != source["sha256"]:
+    try:
+        if os.path.getsize(source["path"]) == source["size"]:
+            digest = source_digest(source["path"])
+        else:
+            digest = ""
+    except (OSError, ValueError):
+        return
+    if digest != source["sha256"]:
         raise MemoryFileError(
             f"{path}: {source['path']} has changed since it was indexed; index it again."
         )
@@ -194,12 +223,17 @@ def _tensors(memory: VideoMemory, precision: Precision) -> dict[str, Tensor]:
     for name, slow in (("slow_keys", memory.slow_keys), ("slow_values", memory.slow_values)):
         for layer, values in slow.items():
             if precision == "int8":
+                # As it will be stored: what is rounded afterwards would not fit the scale.
                 scale = values.abs().amax(-1, keepdim=True).float().clamp(min=1e-12) / 127
+                scale = scale.to(torch.bfloat16)
                 tensors[f"{name}.{layer}.scale"] = scale
                 values = (values / scale).round().to(torch.int8)
             tensors[f"{name}.{layer}"] = values
-    if precision == "bfloat16":
-        tensors = {name: tensor.to(torch.bfloat16) for name, tensor in tensors.items()}
+    if precision != "exact":
+        tensors = {
+            name: tensor if tensor.dtype == torch.int8 else tensor.to(torch.bfloat16)
+            for name, tensor in tensors.items()
+        }
     return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
 
 
@@ -216,13 +250,28 @@ def _memory(
         return values
 
     layers = like.config.hybrid_layers
-    return VideoMemory(
+    memory = VideoMemory(
         fast_tokens=tensors["fast_tokens"],
         slow_keys={layer: slow("slow_keys", layer) for layer in layers},
         slow_values={layer: slow("slow_values", layer) for layer in layers},
         timestamps=torch.tensor(timestamps, dtype=torch.float32),
         kind=kind,
-    ).to(like.device, like.dtype)
+    )
+    _check_shapes(memory, like)
+    return memory.to(like.device, like.dtype)
+
+
+def _check_shapes(memory: VideoMemory, like: SlowFastForConditionalGeneration) -> None:
+    """A digest can be computed anew; what does not fit the model must not reach a batch."""
+    tokens = set()
+    for side in (memory.slow_keys, memory.slow_values):
+        for layer, slow in side.items():
+            attention = like.model.language_model.layers[layer].self_attn.cross_attn
+            if (slow.shape[0], slow.shape[-1]) != (attention.num_kv_heads, attention.head_dim):
+                raise KeyError("slow tokens of another shape")
+            tokens.add(slow.shape[1:-1])
+    if len(tokens) > 1 or memory.fast_tokens.shape[1:] != (like.config.text_config.hidden_size,):
+        raise KeyError("tokens of another shape")
 
 
 def _content_digest(text: str, tensors: dict[str, Tensor]) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from slowfast_mllm.engine.encoded_video import (
+    PARTIAL,
     SUFFIX,
     EncodedVideo,
     MemoryFileError,
@@ -23,6 +24,7 @@ from slowfast_mllm.engine.encoded_video import (
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 
 DEFAULT_LIMIT = 2 << 30  # bytes
+_ABANDONED = 86400  # seconds after which nobody can still be writing a file
 
 
 class MemoryCache:
@@ -54,7 +56,8 @@ class MemoryCache:
         try:
             encoded = load_encoded(path, model, like)
         except MemoryFileError:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
             return None
         with contextlib.suppress(OSError):  # a cache that others filled for us to read
             _used_now(path)
@@ -74,6 +77,9 @@ class MemoryCache:
 
     def _evict(self) -> None:
         """Remove what was longest unused until the rest fits the limit."""
+        for left in self.folder.glob(f"*{PARTIAL}"):  # by programs that were killed
+            if time.time() - left.stat().st_mtime > _ABANDONED:
+                left.unlink(missing_ok=True)
         used = 0
         files = [(path.stat(), path) for path in self.folder.glob(f"*{SUFFIX}")]
         for stat, path in sorted(files, key=lambda f: f[0].st_mtime, reverse=True):

@@ -39,6 +39,11 @@ class SlowQueries:
     positions: Tensor | None
     mask: Tensor | None
 
+    def to(self, device: torch.device | str | int, **_: Any) -> "SlowQueries":
+        """On the device of a layer; accelerate calls this where layers lie on several."""
+        moved = (None if x is None else x.to(device) for x in (self.positions, self.mask))
+        return SlowQueries(*moved)
+
     @classmethod
     def of(cls, attends: Tensor | None) -> "SlowQueries":
         """From a mask (B, L), True where a position attends; None: everywhere."""
@@ -133,7 +138,7 @@ class SlowCrossAttention(nn.Module):
             grouped,
             memory.slow_keys[self.layer_idx],
             memory.slow_values[self.layer_idx],
-            attn_mask=memory.slow_mask,
+            attn_mask=None if memory.slow_mask is None else memory.slow_mask.to(query.device),
             scale=self.scaling,
         )
         attended = attended.reshape(batch, heads, length, dim).transpose(1, 2)

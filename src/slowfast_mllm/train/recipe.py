@@ -6,6 +6,8 @@ from typing import Any, Literal, TypeVar
 
 import yaml
 
+from slowfast_mllm.world import TYPES
+
 Section = TypeVar("Section")
 
 
@@ -105,6 +107,13 @@ def load_recipe(path: str | Path) -> Recipe:
         StageRecipe(**_section(StageRecipe, stage, f"{path}: stages[{i}]"))
         for i, stage in enumerate(top["stages"])
     ]
+    for i, stage in enumerate(stages):
+        for kind, weight in stage.question_weights.items():
+            if kind not in TYPES or not weight > 0:
+                raise RecipeError(
+                    f"{path}: stages[{i}]: question_weights: {kind}: {weight}; give numbers above "
+                    f"0 for {', '.join(TYPES)}."
+                )
     return Recipe(**{**top, "model": ModelRecipe(**model), "stages": stages})
 
 

@@ -23,6 +23,7 @@ from slowfast_mllm.train.recipe import Recipe, StageRecipe
 from slowfast_mllm.train.seen_clips import SeenClipModel, see_clips
 from slowfast_mllm.train.world_data import ConversationCollator, MomentDataset, collate_dense
 
+_SEEN = "seen"  # folder of a stage for what the tower makes of its clips
 _SAMPLE = 512  # moments that tell what visual tokens look like
 
 
@@ -55,6 +56,7 @@ def train(recipe: Recipe, output: Path, num_workers: int = 1, save_steps: int = 
             _run_stage(recipe, stage, model, tokenizer, folder, num_workers, save_steps)
             save_file(_weights(model), folder / "weights.safetensors")
             (folder / "done").touch()
+            shutil.rmtree(folder / _SEEN, ignore_errors=True)
         else:
             model.load_state_dict(load_file(folder / "weights.safetensors"), strict=False)
     return save_model(model, tokenizer, recipe, output / "model")
@@ -96,7 +98,6 @@ def _run_stage(
     learner: nn.Module
     data: Any
     collator: Any
-    seen = folder / "seen"
     if stage.kind == "dense":
         learner = DenseLabelModel(model.model.vision_tower)
         data = MomentDataset(
@@ -104,10 +105,11 @@ def _run_stage(
         )
         collator = collate_dense
     else:
+        model.to("cuda" if torch.cuda.is_available() else "cpu")
         model.model.vision_tower.requires_grad_(False)
         if not torch.cuda.is_available():  # the fused kernel's backward pass is slow on CPUs
             model.set_attn_implementation("eager")
-        data = see_clips(model, recipe.model, stage, seen, num_workers)
+        data = see_clips(model, recipe.model, stage, folder / _SEEN, num_workers)
         learner, collator = SeenClipModel(model), ConversationCollator(tokenizer, model.config)
     trainer = Trainer(
         model=learner,
@@ -115,11 +117,13 @@ def _run_stage(
         train_dataset=data,
         data_collator=collator,
     )
+    for checkpoint in folder.glob("checkpoint-*"):
+        if not (checkpoint / "trainer_state.json").exists():  # written last: killed while saving
+            shutil.rmtree(checkpoint)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
     if isinstance(learner, DenseLabelModel):
         moments = collate_dense([data[i] for i in range(min(stage.clips, _SAMPLE))])
         start_from_dense_stage(model.cpu(), learner, tokenizer, moments)
-    shutil.rmtree(seen, ignore_errors=True)
 
 
 def _arguments(

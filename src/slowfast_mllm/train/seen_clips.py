@@ -83,7 +83,9 @@ def see_clips(
             assert moves is not None  # models of `new_model` have motion features
             maps[start], motion[start] = seen, moves
             start += 1
-        progress.write_text(str(start))
+        written = progress.with_suffix(".new")
+        written.write_text(str(start))
+        written.replace(progress)
         bar.update(len(batch))
     bar.close()
     return SeenClipDataset(

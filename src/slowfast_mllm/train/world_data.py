@@ -152,7 +152,8 @@ class SeenClipDataset(Dataset):
         times = world.frame_times(script.duration, self.maps.shape[1])
         rng = np.random.default_rng([script.seed, visit])
         drawn = [qa for _ in range(_DRAWS) for qa in world.questions(script, rng, times)]
-        questions = list({qa.question: qa for qa in drawn}.values())
+        # The same answer again, in other words, would be copied and not looked for.
+        questions = list({(qa.type, qa.answer): qa for qa in drawn}.values())
         weights = np.array([self.weights.get(qa.type, 1.0) for qa in questions])
         count = min(self.questions_per_clip, len(questions))
         chosen = rng.choice(len(questions), count, replace=False, p=weights / weights.sum())
