@@ -33,9 +33,8 @@ Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 _NOTICE = (
-    "Note: the packaged model is small, was taught on drawn shapes only, and its first weights "
-    "mostly guess (docs/default-model.md): they show the software, not your video. For "
-    "real use: --model "
+    "Note: the packaged model is small and was taught on drawn shapes only: it shows the software, "
+    "and what it says of real footage is mostly a guess. For real use: --model "
     "shi-labs/slowfast-video-mllm-qwen2-7b-convnext-576-frame64-s1t4 (CC-BY-NC-4.0). "
     "This note is shown once."
 )
