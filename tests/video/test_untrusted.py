@@ -141,3 +141,13 @@ def test_mutated_clips_give_frames_or_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_thousands_of_mutated_clips_give_frames_or_an_error(tmp_path: Path, seed: int) -> None:
     run_mutated(tmp_path, seed, cases=3000)
+
+
+def test_a_damaged_hevc_stream_does_not_wait_for_ever() -> None:
+    """FFmpeg's threads that take a frame each never come back from this file."""
+    file = Path(__file__).parent / "data" / "damaged_hevc.mkv"
+    code = f"from slowfast_mllm.video import read_video; print(read_video({str(file)!r}).warnings)"
+    child = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "could not be decoded" in child.stdout

@@ -106,6 +106,16 @@ def open_video(media: Media) -> Iterator[tuple[InputContainer, VideoStream]]:
         ) from error
 
 
+def set_threads(stream: VideoStream, count: int) -> None:
+    """Let FFmpeg decode with `count` threads (0: as many as it likes).
+
+    Threads that take a frame each wait for one another: on some damaged HEVC streams, for ever.
+    HEVC gets threads within a frame only.
+    """
+    stream.thread_type = "SLICE" if stream.codec_context.name == "hevc" else "AUTO"
+    stream.thread_count = count
+
+
 def _best_stream(container: InputContainer, name: str) -> VideoStream:
     best = container.streams.best("video")
     if not isinstance(best, VideoStream):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from slowfast_mllm.video.index import StreamIndex, index_stream
-from slowfast_mllm.video.media import Damage, Media, decoded_frames, open_video
+from slowfast_mllm.video.media import Damage, Media, decoded_frames, open_video, set_threads
 from slowfast_mllm.video.picture import UNCHANGED, Picture, RgbConverter, Transform, allocate
 from slowfast_mllm.video.result import SampledVideo, VideoError, VideoInfo
 from slowfast_mllm.video.sampling import Indices, SampleRequest
@@ -127,8 +127,7 @@ def _decode_whole(
     damage = Damage()
     stamps: list[int | None] = []
     with open_video(media) as (container, stream):
-        stream.thread_type = "AUTO" if parallel else "NONE"
-        stream.thread_count = 0 if parallel else 1
+        set_threads(stream, 0 if parallel else 1)
         for position, frame in enumerate(decoded_frames(container, stream, damage)):
             stamps.append(frame.pts)
             if position in row_of:

@@ -21,7 +21,14 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from slowfast_mllm.video.index import StreamIndex
-from slowfast_mllm.video.media import Damage, Media, decode_packet, open_video, video_packets
+from slowfast_mllm.video.media import (
+    Damage,
+    Media,
+    decode_packet,
+    open_video,
+    set_threads,
+    video_packets,
+)
 from slowfast_mllm.video.picture import Picture, RgbConverter, Transform
 from slowfast_mllm.video.result import VideoError
 
@@ -94,8 +101,7 @@ def _decode_groups(
 ) -> None:
     to_rgb = RgbConverter(index.shape)
     with open_video(media) as (container, stream):
-        stream.thread_type = "AUTO"
-        stream.thread_count = threads
+        set_threads(stream, threads)
         while True:
             try:
                 key, rows = groups.popleft()
