@@ -10,17 +10,16 @@ peak memory, the size of the weights. Both start with files that are not in the 
 
 import argparse
 import json
-import math
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors.torch import save_file
 
 ROOT = Path(__file__).parents[1]
@@ -37,7 +36,6 @@ FULL_SIZE = {
     "cross_attn_max_layer_depth": 28,
     "torch_dtype": "bfloat16",
 }
-SHARD_BYTES = 2 << 30
 PROGRAM = """
 import json, resource, sys, time
 began = time.perf_counter()
@@ -64,18 +62,6 @@ def shapes(layers: int) -> dict[str, list[int]]:
     }
 
 
-def shards(names: dict[str, list[int]]) -> Iterator[dict[str, list[int]]]:
-    shard: dict[str, list[int]] = {}
-    size = 0
-    for name, shape in names.items():
-        size += 2 * math.prod(shape)
-        if shard and size > SHARD_BYTES:
-            yield shard
-            shard, size = {}, 2 * math.prod(shape)
-        shard[name] = shape
-    yield shard
-
-
 def write_checkpoint(folder: Path, layers: int, image_size: int) -> int:
     """Random weights, one shard in memory at a time; returns their bytes."""
     config = json.loads((GOLDEN / "s1t4" / "config.json").read_text())
@@ -86,17 +72,17 @@ def write_checkpoint(folder: Path, layers: int, image_size: int) -> int:
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         if (TOKENIZER / name).exists():
             shutil.copy(TOKENIZER / name, folder)
-    parts = list(shards(shapes(layers)))
-    index = {}
-    for number, part in enumerate(parts, start=1):
-        file = f"model-{number:05}-of-{len(parts):05}.safetensors"
-        scale = 0.02
-        weights = {n: torch.randn(s, dtype=torch.bfloat16) * scale for n, s in part.items()}
+    empty = {
+        name: torch.empty(shape, dtype=torch.bfloat16, device="meta")
+        for name, shape in shapes(layers).items()
+    }
+    split = split_torch_state_dict_into_shards(empty, max_shard_size="2GB")
+    for file, names in split.filename_to_tensors.items():
+        weights = {n: torch.randn(empty[n].shape, dtype=torch.bfloat16) * 0.02 for n in names}
         save_file(weights, folder / file, {"format": "pt"})
-        index |= dict.fromkeys(part, file)
-    text = json.dumps({"metadata": {}, "weight_map": index})
-    (folder / "model.safetensors.index.json").write_text(text)
-    return sum(2 * math.prod(shape) for part in parts for shape in part.values())
+    index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return sum(weight.nbytes for weight in empty.values())
 
 
 def forget(folder: Path) -> None:

@@ -39,18 +39,11 @@ def flops(
         "projecting again"
     )
     for c in costs:
-        prefill = [c.vision, c.prefill + c.memory, c.self_attention_prefill]
-        decode = [
-            c.decode,
-            c.text_only_decode,
-            c.self_attention_decode,
-            c.projecting_again_decode,
-        ]
-        first, second, third = (value / 1e12 for value in prefill)
-        own, *others = (value / 1e12 for value in decode)
         typer.echo(
-            f"{c.num_frames:6} {first:8.1f} {second:10.2f} {third:15.1f}  |"
-            f" {own:10.4f} {others[0]:11.4f} {others[1]:15.4f} {others[2]:17.4f}"
+            f"{c.num_frames:6} {c.vision / 1e12:8.1f} {(c.prefill + c.memory) / 1e12:10.2f}"
+            f" {c.self_attention_prefill / 1e12:15.1f}  | {c.decode / 1e12:10.4f}"
+            f" {c.text_only_decode / 1e12:11.4f} {c.self_attention_decode / 1e12:15.4f}"
+            f" {c.projecting_again_decode / 1e12:17.4f}"
         )
     few, many = costs[0], next(c for c in costs if c.num_frames == 128)
     growth = (many.prefill + many.memory) / (few.prefill + few.memory) - 1
@@ -66,7 +59,7 @@ def _draw(costs: "list[Cost]", path: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ValueError(
-            "--plot needs matplotlib; install it with `pip install matplotlib`."
+            "--plot needs matplotlib; install it with `pip install 'slowfast-mllm[plot]'`."
         ) from error
     figure = Figure(figsize=(10, 4), layout="constrained")
     prefill, decode = figure.subplots(1, 2)

@@ -50,11 +50,10 @@ def _memory(target: str, num_frames: int, dtype: str) -> dict[str, Any]:
     """Gigabytes; what they are is said in `MemoryEstimate`."""
     if dtype not in _BYTES:
         raise ValueError(f"--dtype {dtype}: unknown; choose one of {', '.join(_BYTES)}.")
-    from transformers import AutoConfig
-
+    from slowfast_mllm.engine.loading import read_config
     from slowfast_mllm.evaluate.costs import estimate_memory
 
-    estimate = estimate_memory(AutoConfig.from_pretrained(target), num_frames, _BYTES[dtype])
+    estimate = estimate_memory(read_config(target), num_frames, _BYTES[dtype])
     parts = {**vars(estimate), "peak": estimate.peak}
     return {f"{name}_gb": round(size / 1e9, 4) for name, size in parts.items()}
 

@@ -134,9 +134,10 @@ def test_what_is_no_memory_is_refused(assistant, tmp_path) -> None:
 
 def test_frames_of_a_memory_cannot_be_chosen_again(assistant, clip) -> None:
     file = clip.with_suffix(".sfmem")
-    assistant.index(clip, file)
-    with pytest.raises(ValueError, match="were chosen when it was indexed"):
-        assistant.encode(file, num_frames=4)
+    encoded = assistant.index(clip, file)
+    for memory in (file, encoded):
+        with pytest.raises(ValueError, match=r"clip.*were chosen when it was encoded"):
+            assistant.encode(memory, num_frames=4)
 
 
 @pytest.fixture

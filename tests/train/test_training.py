@@ -10,6 +10,7 @@ from transformers import Trainer
 
 from slowfast_mllm import load, world
 from slowfast_mllm.model import SlowFastForConditionalGeneration
+from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.train import run
 from slowfast_mllm.train.new_model import new_model, new_tokenizer
 from slowfast_mllm.train.recipe import (
@@ -105,7 +106,7 @@ def test_conversations_carry_loss_on_answers_only(tmp_path: Path) -> None:
     tokenizer = new_tokenizer(TINY.vocab_size, num_scripts=20)
     model, data = seen_clips(tmp_path)
     clips = [data[i] for i in range(2)]
-    batch = ConversationCollator(tokenizer, model.config)(clips)
+    batch = ConversationCollator(SlowFastProcessor.from_config(model.config, tokenizer))(clips)
     for row, clip in enumerate(clips):
         taught = batch["labels"][row]
         text = tokenizer.decode(taught[taught != IGNORED])

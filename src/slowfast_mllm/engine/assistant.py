@@ -18,6 +18,7 @@ from transformers.cache_utils import Cache
 from slowfast_mllm.engine.answers import Answer, Clock, Generation, OnText, Sampling
 from slowfast_mllm.engine.batching import Batcher, Request, Ticket
 from slowfast_mllm.engine.encoded_video import (
+    AT_HAND,
     SUFFIX,
     EncodedVideo,
     Precision,
@@ -61,22 +62,25 @@ class SlowFast:
 
         Args:
             video: path, bytes, folder of frames, list of images, or array (T, H, W, 3) uint8; or
-                the path of a `.sfmem` file that `index` wrote.
+                the path of a `.sfmem` file that `index` wrote, or what this method returned.
             **sampling: fields of `Sampling`.
 
         Raises:
             VideoError: it cannot be read.
             MemoryFileError: the `.sfmem` file cannot be used.
-            ValueError: `sampling` is given for a `.sfmem` file, whose frames are already chosen.
+            ValueError: `sampling` is given for a memory, whose frames are already chosen.
         """
         choice = Sampling(**sampling)
         began = time.perf_counter()
+        encoded_before = isinstance(video, EncodedVideo)
+        if choice != Sampling() and (encoded_before or _is_memory_file(video)):
+            raise ValueError(
+                f"{video.info.path if encoded_before else video}: its frames were chosen when it "
+                "was encoded; leave out num_frames, fps, start and end, or ask the video itself."
+            )
+        if encoded_before:
+            return replace(video, timing=AT_HAND)
         if _is_memory_file(video):
-            if choice != Sampling():
-                raise ValueError(
-                    f"{video}: its frames were chosen when it was indexed; leave out "
-                    "num_frames, fps, start and end, or ask the video itself."
-                )
             encoded = load_encoded(Path(video), self.fingerprint, self.model)
             return _recalled(encoded, began)
         if self.cache is None:
@@ -175,7 +179,7 @@ class SlowFast:
         """Answer one question.
 
         Args:
-            video: anything that `encode` takes, or what it returned.
+            video: anything that `encode` takes.
             on_text: called with each piece of the answer as it is made.
             **options: fields of `Sampling` and `Generation`, e.g. `num_frames=64, temperature=0.2`.
 
@@ -212,8 +216,7 @@ class SlowFast:
 
     def chat(self, video: Any, **sampling: Any) -> "Chat":
         """A conversation of several turns about one video, which is encoded once."""
-        fresh = not isinstance(video, EncodedVideo)
-        return Chat(self, self.encode(video, **sampling) if fresh else video, fresh)
+        return Chat(self, self.encode(video, **sampling))
 
     # ---- what single questions, conversations and batches share ---------------------------------
 
@@ -257,19 +260,8 @@ class SlowFast:
         ids = self.model.generation_config.eos_token_id
         return set(ids) if isinstance(ids, list) else {ids}
 
-    def answer(
-        self,
-        new_ids: list[int],
-        video: EncodedVideo,
-        clock: Clock,
-        began: float,
-        encoding: dict[str, float],
-    ) -> Answer:
-        """Ids to words, and how long it took from `began` to now.
-
-        Args:
-            encoding: the video's `timing`, zeros where it was encoded for an earlier question.
-        """
+    def answer(self, new_ids: list[int], video: EncodedVideo, clock: Clock, began: float) -> Answer:
+        """Ids to words, and how long it took from `began` to now."""
         ended = time.perf_counter()
         first = clock.first or ended
         return Answer(
@@ -279,7 +271,7 @@ class SlowFast:
             frame_indices=video.frame_indices,
             timestamps=video.timestamps,
             timing={
-                **encoding,
+                **video.timing,
                 "prefill": first - began,
                 "decode": ended - first,
                 "tokens": len(new_ids),
@@ -291,13 +283,12 @@ class SlowFast:
 class Chat:
     """Turns about one video. Keeps the messages and the key/value cache of what was said."""
 
-    def __init__(self, assistant: SlowFast, video: EncodedVideo, count_encoding: bool) -> None:
+    def __init__(self, assistant: SlowFast, video: EncodedVideo) -> None:
         self.assistant = assistant
         self.video = video
         self.messages: list[dict[str, Any]] = []
         self._sequence: list[int] = []
         self._cache: Cache | None = None
-        self._encoding = video.timing if count_encoding else dict.fromkeys(video.timing, 0.0)
 
     def ask(self, question: str, on_text: OnText | None = None, **generation: Any) -> Answer:
         """The next turn.
@@ -316,9 +307,9 @@ class Chat:
         messages = [*self.messages, message]
         began = time.perf_counter()
         clock, new_ids = self._generate(messages, generation, on_text)
-        answer = self.assistant.answer(new_ids, self.video, clock, began, self._encoding)
+        answer = self.assistant.answer(new_ids, self.video, clock, began)
         self.messages = [*messages, {"role": "assistant", "content": answer.text}]
-        self._encoding = dict.fromkeys(self._encoding, 0.0)
+        self.video = replace(self.video, timing=AT_HAND)  # paid for by the first answer
         return answer
 
     def _generate(
@@ -354,8 +345,7 @@ def _is_memory_file(video: Any) -> bool:
 
 def _recalled(encoded: EncodedVideo, began: float) -> EncodedVideo:
     """With the time it took to read the memory's file."""
-    timing = {"read": time.perf_counter() - began, "preprocess": 0.0, "encode": 0.0}
-    return replace(encoded, timing=timing)
+    return replace(encoded, timing={**AT_HAND, "read": time.perf_counter() - began})
 
 
 def _generation(options: dict[str, Any]) -> Generation:

@@ -33,7 +33,7 @@ class Request:
     """One question about one video.
 
     Attributes:
-        video: anything that `SlowFast.encode` takes, or what it returned.
+        video: anything that `SlowFast.encode` takes.
         on_text: called with each piece of the answer as it is made, from the batch's thread.
         options: fields of `Sampling` and `Generation`; `num_beams` must be 1.
     """
@@ -87,7 +87,6 @@ class _Sequence:
 
     ticket: Ticket
     video: EncodedVideo
-    encoding: dict[str, float]
     prompt: list[int]
     generation: Generation
     processors: LogitsProcessorList
@@ -205,8 +204,7 @@ class Batcher:
         sampling, generation = assistant.split_options(request.options)
         if generation.num_beams != 1:
             raise ValueError("num_beams: beams cannot share a batch; use `ask` for them.")
-        fresh = not isinstance(request.video, EncodedVideo)
-        video = assistant.encode(request.video, **sampling) if fresh else request.video
+        video = assistant.encode(request.video, **sampling)
         messages = [assistant.user_message(request.question, first=True)]
         device = assistant.model.device
         generator = None
@@ -219,7 +217,6 @@ class Batcher:
         return _Sequence(
             ticket=ticket,
             video=video,
-            encoding=video.timing if fresh else dict.fromkeys(video.timing, 0.0),
             prompt=assistant.prompt_ids(messages, video)[0].tolist(),
             generation=generation,
             processors=generation.processors(assistant.model),
@@ -358,7 +355,7 @@ class Batcher:
         try:
             sequence.clock.end()
             answer = self.assistant.answer(
-                sequence.new_ids, sequence.video, sequence.clock, sequence.began, sequence.encoding
+                sequence.new_ids, sequence.video, sequence.clock, sequence.began
             )
         except BaseException as failure:
             sequence.ticket.fail(failure)

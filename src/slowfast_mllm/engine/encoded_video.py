@@ -25,6 +25,7 @@ from slowfast_mllm.video import VideoInfo
 SUFFIX = ".sfmem"
 PARTIAL = ".partial"  # what is still being written, or was when its program was killed
 Precision = Literal["exact", "bfloat16", "int8"]
+AT_HAND = {"read": 0.0, "preprocess": 0.0, "encode": 0.0}  # timing of what was encoded before
 _VERSION = 1
 _HEADER = "slowfast_memory"
 _SAMPLE = 64  # values of each weight that go into a model's fingerprint
@@ -175,7 +176,7 @@ def load_encoded(path: Path, model: str, like: SlowFastForConditionalGeneration)
             info=VideoInfo(**{**facts["info"], "warnings": tuple(facts["info"]["warnings"])}),
             frame_indices=facts["frame_indices"],
             timestamps=facts["timestamps"],
-            timing={"read": 0.0, "preprocess": 0.0, "encode": 0.0},
+            timing=AT_HAND,
         )
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise MemoryFileError(f"{path}: not as this program writes it; index again.") from error
@@ -206,13 +207,13 @@ def _check_source(path: Path, source: dict[str, Any] | None) -> None:
     if source is None:
         return
     try:
-        if os.path.getsize(source["path"]) == source["size"]:
-            digest = source_digest(source["path"])
-        else:
-            digest = ""
+        changed = (
+            os.path.getsize(source["path"]) != source["size"]
+            or source_digest(source["path"]) != source["sha256"]
+        )
     except (OSError, ValueError):
         return
-    if digest != source["sha256"]:
+    if changed:
         raise MemoryFileError(
             f"{path}: {source['path']} has changed since it was indexed; index it again."
         )

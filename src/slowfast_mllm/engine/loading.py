@@ -38,9 +38,9 @@ def load_checkpoint(
     if dtype is not None and dtype not in _DTYPES:
         raise ModelError(f"--dtype {dtype}: unknown; choose one of {', '.join(_DTYPES)}.")
     path = str(model or DEFAULT_MODEL)
-    _check(path)
+    config = read_config(path)
     precision: Any = _DTYPES[dtype or ("bfloat16" if target.type == "cuda" else "float32")]
-    if dtype is None and target.type == "cpu" and model is not None and _large(path):
+    if dtype is None and target.type == "cpu" and _large(config):
         precision = "auto"
     if model is None:
         logging.disable_progress_bar()  # a quarter of a second needs no bar
@@ -56,8 +56,12 @@ def load_checkpoint(
     return network.to(target).eval(), processor
 
 
-def _check(path: str) -> None:
-    """Fail early and in one line where the path leads to no Slow-Fast checkpoint."""
+def read_config(path: str) -> SlowFastConfig:
+    """The config of a checkpoint, alone.
+
+    Raises:
+        ModelError: the path leads to no Slow-Fast checkpoint.
+    """
     folder = Path(path)
     if folder.exists() and not (folder / "config.json").is_file():
         raise ModelError(f"{path}: no config.json in it; give the folder of a checkpoint.")
@@ -73,16 +77,21 @@ def _check(path: str) -> None:
             f"{path}: a {config.model_type!r} model, not a Slow-Fast one; published checkpoints "
             "are listed in the README."
         )
+    return config
 
 
-def _large(path: str) -> bool:
+def _large(config: SlowFastConfig) -> bool:
     """Whether the weights in float32 would take more than half of this machine's memory."""
     if not hasattr(os, "sysconf"):  # Windows does not say
         return False
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 4 * _count_parameters(config) > memory / 2
+
+
+def _count_parameters(config: SlowFastConfig) -> int:
     with torch.device("meta"):
-        network = AutoModelForImageTextToText.from_config(AutoConfig.from_pretrained(path))
-    size = 4 * sum(p.numel() for p in network.parameters())
-    return size > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
+        network = SlowFastForConditionalGeneration(config)
+    return sum(p.numel() for p in network.parameters())
 
 
 def _device(name: str | None) -> torch.device:
@@ -106,14 +115,11 @@ def describe_config(path: str) -> dict[str, Any]:
     Raises:
         ModelError: as `load_checkpoint`.
     """
-    _check(path)
-    config = AutoConfig.from_pretrained(path)
-    with torch.device("meta"):
-        network = AutoModelForImageTextToText.from_config(config)
+    config = read_config(path)
     side = config.vision_config.image_size // config.vision_config.patch_size
     return {
         "model": path,
-        "parameters": sum(p.numel() for p in network.parameters()),
+        "parameters": _count_parameters(config),
         "language_model": config.text_config.model_type,
         "num_layers": config.text_config.num_hidden_layers,
         "hybrid_layers": list(config.hybrid_layers),
@@ -136,7 +142,7 @@ def convert_checkpoint(source: str, target: Path, official: bool = False) -> Non
     Raises:
         ModelError: `source` cannot be loaded.
     """
-    _check(source)
+    read_config(source)
     network = AutoModelForImageTextToText.from_pretrained(source, dtype="auto")
     network.save_pretrained(target, save_original_format=official)
     try:

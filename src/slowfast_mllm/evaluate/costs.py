@@ -6,7 +6,7 @@ official implementation does.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from slowfast_mllm.model import (
     VideoMemory,
 )
 from slowfast_mllm.model.slow_attention import SlowQueries
-from slowfast_mllm.model.video_memory import MemoryBatch
+from slowfast_mllm.model.video_memory import pad_rows
 from slowfast_mllm.model.visual_tokens import num_fast_frames
 
 FRAMES = (16, 32, 64, 96, 128, 256, 1536)
@@ -92,12 +92,7 @@ def count_costs(config: SlowFastConfig, num_frames: int) -> Cost:
     with torch.device("meta"):
         model = SlowFastForConditionalGeneration(config).eval()
         vision = config.vision_config
-        side = vision.image_size // vision.patch_size // config.slow_spatial_pool
-        per_fast_frame = (side // config.fast_spatial_pool) ** 2
-        num_fast = per_fast_frame * num_fast_frames(
-            num_frames, config.fast_frame_stride, config.fast_temporal_pool, config.min_fast_frames
-        )
-        num_slow = num_frames * side**2
+        num_fast, num_slow = _num_tokens(config, num_frames)
         frame = torch.empty(1, model.model._num_channels, vision.image_size, vision.image_size)
         width = config.text_config.hidden_size
         fast, slow = torch.empty(num_fast, width), torch.empty(num_slow, width)
@@ -108,12 +103,8 @@ def count_costs(config: SlowFastConfig, num_frames: int) -> Cost:
         memory_flops = _flops(lambda: model.model.remember(fast, slow, times))
         memory = model.model.remember(fast, slow, times)
         prefill, decode = _question(model, memory, num_fast)
-        plain = replace(memory, fast_tokens=slow, slow_keys={}, slow_values={})
-        alone = SlowFastForConditionalGeneration(
-            SlowFastConfig(**{**_fields(config), "hybrid_layers": []})
-        ).eval()
-        _, text_only = _question(alone, replace(plain, fast_tokens=fast), num_fast)
-        all_prefill, all_decode = _question(alone, plain, num_slow)
+        _, text_only = _question(model, None, num_fast)
+        all_prefill, all_decode = _question(model, None, num_slow)
     return Cost(
         num_frames=num_frames,
         fast_tokens=num_fast,
@@ -128,28 +119,29 @@ def count_costs(config: SlowFastConfig, num_frames: int) -> Cost:
     )
 
 
-def _fields(config: SlowFastConfig) -> dict[str, Any]:
-    return {
-        "text_config": config.text_config,
-        "vision_config": config.vision_config,
-        "motion_features": config.motion_features,
-        "visual_position_encoding": config.visual_position_encoding,
-    }
+def _num_tokens(config: SlowFastConfig, num_frames: int) -> tuple[int, int]:
+    """Fast and slow tokens of a video, with a square image size."""
+    vision = config.vision_config
+    side = vision.image_size // vision.patch_size // config.slow_spatial_pool
+    steps = num_fast_frames(
+        num_frames, config.fast_frame_stride, config.fast_temporal_pool, config.min_fast_frames
+    )
+    return steps * (side // config.fast_spatial_pool) ** 2, num_frames * side**2
 
 
 def _question(
-    model: SlowFastForConditionalGeneration, memory: VideoMemory, num_placeholders: int
+    model: SlowFastForConditionalGeneration, memory: VideoMemory | None, num_visual: int
 ) -> tuple[int, int]:
-    """FLOPs of prefill and of the first step after it; text alone attends the slow tokens."""
+    """FLOPs of prefill and of the first step after it.
+
+    Args:
+        memory: what the text attends; None: the language model alone.
+        num_visual: visual tokens in the sequence.
+    """
     text = model.config.text_config
-    length = num_placeholders + TEXT_TOKENS
+    length = num_visual + TEXT_TOKENS
     cache = DynamicCache()
-    batch = MemoryBatch(
-        None,
-        {layer: keys[None] for layer, keys in memory.slow_keys.items()},
-        {layer: values[None] for layer, values in memory.slow_values.items()},
-        None,
-    )
+    batch = None if memory is None else pad_rows([[memory]], memory).without_fast_tokens()
 
     def step(num_tokens: int, num_text: int) -> None:
         chosen = torch.empty(1, num_text, dtype=torch.long)
@@ -214,11 +206,7 @@ def estimate_memory(
     with torch.device("meta"):
         model = SlowFastForConditionalGeneration(config)
     width, pixels = text.hidden_size, vision.image_size**2
-    side = vision.image_size // vision.patch_size // config.slow_spatial_pool
-    num_slow = num_frames * side**2
-    num_fast = (side // config.fast_spatial_pool) ** 2 * num_fast_frames(
-        num_frames, config.fast_frame_stride, config.fast_temporal_pool, config.min_fast_frames
-    )
+    num_fast, num_slow = _num_tokens(config, num_frames)
     attention = model.model.language_model.layers[0].self_attn
     per_token = 2 * text.num_key_value_heads * attention.head_dim * bytes_per_value
     chunk = min(num_frames, config.vision_chunk_frames)

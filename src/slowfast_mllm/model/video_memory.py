@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+# Pixels or times: one tensor when all videos have the same shape, a list when they differ.
+Videos = Tensor | Sequence[Tensor]
+
 # Values of `mm_token_type_ids`, the Hugging Face standard.
 TEXT, IMAGE, VIDEO = 0, 1, 2
 _KIND_OF_TYPE: dict[int, Literal["image", "video"]] = {IMAGE: "image", VIDEO: "video"}

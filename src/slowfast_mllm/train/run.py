@@ -110,7 +110,8 @@ def _run_stage(
         if not torch.cuda.is_available():  # the fused kernel's backward pass is slow on CPUs
             model.set_attn_implementation("eager")
         data = see_clips(model, recipe.model, stage, folder / _SEEN, num_workers)
-        learner, collator = SeenClipModel(model), ConversationCollator(tokenizer, model.config)
+        learner = SeenClipModel(model)
+        collator = ConversationCollator(SlowFastProcessor.from_config(model.config, tokenizer))
     trainer = Trainer(
         model=learner,
         args=_arguments(recipe, stage, folder, num_workers, save_steps),

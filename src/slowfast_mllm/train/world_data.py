@@ -10,11 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from transformers import PreTrainedTokenizerFast
 
 from slowfast_mllm import world
-from slowfast_mllm.model import SlowFastConfig
-from slowfast_mllm.model.visual_tokens import num_fast_frames
+from slowfast_mllm.processing import SlowFastProcessor
 
 IGNORED = -100  # label that carries no loss
 _DRAWS = 2  # sets of questions to choose from: a set has one or two of each type
@@ -169,13 +167,12 @@ class SeenClipDataset(Dataset):
 class ConversationCollator:
     """Clips to multi-turn conversations: one video, several questions, loss on answers only."""
 
-    tokenizer: PreTrainedTokenizerFast
-    config: SlowFastConfig
+    processor: SlowFastProcessor
 
     def __call__(self, clips: Sequence[SeenClip]) -> dict[str, Tensor]:
         rows = [self._tokens(clip) for clip in clips]
         length = max(len(ids) for ids, _ in rows)
-        pad = self.tokenizer.pad_token_id
+        pad = self.processor.tokenizer.pad_token_id
 
         def padded(values: list[int], filler: int) -> list[int]:
             return values + [filler] * (length - len(values))
@@ -196,25 +193,22 @@ class ConversationCollator:
         for turn, qa in enumerate(clip.questions):
             prompt = self._encode(turn_prompt(qa.question, first=turn == 0))
             if turn == 0:
-                prompt = self._expand(prompt, len(clip.timestamps))
+                prompt = self._expand(prompt, clip)
             answer = self._encode(qa.answer + "<|im_end|>")
             ids += prompt + answer
             labels += [IGNORED] * len(prompt) + answer
         return ids, labels
 
     def _encode(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False).input_ids
+        return self.processor.tokenizer(text, add_special_tokens=False).input_ids
 
-    def _expand(self, ids: list[int], num_frames: int) -> list[int]:
+    def _expand(self, ids: list[int], clip: SeenClip) -> list[int]:
         """One placeholder per fast token."""
-        config = self.config
-        side = config.vision_config.image_size // config.vision_config.patch_size
-        side = side // config.slow_spatial_pool // config.fast_spatial_pool
-        steps = num_fast_frames(
-            num_frames, config.fast_frame_stride, config.fast_temporal_pool, config.min_fast_frames
-        )
-        place = ids.index(config.video_token_id)
-        return ids[:place] + [config.video_token_id] * steps * side**2 + ids[place + 1 :]
+        layout, token = self.processor.token_layout, self.processor.video_token_id
+        size = [cells * layout.patch_size for cells in clip.maps.shape[1:3]]
+        place = ids.index(token)
+        count = layout.video_tokens(len(clip.timestamps), *size)
+        return ids[:place] + [token] * count + ids[place + 1 :]
 
 
 def turn_prompt(question: str, first: bool) -> str:

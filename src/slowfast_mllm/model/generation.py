@@ -1,0 +1,96 @@
+"""How `generate` of transformers drives a Slow-Fast model: videos are encoded once, before the
+first token, and each step gets the part of the memory that its positions need.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import GenerationMixin
+from transformers.cache_utils import Cache
+
+from slowfast_mllm.model.video_memory import TEXT, MemoryBatch, VideoMemory, Videos
+
+
+class SlowFastGenerationMixin(GenerationMixin):
+    """For a model with `model` (a `SlowFastModel`) and `config`."""
+
+    def generate(
+        self,
+        inputs: Tensor | None = None,
+        *args: Any,
+        pixel_values_videos: Videos | None = None,
+        pixel_values: Tensor | Sequence[Tensor] | None = None,
+        video_timestamps: Videos | None = None,
+        video_memory: VideoMemory | Sequence[VideoMemory] | MemoryBatch | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """`GenerationMixin.generate`; videos are encoded here, once, before the first token."""
+        input_ids = kwargs.pop("input_ids", inputs)
+        if input_ids is not None:
+            types = self.model.token_types(input_ids)
+            kwargs.setdefault("mm_token_type_ids", types)  # a chunk of the prompt needs the rest's
+            with torch.no_grad():
+                kwargs["video_memory"] = self.model.remember_all(
+                    types,
+                    pixel_values_videos,
+                    pixel_values,
+                    video_timestamps,
+                    video_memory,
+                )
+        elif video_memory is not None or pixel_values_videos is not None:
+            raise ValueError("generate() with videos needs `input_ids`, not `inputs_embeds`.")
+        return super().generate(input_ids, *args, **kwargs)
+
+    def _expand_inputs_for_generation(
+        self, expand_size: int = 1, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, dict[str, Any]]:
+        input_ids, kwargs = super()._expand_inputs_for_generation(expand_size, *args, **kwargs)
+        if expand_size > 1 and kwargs.get("video_memory") is not None:
+            kwargs["video_memory"] = kwargs["video_memory"].repeat_interleave(expand_size)
+        return input_ids, kwargs
+
+    def prepare_inputs_for_generation(
+        self,
+        input_ids: Tensor,
+        next_sequence_length: int | None = None,
+        past_key_values: Cache | None = None,
+        is_first_iteration: bool = False,
+        mm_token_type_ids: Tensor | None = None,
+        video_memory: MemoryBatch | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        types = mm_token_type_ids
+        # In a chunked prefill `input_ids` is the chunk alone, the types are all up to its end.
+        if video_memory is not None and (types is None or types.shape[1] <= input_ids.shape[1]):
+            types = self.model.token_types(input_ids)
+        inputs = super().prepare_inputs_for_generation(
+            input_ids,
+            next_sequence_length=next_sequence_length,
+            past_key_values=past_key_values,
+            is_first_iteration=is_first_iteration,
+            mm_token_type_ids=types,
+            **kwargs,
+        )
+        if video_memory is None or types is None:
+            return inputs
+        length = inputs["input_ids"].shape[1]
+        inputs["fast_token_offset"] = (types[:, :-length] != TEXT).sum(1)
+        if not is_first_iteration:
+            video_memory = self._memory_for_decoding(video_memory, past_key_values)
+        inputs["video_memory"] = video_memory
+        return inputs
+
+    def _memory_for_decoding(
+        self, memory: MemoryBatch, past_key_values: Cache | None
+    ) -> MemoryBatch | None:
+        """What a step after the prompt needs: generated tokens hold no placeholder."""
+        if not self.config.slow_attention_for_generated_tokens:
+            if past_key_values is None:
+                raise ValueError(
+                    "slow_attention_for_generated_tokens=False needs use_cache=True: without a "
+                    "cache each step reads prompt and answer together."
+                )
+            return None
+        return memory if past_key_values is None else memory.without_fast_tokens()
