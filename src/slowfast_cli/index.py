@@ -41,7 +41,7 @@ def index(
     dtype: Dtype = None,
 ) -> None:
     """Watch a video once; later `slowfast ask NAME.sfmem` needs neither video nor time."""
-    assistant = load_model(model, device, dtype, cache=False)
+    assistant = load_model(model, cache=False, device=device, dtype=dtype)
     with working("Watching the video"):
         encoded = assistant.index(
             video,

@@ -30,6 +30,16 @@ Start = Annotated[float | None, typer.Option(min=0, help="Begin here, in seconds
 End = Annotated[float | None, typer.Option(min=0, help="Stop here, in seconds.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... Default: what is there.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
+Quantize = Annotated[
+    str | None,
+    typer.Option(help="int8 or nf4 weights in the language model: less memory. Default: neither."),
+]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile", help="Compile decoding: a slow start, then faster words. For chats and GPUs."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 _NOTICE = (
@@ -61,6 +71,8 @@ class Answering:
     ] = None
     device: Device = None
     dtype: Dtype = None
+    quantize: Quantize = None
+    compile: Compile = False
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256
     temperature: Annotated[
         float, typer.Option(min=0, help="0: the likeliest answer; above: draw.")
@@ -73,7 +85,14 @@ class Answering:
 
     def watch(self, video: str) -> "Chat":
         """Load the model and look at the video: a conversation that can begin."""
-        assistant = load_model(self.model, self.device, self.dtype, self.cache)
+        assistant = load_model(
+            self.model,
+            self.cache,
+            device=self.device,
+            dtype=self.dtype,
+            quantize=self.quantize,
+            compile=self.compile,
+        )
         with working("Watching the video"):
             return assistant.chat(
                 video, num_frames=self.num_frames, fps=self.fps, start=self.start, end=self.end
@@ -102,15 +121,19 @@ class Answering:
         typer.echo("" if streaming else answer.text)
 
 
-def load_model(model: str | None, device: str | None, dtype: str | None, cache: bool) -> "SlowFast":
-    """Load a model, with a spinner, and say once what the packaged one is."""
+def load_model(model: str | None, cache: bool, **how: Any) -> "SlowFast":
+    """Load a model, with a spinner, and say once what the packaged one is.
+
+    Args:
+        cache: keep memories of videos on disk.
+        **how: further arguments of `slowfast_mllm.load`.
+    """
     with working("Loading the model"):
         from slowfast_mllm import load
         from slowfast_mllm.engine import MemoryCache
 
-        loaded = load(
-            model, device, dtype, MemoryCache(_cache_folder() / "memories") if cache else None
-        )
+        memories = MemoryCache(_cache_folder() / "memories") if cache else None
+        loaded = load(model, cache=memories, **how)
     if model is None:
         _show_notice_once()
     return loaded

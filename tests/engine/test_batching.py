@@ -1,10 +1,11 @@
 """Many requests together: the same answers as alone; nobody waits for or suffers from others."""
 
 import threading
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
 from slowfast_mllm import SlowFast, VideoError, load
 from slowfast_mllm.engine import Batcher, Request
@@ -156,3 +157,15 @@ def test_requests_are_taken_only_as_they_are_needed(assistant) -> None:
         assert next(answers).timing["tokens"] == 1
     assert len(taken) < 20 + 10
     answers.close()
+
+
+def test_a_batch_leaves_the_number_of_threads_as_it_was(assistant: SlowFast) -> None:
+    torch.set_num_threads(2)
+    try:
+        with Batcher(assistant):
+            pass
+        assert torch.get_num_threads() == 2
+        with ThreadPoolExecutor(1) as later:
+            assert later.submit(torch.get_num_threads).result() == 2
+    finally:
+        torch.set_num_threads(1)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import CompileConfig, StaticCache
 from transformers.cache_utils import Cache
 
 from slowfast_mllm.engine.answers import Answer, Clock, Generation, OnText, Sampling
@@ -27,12 +28,13 @@ from slowfast_mllm.engine.encoded_video import (
     load_encoded,
     save_encoded,
 )
-from slowfast_mllm.engine.loading import DEFAULT_MODEL_NAME, load_checkpoint
+from slowfast_mllm.engine.loading import DEFAULT_MODEL_NAME, Quantization, load_checkpoint
 from slowfast_mllm.engine.memory_cache import MemoryCache
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.video import read_video
 
+_ROOM = 512  # tokens
 DESCRIBE = "What happens in the video?"
 
 
@@ -45,12 +47,18 @@ class SlowFast:
         processor: SlowFastProcessor,
         name: str = "",
         cache: MemoryCache | None = None,
+        compile: bool = False,
     ) -> None:
-        """`cache`: where memories of files are kept between calls and programs; None: nowhere."""
+        """
+        Args:
+            cache: where memories of files are kept between calls and programs; None: nowhere.
+            compile: run the decode steps of questions and conversations as compiled graphs.
+        """
         self.model = model
         self.processor = processor
         self.name = name
         self.cache = cache
+        self.compile = compile
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -289,6 +297,7 @@ class Chat:
         self.messages: list[dict[str, Any]] = []
         self._sequence: list[int] = []
         self._cache: Cache | None = None
+        self._room = 0  # tokens that a static cache has room for
 
     def ask(self, question: str, on_text: OnText | None = None, **generation: Any) -> Answer:
         """The next turn.
@@ -319,6 +328,11 @@ class Chat:
         ids = self.assistant.prompt_ids(messages, self.video)
         if self._sequence != ids[0, : len(self._sequence)].tolist():
             self._cache = None  # e.g. the answer was cut off in the middle of a character
+        arguments = generation.arguments()
+        compiled = self.assistant.compile and generation.num_beams == 1
+        if compiled:
+            self._make_room(ids.shape[1] + generation.max_new_tokens)
+            arguments["compile_config"] = _compilation()
         # An answer that is interrupted leaves a cache that fits nothing.
         cache, self._cache = self._cache, None
         clock = Clock(self.assistant.processor.tokenizer, on_text)
@@ -331,12 +345,29 @@ class Chat:
             past_key_values=cache,
             streamer=clock if generation.num_beams == 1 else None,
             return_dict_in_generate=True,
-            **generation.arguments(),
+            **arguments,
         )
         # Beams reorder the cache as a whole; only a single path can be gone on with.
         self._cache = output.past_key_values if generation.num_beams == 1 else None
         self._sequence = output.sequences[0].tolist()
         return clock, self._sequence[ids.shape[1] :]
+
+    def _make_room(self, length: int) -> None:
+        """A static cache for so many tokens, unless there is one: compiled graphs need its shape.
+
+        Room is counted in steps, so that few shapes occur and each is compiled once.
+        """
+        if self._cache is None or self._room < length:
+            self._room = -(-length // _ROOM) * _ROOM
+            text = self.assistant.model.config.text_config
+            self._cache = StaticCache(config=text, max_cache_len=self._room)
+
+
+def _compilation() -> CompileConfig:
+    """Let `generate` compile its decode steps, on CPUs too, which it does only when told so."""
+    config = CompileConfig()
+    config._compile_all_devices = True
+    return config
 
 
 def _is_memory_file(video: Any) -> bool:
@@ -365,6 +396,8 @@ def load(
     device: str | None = None,
     dtype: str | None = None,
     cache: MemoryCache | None = None,
+    compile: bool = False,
+    quantize: Quantization | None = None,
 ) -> SlowFast:
     """Load a model that answers questions about videos.
 
@@ -372,9 +405,12 @@ def load(
         model: folder or hub id of a checkpoint, native or official; None: the packaged one.
         device, dtype: None picks what fits the machine.
         cache: keeps memories of files on disk, e.g. `MemoryCache(Path("memories"))`.
+        compile: compile decode steps: the first answer takes longer, the others are made faster.
+        quantize: "int8" or "nf4" weights of the language model; needs bitsandbytes.
 
     Raises:
         ModelError: the checkpoint cannot be loaded; the message says why.
     """
-    network, processor = load_checkpoint(model, device, dtype)
-    return SlowFast(network, processor, str(model) if model else DEFAULT_MODEL_NAME, cache)
+    network, processor = load_checkpoint(model, device, dtype, compile, quantize)
+    name = str(model) if model else DEFAULT_MODEL_NAME
+    return SlowFast(network, processor, name, cache, compile)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from slowfast_mllm.engine.assistant import SlowFast
 
 _READERS = 2  # one decodes a clip while the other's frames go through the tower
+# Of parameters: below this, waking more CPU threads for a step takes longer than they save.
+_SMALL = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -162,8 +164,22 @@ class Batcher:
         self._tickets: weakref.WeakSet[Ticket] = weakref.WeakSet()
         self._broken: BaseException | None = None
         self._ready: queue.SimpleQueue[_Sequence | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="slowfast-batch", daemon=True)
+        # Each thread gets its part of torch's CPU threads. With all of them in each, OpenMP puts
+        # its threads to sleep between operations, and a step of a small model takes twice as long.
+        threads = torch.get_num_threads()
+        self._started = threading.Barrier(_READERS + 2)
+        for _ in range(_READERS):
+            self._readers.submit(self._start, max(1, threads // _READERS))
+        size = sum(p.numel() for p in assistant.model.parameters())
+        self._thread = threading.Thread(
+            target=self._run,
+            args=(1 if size < _SMALL else threads,),
+            name="slowfast-batch",
+            daemon=True,
+        )
         self._thread.start()
+        self._started.wait()
+        torch.set_num_threads(threads)  # the last call also decides for threads yet to come
 
     def __enter__(self) -> "Batcher":
         return self
@@ -183,6 +199,11 @@ class Batcher:
         self._tickets.add(ticket)
         self._readers.submit(self._prepare, request, ticket)
         return ticket
+
+    def _start(self, num_threads: int) -> None:
+        torch.set_num_threads(num_threads)
+        torch.get_num_threads()  # else the thread's first operation would take the latest setting
+        self._started.wait()
 
     # ---- readers' threads ----------------------------------------------------------------------
 
@@ -226,7 +247,8 @@ class Batcher:
 
     # ---- the batch's thread --------------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _run(self, num_threads: int) -> None:
+        self._start(num_threads)
         try:
             with torch.no_grad():
                 self._answer_all()

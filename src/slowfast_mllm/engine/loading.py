@@ -1,11 +1,19 @@
 """Finds a checkpoint, says clearly why it cannot be loaded, and picks device and dtype."""
 
+import importlib.util
+import logging as python_logging
 import os
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    BitsAndBytesConfig,
+)
 from transformers.utils import logging
 
 from slowfast_mllm.model import SlowFastConfig, SlowFastForConditionalGeneration
@@ -13,6 +21,10 @@ from slowfast_mllm.processing import SlowFastProcessor
 
 DEFAULT_MODEL = Path(__file__).parents[1] / "default_model"
 DEFAULT_MODEL_NAME = "slowfast-mini (packaged)"
+Quantization = Literal["int8", "nf4"]
+# Of the rest little is gained and much is lost: what every token of every frame goes through once,
+# the gates' single numbers, and the words themselves.
+_NOT_QUANTIZED = [r"model\.(?!language_model\.)", r".*\.cross_attn", "lm_head"]
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -21,7 +33,11 @@ class ModelError(ValueError):
 
 
 def load_checkpoint(
-    model: str | Path | None, device: str | None, dtype: str | None
+    model: str | Path | None,
+    device: str | None = None,
+    dtype: str | None = None,
+    compile: bool = False,
+    quantize: Quantization | None = None,
 ) -> tuple[SlowFastForConditionalGeneration, SlowFastProcessor]:
     """Load model and processor.
 
@@ -30,11 +46,16 @@ def load_checkpoint(
         device: as torch names it; None: CUDA if there is one, else the CPU.
         dtype: "float32", "bfloat16" or "float16"; None: bfloat16 on CUDA, float32 on the CPU, and
             the checkpoint's own there where float32 would take more than half of the memory.
+        compile: decode steps are going to be compiled.
+        quantize: "int8" or "nf4" for the weights of the language model's linear layers.
 
     Raises:
-        ModelError: no such checkpoint, not a Slow-Fast model, or an unknown device or dtype.
+        ModelError: no such checkpoint, not a Slow-Fast model, an unknown device or dtype, or
+            something is not installed that compiling or quantizing needs.
     """
     target = _device(device)
+    if compile and target.type == "cpu" and not _has_compiler():
+        raise ModelError("--compile: needs a C++ compiler on CPUs; install g++, or leave it out.")
     if dtype is not None and dtype not in _DTYPES:
         raise ModelError(f"--dtype {dtype}: unknown; choose one of {', '.join(_DTYPES)}.")
     path = str(model or DEFAULT_MODEL)
@@ -44,8 +65,11 @@ def load_checkpoint(
         precision = "auto"
     if model is None:
         logging.disable_progress_bar()  # a quarter of a second needs no bar
+    options: dict[str, Any] = {"dtype": precision}
+    if quantize is not None:
+        options |= {"quantization_config": _quantization(quantize), "device_map": {"": target}}
     try:
-        network = AutoModelForImageTextToText.from_pretrained(path, dtype=precision)
+        network = AutoModelForImageTextToText.from_pretrained(path, **options)
         processor = AutoProcessor.from_pretrained(path)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{path}: cannot be loaded ({_first_line(error)}).") from error
@@ -53,7 +77,9 @@ def load_checkpoint(
         logging.enable_progress_bar()
     network.config.image_token_id = processor.image_token_id
     network.config.video_token_id = processor.video_token_id
-    return network.to(target).eval(), processor
+    if quantize is None:
+        network.to(target)
+    return network.eval(), processor
 
 
 def read_config(path: str) -> SlowFastConfig:
@@ -103,6 +129,30 @@ def _device(name: str | None) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ModelError(f"--device {name}: not usable here ({_first_line(error)}).") from error
     return device
+
+
+def _has_compiler() -> bool:
+    return any(shutil.which(name) for name in (os.environ.get("CXX"), "g++", "clang++") if name)
+
+
+def _quantization(kind: str) -> BitsAndBytesConfig:
+    if kind not in get_args(Quantization):
+        raise ModelError(
+            f"--quantize {kind}: unknown; choose one of {', '.join(get_args(Quantization))}."
+        )
+    if not all(importlib.util.find_spec(name) for name in ("bitsandbytes", "accelerate")):
+        raise ModelError(
+            f"--quantize {kind}: needs bitsandbytes; `pip install 'slowfast-mllm[quantize]'`."
+        )
+    python_logging.getLogger("bitsandbytes").setLevel("ERROR")  # it warns at every product
+    if kind == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=_NOT_QUANTIZED)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype="bfloat16",
+        llm_int8_skip_modules=_NOT_QUANTIZED,
+    )
 
 
 def _first_line(error: Exception) -> str:
