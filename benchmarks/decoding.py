@@ -13,10 +13,12 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, Qwen2Config
+from transformers import Qwen2Config, StaticCache
+from transformers.initialization import no_init_weights
 
 from slowfast_mllm.model import (
     SlowFastConfig,
@@ -24,15 +26,14 @@ from slowfast_mllm.model import (
     SlowFastVisionConfig,
     VideoMemory,
 )
-from slowfast_mllm.model.video_memory import TEXT, VIDEO
+from slowfast_mllm.model.video_memory import TEXT, VIDEO, MemoryBatch, pad_rows
 
 FAST, TEXT_TOKENS, SLOW_PER_FRAME = 1296, 100, 81
-PREFILLS = 5
+ALONE = "language model alone"
 
 
 def make_model(hybrid_layers: list[int], dtype: torch.dtype) -> SlowFastForConditionalGeneration:
     """Random weights; the same ones wherever both models have a layer."""
-    torch.manual_seed(0)
     text = Qwen2Config(
         vocab_size=151936,
         hidden_size=896,
@@ -49,28 +50,38 @@ def make_model(hybrid_layers: list[int], dtype: torch.dtype) -> SlowFastForCondi
         hybrid_layers=hybrid_layers,
         tie_word_embeddings=True,
     )
-    model = SlowFastForConditionalGeneration(config)
-    for layer in hybrid_layers:
-        model.model.language_model.layers[layer].self_attn.cross_attn.gate.scale.data.fill_(0.5)
+    with no_init_weights():
+        model = SlowFastForConditionalGeneration(config)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            torch.manual_seed(sum(name.encode()))
+            if weight.ndim > 1:
+                weight.uniform_(-0.03, 0.03)
+            elif "norm" not in name:  # biases, and gates that are open
+                weight.fill_(0.5)
     return model.to(dtype).eval()
 
 
+@dataclass
 class Conversation:
     """One of the three ways: its prefill, then any number of steps."""
 
-    def __init__(
-        self,
-        model: SlowFastForConditionalGeneration,
-        remember: Callable[[], VideoMemory],
-        again: bool,
-    ) -> None:
-        self.model = model
-        self.remember = remember
-        self.memory = remember()
-        self.again = again
+    model: SlowFastForConditionalGeneration
+    run: Callable[..., torch.nn.Module]
+    remember: Callable[[], VideoMemory]
+    again: bool
+    room: int
 
+    def __post_init__(self) -> None:
+        self.memory = self.batch()
+
+    def batch(self) -> MemoryBatch:
+        memory = self.remember()
+        return pad_rows([[memory]], memory)
+
+    @torch.no_grad()
     def prefill(self, ids: Tensor, types: Tensor) -> None:
-        self.cache = DynamicCache()
+        self.cache = StaticCache(config=self.model.config.text_config, max_cache_len=self.room)
         output = self.model(
             input_ids=ids,
             mm_token_type_ids=types,
@@ -79,24 +90,20 @@ class Conversation:
             past_key_values=self.cache,
             logits_to_keep=1,
         )
+        self.length = ids.shape[1]
         self.last = output.logits[:, -1:].argmax(-1)
 
+    @torch.no_grad()
     def step(self) -> None:
-        memory = self.remember() if self.again else self.memory
-        length = self.cache.get_seq_length()
-        batch = self.model.model.remember_all(self.types(length), video_memory=memory)
-        assert batch is not None
-        output = self.model(
+        memory = self.batch() if self.again else self.memory
+        output = self.run(
             input_ids=self.last,
-            attention_mask=torch.ones(1, length + 1, dtype=torch.long),
-            video_memory=batch.without_fast_tokens(),
+            position_ids=torch.tensor([[self.length]]),
+            video_memory=memory.without_fast_tokens(),
             past_key_values=self.cache,
         )
+        self.length += 1
         self.last = output.logits[:, -1:].argmax(-1)
-
-    @staticmethod
-    def types(length: int) -> Tensor:
-        return torch.tensor([[VIDEO] * FAST + [TEXT] * (length - FAST)])
 
 
 def timed(work: Callable[[], None]) -> float:
@@ -106,36 +113,41 @@ def timed(work: Callable[[], None]) -> float:
 
 
 @torch.no_grad()
-def measure(num_frames: int, steps: int, dtype: torch.dtype, compiled: bool) -> list[str]:
-    plain, hybrid = make_model([], dtype), make_model([0, 8, 16], dtype)
-    fast = torch.randn(FAST, 896, dtype=dtype)
-    slow = torch.randn(num_frames * SLOW_PER_FRAME, 896, dtype=dtype)
+def measure(
+    plain: SlowFastForConditionalGeneration,
+    hybrid: SlowFastForConditionalGeneration,
+    num_frames: int,
+    arguments: argparse.Namespace,
+) -> list[str]:
+    fast = torch.randn(FAST, 896, dtype=plain.dtype)
+    slow = torch.randn(num_frames * SLOW_PER_FRAME, 896, dtype=plain.dtype)
     times = torch.arange(num_frames)
-    ways = {
-        "language model alone": (plain, False),
-        "Slow-Fast": (hybrid, False),
-        "projecting again": (hybrid, True),
+    ways = {ALONE: (plain, False), "Slow-Fast": (hybrid, False), "projecting again": (hybrid, True)}
+    room = -(-(FAST + TEXT_TOKENS + arguments.steps + 8) // 256) * 256
+    compiled = {
+        model: torch.compile(model) if arguments.compile else model for model in (plain, hybrid)
     }
-    if compiled:
-        for model in (plain, hybrid):
-            model.forward = torch.compile(model.forward, dynamic=True)  # type: ignore[method-assign]
     talks = {
-        name: Conversation(model, lambda m=model: m.model.remember(fast, slow, times), again)
+        name: Conversation(
+            model, compiled[model], lambda m=model: m.model.remember(fast, slow, times), again, room
+        )
         for name, (model, again) in ways.items()
     }
     ids = torch.randint(0, 1000, (1, FAST + TEXT_TOKENS))
-    types = Conversation.types(FAST + TEXT_TOKENS)
+    types = torch.tensor([[VIDEO] * FAST + [TEXT] * TEXT_TOKENS])
     prefills: dict[str, list[float]] = {name: [] for name in talks}
     tokens: dict[str, list[float]] = {name: [] for name in talks}
-    for _ in range(PREFILLS):
+    for _ in range(arguments.prefills):
         for name, talk in talks.items():
             prefills[name].append(timed(lambda talk=talk: talk.prefill(ids, types)))
-    for _ in range(steps):
+    for warm in [True] * 3 + [False] * arguments.steps:
         for name, talk in talks.items():
-            tokens[name].append(timed(talk.step))
+            took = timed(talk.step)
+            if not warm:
+                tokens[name].append(took)
+    base = statistics.median(prefills[ALONE])
+    base_token = statistics.median(tokens[ALONE])
     rows = []
-    base = statistics.median(prefills["language model alone"])
-    base_token = statistics.median(tokens["language model alone"])
     for name in talks:
         prefill, token = statistics.median(prefills[name]), statistics.median(tokens[name])
         rows.append(
@@ -149,15 +161,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, nargs="+", default=[64, 1536])
     parser.add_argument("--steps", type=int, default=24)
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
-    parser.add_argument("--compile", action="store_true", help="compile the forward pass")
+    parser.add_argument("--prefills", type=int, default=3)
+    parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16"])
+    parser.add_argument("--compile", action="store_true", help="compile the steps")
     arguments = parser.parse_args()
     dtype = getattr(torch, arguments.dtype)
-    print(f"Qwen2-0.5B dimensions, {arguments.dtype}, {torch.get_num_threads()} threads\n")
+    how = f"{arguments.dtype}{', compiled steps' if arguments.compile else ''}"
+    print(f"Qwen2-0.5B dimensions, {how}, {torch.get_num_threads()} threads\n")
     print("| frames | way | prefill s | ratio | tokens/s | time per token, ratio |")
     print("|---|---|---|---|---|---|")
+    plain, hybrid = make_model([], dtype), make_model([0, 8, 16], dtype)
     for num_frames in arguments.frames:
-        for row in measure(num_frames, arguments.steps, dtype, arguments.compile):
+        for row in measure(plain, hybrid, num_frames, arguments):
             print(row, flush=True)
 
 

@@ -1,22 +1,26 @@
-"""How fast 64 frames are read from a clip, next to three other ways, in one run.
+"""How fast frames are read from clips of many kinds, next to other readers, in one run.
 
-Makes its own clips (moving pattern and noise, H.264), reads each with every method, checks that
-ours is bit-equal to a plain sequential decode, and prints one table. The yardstick is what
-`ffmpeg -f null` needs to decode everything; where no ffmpeg is installed, it is PyAV's
-sequential decode. Times are the best of several runs, CPU times (of all threads, and of the
-ffmpeg program) those of the same run; compare ratios, not milliseconds, and where other work
-runs beside, CPU ratios.
-Under "equal", "other" stands for other frames than asked for: transformers has its own choice.
+Makes its own clips (moving pattern and noise), reads each with every method, checks that ours is
+bit-equal to a plain sequential decode, and prints two tables: frames at their own size, and frames
+as a vision tower of 576 px wants them. The yardstick is what `ffmpeg -f null` needs to decode
+everything; where no ffmpeg is installed, it is PyAV's sequential decode. Times are the best of
+several runs, CPU times (of all threads, and of the ffmpeg program) those of the same run; compare
+ratios, not milliseconds, and where other work runs beside, CPU ratios.
+Readers that are not installed are left out: `pip install torchcodec==0.13 decord`.
+Under "equal", "other" stands for other pixels or other frames than asked for: transformers has its
+own choice of frames.
 
-    python benchmarks/video_reading.py [--quick] [--frames 64] [--repeats 3]
+    python benchmarks/video_reading.py [--quick] [--frames 64 128] [--repeats 3] [--clips FOLDER]
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,32 +31,55 @@ from typing import Any
 import av
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from slowfast_mllm.processing import SlowFastVideoProcessor
 from slowfast_mllm.video import read_video, uniform_indices
 
 Frames = NDArray[np.uint8]
 Method = Callable[[Path, int], Frames | None]
+SIDE = 576
+LIBRARIES = ("torchcodec", "decord")
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip to make: `noise` is the standard deviation in grey levels."""
+    """A clip to make.
+
+    Attributes:
+        codec: an encoder of FFmpeg, and its options.
+        noise: standard deviation in grey levels.
+    """
 
     name: str
     width: int
     height: int
     seconds: int
     rate: int
-    noise: float
+    codec: str = "libx264"
+    options: tuple[tuple[str, str], ...] = (("preset", "veryfast"), ("g", "250"))
+    noise: float = 3.0
+
+    @property
+    def file(self) -> str:
+        return f"{self.codec}-{self.height}p-{self.seconds}s.mp4"
 
 
+_HEVC = (("preset", "ultrafast"), ("x265-params", "open-gop=1:keyint=250:log-level=none"))
+_VP9 = (("deadline", "realtime"), ("cpu-used", "8"), ("g", "128"), ("b", "3M"))
+_AV1 = (("preset", "12"), ("g", "250"), ("svtav1-params", "log-level=0"))
 CLIPS = (
-    Clip("1080p30, 60 s, GOP 250", 1920, 1080, 60, 30, 3.0),
-    Clip("360p25, 10 min, GOP 250", 640, 360, 600, 25, 3.0),
+    Clip("1080p30 H.264, 60 s, GOP 250", 1920, 1080, 60, 30),
+    Clip("720p30 HEVC, 60 s, open GOP", 1280, 720, 60, 30, "libx265", _HEVC),
+    Clip("720p30 VP9, 60 s", 1280, 720, 60, 30, "libvpx-vp9", _VP9),
+    Clip("720p30 AV1, 60 s", 1280, 720, 60, 30, "libsvtav1", _AV1),
+    Clip("360p25 H.264, 10 min", 640, 360, 600, 25),
+    Clip("360p25 H.264, 1 h", 640, 360, 3600, 25, noise=0.0),
 )
 QUICK_CLIPS = (
-    Clip("360p30, 10 s, GOP 250", 640, 360, 10, 30, 6.0),
-    Clip("180p25, 60 s, GOP 250", 320, 180, 60, 25, 3.0),
+    Clip("360p30 H.264, 10 s", 640, 360, 10, 30),
+    Clip("180p25 H.264, 60 s", 320, 180, 60, 25),
+    Clip("180p25 HEVC, 10 s, open GOP", 320, 180, 10, 25, "libx265", _HEVC),
 )
 
 
@@ -64,16 +91,17 @@ def make_clip(clip: Clip, path: Path) -> None:
     noise = rng.normal(0, clip.noise, (8, clip.height, clip.width, 1))
     layers = np.clip(pattern * 0.6 + 40 + noise, 0, 255).astype(np.uint8)
     side = clip.height // 8
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=clip.rate)
+    partial = path.with_name(f"partial-{path.name}")
+    with av.open(str(partial), "w") as container:
+        stream = container.add_stream(clip.codec, rate=clip.rate, options=dict(clip.options))
         stream.width, stream.height, stream.pix_fmt = clip.width, clip.height, "yuv420p"
-        stream.options = {"preset": "veryfast", "g": "250"}
         for number in range(clip.seconds * clip.rate):
             picture = np.roll(layers[number % 8], 2 * number, axis=1)
             left = 7 * number % (clip.width - side)
             picture[side : 2 * side, left : left + side] = 240
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
+    partial.replace(path)
 
 
 def read_ours(path: Path, count: int) -> Frames:
@@ -103,6 +131,39 @@ def read_with_transformers(path: Path, count: int) -> Frames:
     return np.asarray(frames)
 
 
+def read_with_torchcodec(path: Path, count: int) -> Frames:
+    from torchcodec.decoders import VideoDecoder
+
+    decoder = VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=0)
+    wanted = uniform_indices(len(decoder), count).tolist()
+    return decoder.get_frames_at(wanted).data.numpy()
+
+
+def read_with_decord(path: Path, count: int) -> Frames:
+    import decord
+
+    reader = decord.VideoReader(str(path), num_threads=2)
+    return reader.get_batch(uniform_indices(len(reader), count)).asnumpy()
+
+
+def read_ours_resized(path: Path, count: int) -> Frames:
+    """576 px, as the published models' video processor makes them."""
+    processor = SlowFastVideoProcessor(size={"height": SIDE, "width": SIDE})
+    return read_video(path, num_frames=count, transform=processor.frame_transform()).frames
+
+
+def then_resize(method: Method) -> Method:
+    """What is read, and each frame resized with PIL."""
+
+    def read(path: Path, count: int) -> Frames:
+        frames = method(path, count)
+        assert frames is not None
+        size, kernel = (SIDE, SIDE), Image.Resampling.BICUBIC
+        return np.stack([np.asarray(Image.fromarray(f).resize(size, kernel)) for f in frames])
+
+    return read
+
+
 def decode_with_ffmpeg(path: Path, count: int) -> None:
     """Everything decoded by the ffmpeg program, nothing kept (`count` has no effect)."""
     command = ["ffmpeg", "-v", "error", "-i", str(path), "-map", "0:v:0", "-f", "null", "-"]
@@ -118,43 +179,72 @@ class Timing:
     frames: Frames | None
 
 
-def best_timing(method: Method, path: Path, count: int, repeats: int) -> Timing:
-    """The fastest of several runs."""
+def best_timing(method: Method, path: Path, count: int, repeats: int) -> Timing | None:
+    """The fastest of several runs; None where the reader fails."""
     runs = []
     for _ in range(repeats):
         wall, before = time.perf_counter(), os.times()
-        frames = method(path, count)
+        try:
+            frames = method(path, count)
+        except Exception as error:  # other libraries' errors are of all kinds
+            if method in (read_ours, read_ours_resized):
+                raise
+            print(f"{path.name}: {str(error).splitlines()[0]}", file=sys.stderr)
+            return None
         wall, after = time.perf_counter() - wall, os.times()
         runs.append(Timing(wall, sum(after[:4]) - sum(before[:4]), frames))
     return min(runs, key=lambda run: run.wall)
 
 
-def measure(clip: Clip, folder: Path, count: int, repeats: int) -> list[str]:
-    """The table rows of one clip."""
-    path = folder / "clip.mp4"
-    make_clip(clip, path)
-    methods: dict[str, Method] = {
+def module_of(name: str) -> str:
+    return name.replace(",", " ").split()[0]
+
+
+def installed(methods: dict[str, Method]) -> dict[str, Method]:
+    """Without those whose library is missing: the first word of a name is its module."""
+    return {
+        name: method
+        for name, method in methods.items()
+        if module_of(name) not in LIBRARIES or importlib.util.find_spec(module_of(name))
+    }
+
+
+def measure(clip: Clip, path: Path, count: int, repeats: int) -> list[str]:
+    """The table rows of one clip: at its own size, then resized."""
+    yardstick = "ffmpeg -f null" if shutil.which("ffmpeg") else "PyAV sequential"
+    whole: dict[str, Method] = {
         "PyAV sequential": read_sequentially,
         "ours": read_ours,
         "transformers, pyav": read_with_transformers,
+        "torchcodec": read_with_torchcodec,
+        "decord": read_with_decord,
     }
-    yardstick = "PyAV sequential"
-    if shutil.which("ffmpeg"):
-        yardstick = "ffmpeg -f null"
+    resized: dict[str, Method] = {
+        "ours to 576 px": read_ours_resized,
+        "torchcodec, PIL to 576 px": then_resize(read_with_torchcodec),
+        "decord, PIL to 576 px": then_resize(read_with_decord),
+    }
+    methods = installed(whole | resized)
+    if yardstick not in methods:
         methods = {yardstick: decode_with_ffmpeg} | methods
     timings = {name: best_timing(run, path, count, repeats) for name, run in methods.items()}
-    expected, base = timings["PyAV sequential"].frames, timings[yardstick]
+    base = timings[yardstick]
+    assert base is not None
+    expected = timings["PyAV sequential"]
     rows = []
     for name, timing in timings.items():
-        same = timing.frames is not None and np.array_equal(timing.frames, expected)
-        equal = "-" if timing.frames is None else "yes" if same else "other"
-        if name == "ours" and not same:
+        if timing is None:
+            rows.append(f"| {clip.name} | {count} | {name} | failed | | | |")
+            continue
+        equal = "-"
+        if timing.frames is not None and name not in resized and expected is not None:
+            equal = "yes" if np.array_equal(timing.frames, expected.frames) else "other"
+        if name == "ours" and equal != "yes":
             raise SystemExit(f"{clip.name}: our frames differ from the sequential decode")
         rows.append(
-            f"{clip.name:26}{name:20}{timing.wall * 1000:>8.0f}{timing.wall / base.wall:>7.2f}"
-            f"{timing.cpu * 1000:>8.0f}{timing.cpu / base.cpu:>7.2f}{equal:>7}"
+            f"| {clip.name} | {count} | {name} | {timing.wall * 1000:.0f} | "
+            f"{timing.wall / base.wall:.2f} | {timing.cpu / base.cpu:.2f} | {equal} |"
         )
-    path.unlink()
     return rows
 
 
@@ -162,17 +252,24 @@ def main() -> None:
     """Parse the arguments, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small clips, for trying it out")
-    parser.add_argument("--frames", type=int, default=64, help="frames read from each clip")
+    parser.add_argument("--frames", type=int, nargs="+", default=[64], help="frames a clip")
     parser.add_argument("--repeats", type=int, default=3, help="runs; the fastest counts")
+    parser.add_argument("--clips", type=Path, help="keep the clips here; default: temporary")
     arguments = parser.parse_args()
     yardstick = "ffmpeg -f null" if shutil.which("ffmpeg") else "PyAV sequential (no ffmpeg here)"
-    print(f"{arguments.frames} frames a clip, best of {arguments.repeats}; ratio to {yardstick}")
-    titles = f"{'ms':>8}{'ratio':>7}{'cpu ms':>8}{'ratio':>7}{'equal':>7}"
-    print(f"{'clip':26}{'method':20}{titles}", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
+    print(f"Best of {arguments.repeats}; ratios to {yardstick}\n")
+    print("| clip | frames | method | ms | ratio | CPU ratio | equal |")
+    print("|---|---|---|---|---|---|---|", flush=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.clips or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
         for clip in QUICK_CLIPS if arguments.quick else CLIPS:
-            for row in measure(clip, Path(folder), arguments.frames, arguments.repeats):
-                print(row, flush=True)
+            path = folder / clip.file
+            if not path.exists():
+                make_clip(clip, path)
+            for count in arguments.frames:
+                for row in measure(clip, path, count, arguments.repeats):
+                    print(row, flush=True)
 
 
 if __name__ == "__main__":

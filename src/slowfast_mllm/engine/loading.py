@@ -25,6 +25,7 @@ Quantization = Literal["int8", "nf4"]
 # Of the rest little is gained and much is lost: what every token of every frame goes through once,
 # the gates' single numbers, and the words themselves.
 _NOT_QUANTIZED = [r"model\.(?!language_model\.)", r".*\.cross_attn", "lm_head"]
+_SMALL = 100_000_000  # parameters; float32 costs little below
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -44,9 +45,10 @@ def load_checkpoint(
     Args:
         model: folder or hub id, native or official layout; None: the packaged model.
         device: as torch names it; None: CUDA if there is one, else the CPU.
-        dtype: "float32", "bfloat16" or "float16"; None: bfloat16 on CUDA, float32 on the CPU, and
-            the checkpoint's own there where float32 would take more than half of the memory.
-        compile: decode steps are going to be compiled.
+        dtype: "float32", "bfloat16" or "float16"; None: bfloat16 on CUDA, float32 on the CPU, but
+            for large models bfloat16 there too if the CPU has it, or if float32 would take more
+            than half of the memory.
+        compile: compile the vision tower; decode steps are compiled by who takes them.
         quantize: "int8" or "nf4" for the weights of the language model's linear layers.
 
     Raises:
@@ -60,12 +62,11 @@ def load_checkpoint(
         raise ModelError(f"--dtype {dtype}: unknown; choose one of {', '.join(_DTYPES)}.")
     path = str(model or DEFAULT_MODEL)
     config = read_config(path)
-    precision: Any = _DTYPES[dtype or ("bfloat16" if target.type == "cuda" else "float32")]
-    if dtype is None and target.type == "cpu" and _large(config):
-        precision = "auto"
+    if dtype is None:
+        dtype = "bfloat16" if target.type == "cuda" or _large(config) else "float32"
     if model is None:
         logging.disable_progress_bar()  # a quarter of a second needs no bar
-    options: dict[str, Any] = {"dtype": precision}
+    options: dict[str, Any] = {"dtype": _DTYPES[dtype]}
     if quantize is not None:
         options |= {"quantization_config": _quantization(quantize), "device_map": {"": target}}
     try:
@@ -79,6 +80,8 @@ def load_checkpoint(
     network.config.video_token_id = processor.video_token_id
     if quantize is None:
         network.to(target)
+    if compile:
+        network.model.vision_tower.compile()
     return network.eval(), processor
 
 
@@ -107,11 +110,15 @@ def read_config(path: str) -> SlowFastConfig:
 
 
 def _large(config: SlowFastConfig) -> bool:
-    """Whether the weights in float32 would take more than half of this machine's memory."""
+    """Whether this machine's CPU should run the model in bfloat16."""
+    size = _count_parameters(config)
+    has = getattr(torch.cpu, "get_capabilities", dict)()  # not in every version of torch
+    if size > _SMALL and any(has.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")):
+        return True
     if not hasattr(os, "sysconf"):  # Windows does not say
         return False
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return 4 * _count_parameters(config) > memory / 2
+    return 4 * size > memory / 2
 
 
 def _count_parameters(config: SlowFastConfig) -> int:

@@ -1,0 +1,102 @@
+"""Time per frame in the vision tower against what its FLOPs would take at the machine's own rate.
+
+The rate is that of large matrix products in the same dtype, measured in the same run just before
+each tower. "Share" is FLOPs / rate / time: 1 would be a tower as fast as a single matrix product.
+Random weights, best of several runs. The baseline of the ratio is float32, not compiled.
+
+    python benchmarks/vision_tower.py [--towers packaged published] [--compile] [--repeats 3]
+"""
+
+import argparse
+import itertools
+import time
+from collections.abc import Callable
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers.initialization import no_init_weights
+
+from slowfast_mllm.model import SlowFastConvNextModel, SlowFastVisionConfig
+
+# Name: config and frames at a time.
+TOWERS = {
+    "packaged": (
+        SlowFastVisionConfig(
+            image_size=96, num_channels=5, depths=[1, 2, 4], hidden_sizes=[48, 96, 192]
+        ),
+        32,
+    ),
+    "published": (SlowFastVisionConfig(), 1),
+}
+
+
+def best(work: Callable[[], object], repeats: int) -> float:
+    work()
+    took = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        took.append(time.perf_counter() - began)
+    return min(took)
+
+
+def matmul_rate(dtype: torch.dtype, repeats: int) -> float:
+    """FLOP/s of (2048, 2048) @ (2048, 2048)."""
+    left, right = (torch.randn(2048, 2048).to(dtype) for _ in range(2))
+    return 2 * 2048**3 / best(lambda: left @ right, repeats + 2)
+
+
+def random_tower(config: SlowFastVisionConfig) -> SlowFastConvNextModel:
+    with no_init_weights():
+        tower = SlowFastConvNextModel(config)
+    with torch.no_grad():
+        for weight in tower.parameters():
+            if weight.ndim > 1:
+                weight.uniform_(-1, 1).mul_((3 / weight[0].numel()) ** 0.5)
+            else:
+                weight.fill_(0.1)
+    return tower.eval()
+
+
+@torch.no_grad()
+def measure(name: str, compiled: bool, repeats: int) -> None:
+    config, num_frames = TOWERS[name]
+    tower = random_tower(config)
+    frames = torch.rand(num_frames, config.num_channels, config.image_size, config.image_size)
+    with FlopCounterMode(display=False) as counter:
+        tower(frames)
+    flops = counter.get_total_flops() / num_frames
+    base = None
+    hows = (False, True) if compiled else (False,)
+    for dtype_name, compile_it in itertools.product(("float32", "bfloat16"), hows):
+        dtype = getattr(torch, dtype_name)
+        network = tower.to(dtype)
+        run = torch.compile(network) if compile_it else network
+        pixels = frames.to(dtype)
+        rate = matmul_rate(dtype, repeats)
+        took = best(lambda run=run, pixels=pixels: run(pixels), repeats) / num_frames
+        base = base or took
+        how = f"{dtype_name}, compiled" if compile_it else dtype_name
+        print(
+            f"| {name} | {how} | {flops / 1e9:.2f} | "
+            f"{took * 1e3:.2f} | {rate / 1e9:.0f} | {flops / rate / took:.2f} | "
+            f"{base / took:.2f} |",
+            flush=True,
+        )
+        torch.compiler.reset()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--towers", nargs="+", default=list(TOWERS), choices=list(TOWERS))
+    parser.add_argument("--compile", action="store_true", help="also compiled towers")
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    print("| tower | how | GFLOP a frame | ms a frame | matmul GFLOP/s | share | speed-up |")
+    print("|---|---|---|---|---|---|---|")
+    for name in arguments.towers:
+        measure(name, arguments.compile, arguments.repeats)
+
+
+if __name__ == "__main__":
+    main()
