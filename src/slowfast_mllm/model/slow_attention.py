@@ -101,9 +101,13 @@ class SlowCrossAttention(nn.Module):
 
     def project(self, slow_tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Normed slow tokens (S, D) -> keys and values (K, S, d). Once per video, never again."""
-        shape = (-1, self.num_kv_heads, self.head_dim)
-        keys = self.k_proj(slow_tokens).view(shape).transpose(0, 1)
-        return keys, self.v_proj(slow_tokens).view(shape).transpose(0, 1)
+
+        def heads_first(projected: Tensor) -> Tensor:
+            # Laid out once as every later step reads them: each head's tokens in one piece.
+            heads = projected.view(-1, self.num_kv_heads, self.head_dim)
+            return heads.transpose(0, 1).contiguous()
+
+        return heads_first(self.k_proj(slow_tokens)), heads_first(self.v_proj(slow_tokens))
 
     def forward(
         self, query: Tensor, self_output: Tensor, memory: MemoryBatch, who: SlowQueries

@@ -146,10 +146,10 @@ def pad_rows(rows: list[list[VideoMemory]], like: VideoMemory) -> MemoryBatch:
     layers = list(like.slow_keys)
 
     def slow(layer: int, name: Literal["slow_keys", "slow_values"]) -> Tensor:
+        if len(rows) == len(rows[0]) == 1:
+            return getattr(rows[0][0], name)[layer][None]  # not a copy: it may be large
         empty = getattr(like, name)[layer][:, :0]
         parts = [torch.cat([empty, *(getattr(m, name)[layer] for m in row)], 1) for row in rows]
-        if len(parts) == 1:
-            return parts[0][None]
         padded = pad_sequence([p.transpose(0, 1) for p in parts], batch_first=True)
         return padded.transpose(1, 2)
 
