@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CLIP := examples/shapes.mp4
 
-.PHONY: install demo test test-slow lint typecheck clean
+.PHONY: install demo test test-slow lint typecheck bench clean
 
 install: $(VENV)/installed
 
@@ -32,6 +32,11 @@ lint: install
 
 typecheck: install
 	$(BIN)/mypy
+
+# The other readers are only there to be compared with.
+bench: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torchcodec==0.13.0 decord
+	$(BIN)/python benchmarks/report.py
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

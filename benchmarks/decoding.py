@@ -32,8 +32,13 @@ FAST, TEXT_TOKENS, SLOW_PER_FRAME = 1296, 100, 81
 ALONE = "language model alone"
 
 
-def make_model(hybrid_layers: list[int], dtype: torch.dtype) -> SlowFastForConditionalGeneration:
-    """Random weights; the same ones wherever both models have a layer."""
+TINY_TOWER = SlowFastVisionConfig(image_size=64, depths=[1, 1, 1, 1], hidden_sizes=[8, 8, 8, 8])
+
+
+def make_model(
+    hybrid_layers: list[int], dtype: torch.dtype, vision: SlowFastVisionConfig = TINY_TOWER
+) -> SlowFastForConditionalGeneration:
+    """Random weights; the same ones wherever two models have the same layer."""
     text = Qwen2Config(
         vocab_size=151936,
         hidden_size=896,
@@ -43,7 +48,6 @@ def make_model(hybrid_layers: list[int], dtype: torch.dtype) -> SlowFastForCondi
         num_key_value_heads=2,
         tie_word_embeddings=True,
     )
-    vision = SlowFastVisionConfig(image_size=64, depths=[1, 1, 1, 1], hidden_sizes=[8, 8, 8, 8])
     config = SlowFastConfig(
         text_config=text,
         vision_config=vision,
@@ -52,6 +56,7 @@ def make_model(hybrid_layers: list[int], dtype: torch.dtype) -> SlowFastForCondi
     )
     with no_init_weights():
         model = SlowFastForConditionalGeneration(config)
+    model.tie_weights()
     with torch.no_grad():
         for name, weight in model.named_parameters():
             torch.manual_seed(sum(name.encode()))

@@ -68,7 +68,10 @@ def load_checkpoint(
         logging.disable_progress_bar()  # a quarter of a second needs no bar
     options: dict[str, Any] = {"dtype": _DTYPES[dtype]}
     if quantize is not None:
-        options |= {"quantization_config": _quantization(quantize), "device_map": {"": target}}
+        options |= {
+            "quantization_config": quantization_config(quantize),
+            "device_map": {"": target},
+        }
     try:
         network = AutoModelForImageTextToText.from_pretrained(path, **options)
         processor = AutoProcessor.from_pretrained(path)
@@ -78,6 +81,8 @@ def load_checkpoint(
         logging.enable_progress_bar()
     network.config.image_token_id = processor.image_token_id
     network.config.video_token_id = processor.video_token_id
+    # Old config files bring a length of their own; questions always say how long answers may be.
+    network.generation_config.max_length = network.generation_config.min_length = None
     if quantize is None:
         network.to(target)
     if compile:
@@ -142,7 +147,7 @@ def _has_compiler() -> bool:
     return any(shutil.which(name) for name in (os.environ.get("CXX"), "g++", "clang++") if name)
 
 
-def _quantization(kind: str) -> BitsAndBytesConfig:
+def quantization_config(kind: str) -> BitsAndBytesConfig:
     if kind not in get_args(Quantization):
         raise ModelError(
             f"--quantize {kind}: unknown; choose one of {', '.join(get_args(Quantization))}."
