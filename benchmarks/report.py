@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 PARTS = (
     (
         "Reading clips",
-        ["benchmarks/video_reading.py"],
+        ["benchmarks/video_reading.py", "--repeats", "1"],
         "The ratio is to decoding everything with `ffmpeg -f null`.",
     ),
     (
@@ -77,9 +77,9 @@ PARTS = (
 FULL = (
     "A full-size checkpoint",
     ["benchmarks/full_size.py"],
-    "Qwen2-7B with ConvNeXt-XXL, random bfloat16 weights in the official layout, one question about "
-    "four frames. Weights are mapped and read when they are first used: loading alone takes less "
-    "than reading the files once, and the first answer pays.",
+    "Qwen2-7B with ConvNeXt-XXL, random bfloat16 weights in the official layout, one question "
+    "about four frames. Weights are mapped and read when they are first used: loading alone takes "
+    "less than reading the files once, and the first answer pays.",
 )
 
 

@@ -12,6 +12,7 @@ from slowfast_cli.ask import ask
 from slowfast_cli.bench import bench
 from slowfast_cli.chat import chat
 from slowfast_cli.convert import convert
+from slowfast_cli.data import data
 from slowfast_cli.describe import describe
 from slowfast_cli.index import index
 from slowfast_cli.info import info
@@ -56,6 +57,7 @@ for verb, example in (
 ):
     app.command(epilog=f"Example: {example}")(verb)
 app.add_typer(bench, name="bench")
+app.add_typer(data, name="data")
 
 
 def main() -> None:

@@ -7,19 +7,27 @@ import typer
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, e.g. recipes/default_model.yaml.")],
+    recipe: Annotated[Path, typer.Argument(help="A recipe, see the folder recipes/.")],
     output: Annotated[Path, typer.Option(help="Folder for checkpoints and the finished model.")],
-    num_workers: Annotated[int, typer.Option(min=0, help="Processes that render clips.")] = 1,
+    num_workers: Annotated[int, typer.Option(min=0, help="Processes that read clips.")] = 1,
     save_steps: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 200,
 ) -> None:
     """Train a model by a recipe. Interrupted runs go on from their last checkpoint."""
     try:
-        from slowfast_mllm.train.recipe import load_recipe
+        from slowfast_mllm.train.fine_tune import fine_tune
+        from slowfast_mllm.train.recipe import FineTuneRecipe, load_recipe
         from slowfast_mllm.train.run import train as run
     except ImportError as error:
         raise ValueError(
             f"Training needs more packages ({error}); install them with "
             "`pip install 'slowfast-mllm[train]'`."
         ) from error
-    folder = run(load_recipe(recipe), output, num_workers, save_steps)
+    plan = load_recipe(recipe)
+    if isinstance(plan, FineTuneRecipe):
+        folder = fine_tune(plan, output, num_workers, save_steps)
+        for skipped in sorted(output.glob("*/skipped.jsonl")):
+            count = len(skipped.read_text(encoding="utf-8").splitlines())
+            typer.echo(f"{count} records were left out, see {skipped}", err=True)
+    else:
+        folder = run(plan, output, num_workers, save_steps)
     typer.echo(f"Model saved in {folder}")

@@ -12,6 +12,7 @@ from slowfast_mllm import load, world
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.train import run
+from slowfast_mllm.train.fine_tune import TrainingError
 from slowfast_mllm.train.new_model import new_model, new_tokenizer
 from slowfast_mllm.train.recipe import (
     ModelRecipe,
@@ -162,5 +163,5 @@ def test_an_interrupted_run_ends_as_if_it_were_not(tmp_path: Path, monkeypatch) 
 
 def test_another_recipe_may_not_go_on_in_the_same_folder(tmp_path: Path) -> None:
     (tmp_path / "recipe.txt").write_text("another")
-    with pytest.raises(run.RunError, match="another recipe"):
+    with pytest.raises(TrainingError, match="another recipe"):
         run.train(RECIPE, tmp_path)

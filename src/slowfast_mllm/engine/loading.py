@@ -117,7 +117,7 @@ def read_config(path: str) -> SlowFastConfig:
 def _large(config: SlowFastConfig) -> bool:
     """Whether this machine's CPU should run the model in bfloat16."""
     size = _count_parameters(config)
-    has = getattr(torch.cpu, "get_capabilities", dict)()  # not in every version of torch
+    has: Any = getattr(torch.cpu, "get_capabilities", dict)()  # not in every version of torch
     if size > _SMALL and any(has.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")):
         return True
     if not hasattr(os, "sysconf"):  # Windows does not say

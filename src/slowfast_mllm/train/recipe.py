@@ -1,4 +1,8 @@
-"""Recipes: what is trained on what, as a small YAML file. Parsing and checking only."""
+"""Recipes: what is trained on what, as a small YAML file. Parsing and checking only.
+
+With `model`, a recipe trains a model from nothing on the procedural world; with `start`, it trains
+one that there is, or that is put together from trained parts, on records.
+"""
 
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -9,6 +13,7 @@ import yaml
 from slowfast_mllm.world import TYPES
 
 Section = TypeVar("Section")
+TRAINABLE = ("projector", "slow", "language_model", "vision")
 
 
 class RecipeError(ValueError):
@@ -88,7 +93,91 @@ class Recipe:
     stages: list[StageRecipe]
 
 
-def load_recipe(path: str | Path) -> Recipe:
+@dataclass(frozen=True)
+class Start:
+    """What training starts from: `checkpoint`, or `language_model` and `vision_tower`.
+
+    Attributes:
+        checkpoint: a Slow-Fast model, native or official layout.
+        language_model, vision_tower, config: see `slowfast_mllm.train.assemble`.
+    """
+
+    checkpoint: str | None = None
+    language_model: str | None = None
+    vision_tower: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Records (see `train.records.read_records`), and how often an epoch has each of them."""
+
+    path: str
+    media: str | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class FineTuneStage:
+    """One stage of training on records.
+
+    Attributes:
+        data, eval_data: where the records come from.
+        train: parts of the model that learn: "projector", "slow" (slow keys and values, gates),
+            "language_model", "vision".
+        slow_learning_rate: of the slow path; default: `learning_rate`.
+        lora_rank: adapters of this rank in the language model, merged at the end; 0: none.
+        batch_size: records per process and step.
+        gradient_accumulation: steps per update.
+        max_steps: stop early; -1: all epochs.
+        warmup: steps until the learning rate is reached; below 1: that share of all steps.
+    """
+
+    name: str
+    data: list[Source]
+    train: list[str]
+    learning_rate: float
+    slow_learning_rate: float | None = None
+    eval_data: list[Source] = field(default_factory=list)
+    lora_rank: int = 0
+    epochs: int = 1
+    max_steps: int = -1
+    batch_size: int = 1
+    gradient_accumulation: int = 1
+    gradient_checkpointing: bool = True
+    weight_decay: float = 0.0
+    warmup: float = 0.03
+    logging_steps: int = 10
+
+
+@dataclass(frozen=True)
+class FineTuneRecipe:
+    """Training on records: a start, stages in order, and what they share.
+
+    Attributes:
+        num_frames: frames of each clip.
+        max_length: the longest conversation in tokens, placeholders included.
+        bad_records: "refuse" stops at the first one, "skip" leaves them out and lists them.
+        dtype: of the weights while training; "bfloat16" only with frozen weights under LoRA.
+        bf16: compute in bfloat16.
+        fsdp: `fsdp_config` of transformers' TrainingArguments.
+        deepspeed: path of a DeepSpeed configuration.
+    """
+
+    name: str
+    seed: int
+    start: Start
+    stages: list[FineTuneStage]
+    num_frames: int = 64
+    max_length: int = 8192
+    bad_records: Literal["refuse", "skip"] = "skip"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    bf16: bool = True
+    fsdp: dict[str, Any] | None = None
+    deepspeed: str | None = None
+
+
+def load_recipe(path: str | Path) -> Recipe | FineTuneRecipe:
     """Read and check a recipe.
 
     Raises:
@@ -101,6 +190,8 @@ def load_recipe(path: str | Path) -> Recipe:
     except yaml.YAMLError as error:
         line = str(error).replace("\n", " ")
         raise RecipeError(f"{path}: not valid YAML ({line}).") from error
+    if isinstance(content, dict) and "start" in content:
+        return _fine_tune(content, path)
     top = _section(Recipe, content, str(path))
     model = _section(ModelRecipe, top["model"], f"{path}: model")
     stages = [
@@ -115,6 +206,44 @@ def load_recipe(path: str | Path) -> Recipe:
                     f"0 for {', '.join(TYPES)}."
                 )
     return Recipe(**{**top, "model": ModelRecipe(**model), "stages": stages})
+
+
+def _fine_tune(content: dict[str, Any], path: str | Path) -> FineTuneRecipe:
+    top = _section(FineTuneRecipe, content, str(path))
+    start = Start(**_section(Start, top["start"], f"{path}: start"))
+    if (start.checkpoint is None) == (start.language_model is None or start.vision_tower is None):
+        raise RecipeError(
+            f"{path}: start: give either `checkpoint`, or `language_model` and `vision_tower`."
+        )
+    stages = []
+    for i, section in enumerate(_list(top["stages"], f"{path}: stages")):
+        where = f"{path}: stages[{i}]"
+        stage = _section(FineTuneStage, section, where)
+        for key in ("data", "eval_data"):
+            sources = _list(stage.get(key, []), f"{where}: {key}")
+            stage[key] = [Source(**_section(Source, s, f"{where}: {key}")) for s in sources]
+        _choices(stage["train"], TRAINABLE, f"{where}: train")
+        if stage.get("lora_rank") and "language_model" in stage["train"]:
+            raise RecipeError(f"{where}: train: leave out language_model where lora_rank is set.")
+        if not stage["train"] and not stage.get("lora_rank"):
+            raise RecipeError(f"{where}: train: nothing would learn.")
+        stages.append(FineTuneStage(**stage))
+    for key, known in (("bad_records", ("refuse", "skip")), ("dtype", ("float32", "bfloat16"))):
+        if key in top:
+            _choices([top[key]], known, f"{path}: {key}")
+    return FineTuneRecipe(**{**top, "start": start, "stages": stages})
+
+
+def _list(content: Any, where: str) -> list[Any]:
+    if not isinstance(content, list):
+        raise RecipeError(f"{where}: expected a list, found {type(content).__name__}.")
+    return content
+
+
+def _choices(given: Any, known: tuple[str, ...], where: str) -> None:
+    for value in _list(given, where):
+        if value not in known:
+            raise RecipeError(f"{where}: unknown {value!r}; known are {', '.join(known)}.")
 
 
 def _section(kind: type[Section], content: Any, where: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.train.dense_labels import DenseLabelModel
+from slowfast_mllm.train.fine_tune import claim
 from slowfast_mllm.train.first_weights import start_from_dense_stage
 from slowfast_mllm.train.new_model import new_model, new_tokenizer
 from slowfast_mllm.train.recipe import Recipe, StageRecipe
@@ -25,10 +26,6 @@ from slowfast_mllm.train.world_data import ConversationCollator, MomentDataset, 
 
 _SEEN = "seen"  # folder of a stage for what the tower makes of its clips
 _SAMPLE = 512  # moments that tell what visual tokens look like
-
-
-class RunError(RuntimeError):
-    """A run that cannot start, with what to do about it."""
 
 
 def train(recipe: Recipe, output: Path, num_workers: int = 1, save_steps: int = 200) -> Path:
@@ -43,10 +40,10 @@ def train(recipe: Recipe, output: Path, num_workers: int = 1, save_steps: int = 
         The folder of the finished model.
 
     Raises:
-        RunError: `output` holds another recipe's run.
+        TrainingError: `output` holds another recipe's run.
     """
     output.mkdir(parents=True, exist_ok=True)
-    _claim(recipe, output)
+    claim(recipe, output)
     set_seed(recipe.seed)
     tokenizer = _tokenizer(recipe, output)
     model = new_model(recipe.model, tokenizer)
@@ -60,17 +57,6 @@ def train(recipe: Recipe, output: Path, num_workers: int = 1, save_steps: int = 
         else:
             model.load_state_dict(load_file(folder / "weights.safetensors"), strict=False)
     return save_model(model, tokenizer, recipe, output / "model")
-
-
-def _claim(recipe: Recipe, output: Path) -> None:
-    """Refuse to go on with another recipe's run: its checkpoints would not fit or would mislead."""
-    record = output / "recipe.txt"
-    if record.exists() and record.read_text() != repr(recipe):
-        raise RunError(
-            f"{output} holds a run of another recipe (see {record}); give another --output, or "
-            "delete the folder."
-        )
-    record.write_text(repr(recipe))
 
 
 def _tokenizer(recipe: Recipe, output: Path) -> PreTrainedTokenizerFast:

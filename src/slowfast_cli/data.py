@@ -1,0 +1,80 @@
+"""`slowfast data check`: validate records before a training run meets them."""
+
+import json as json_module
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+
+from slowfast_cli.options import Json
+
+data = typer.Typer(help="Look after training data.", no_args_is_help=True)
+
+
+@data.command(epilog="Example: slowfast data check records.jsonl --media videos/")
+def check(
+    source: Annotated[
+        str, typer.Argument(help="A .json or .jsonl file, a folder, or the id of a data set.")
+    ],
+    media: Annotated[
+        Path | None, typer.Option(help="Folder of the videos. Default: that of the file.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Count tokens as for this checkpoint. Default: packaged.")
+    ] = None,
+    num_frames: Annotated[int, typer.Option(min=1, help="Frames of each clip.")] = 64,
+    max_length: Annotated[int, typer.Option(min=1, help="Longest conversation in tokens.")] = 8192,
+    limit: Annotated[int, typer.Option(min=0, help="Problems to show; --json has all.")] = 20,
+    json: Json = False,
+) -> None:
+    """Read every record and every clip as training would, and list what is wrong.
+
+    Exit code 0: all records can be used; 1: some cannot.
+    """
+    from transformers import AutoProcessor
+
+    from slowfast_mllm.engine.loading import DEFAULT_MODEL
+    from slowfast_mllm.train.conversations import Encoder
+    from slowfast_mllm.train.records import Record, RecordError, read_records
+
+    encoder = Encoder(
+        AutoProcessor.from_pretrained(model or str(DEFAULT_MODEL)), num_frames, max_length
+    )
+    records = list(read_records(source, media))
+
+    def problem(record: Record | RecordError) -> str | None:
+        if isinstance(record, RecordError):
+            return str(record)
+        try:
+            encoder(record)
+        except RecordError as error:
+            return str(error)
+        return None
+
+    problems = []
+    with Progress(disable=json, transient=True) as progress, ThreadPoolExecutor(2) as pool:
+        checked = pool.map(problem, records)
+        for found in progress.track(checked, len(records), description="Checking"):
+            if found is not None:
+                problems.append(found)
+    kinds = Counter(
+        kind
+        for r in records
+        if isinstance(r, Record)
+        for kind in ({k for k, _ in r.media} or {"text"})
+    )
+    if json:
+        facts = {"records": len(records), "usable": len(records) - len(problems), **kinds}
+        typer.echo(json_module.dumps({**facts, "problems": problems}, ensure_ascii=False))
+    else:
+        for found in problems[:limit]:
+            typer.echo(found)
+        if len(problems) > limit:
+            typer.echo(f"... and {len(problems) - limit} more (--limit, --json)")
+        parts = ", ".join(f"{count} with {kind}" for kind, count in sorted(kinds.items()))
+        typer.echo(f"{len(records)} records ({parts or 'none readable'}), {len(problems)} bad")
+    if problems or not records:
+        raise typer.Exit(1)

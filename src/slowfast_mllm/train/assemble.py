@@ -1,0 +1,131 @@
+"""A Slow-Fast model put together from a trained language model and a trained vision tower.
+
+Projector and slow path are new. Slow keys and values start as the language model's own, and gates
+start closed, so that the first step sees exactly the language model with its fast tokens.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
+
+from slowfast_mllm.model import (
+    SlowFastConfig,
+    SlowFastConvNextModel,
+    SlowFastForConditionalGeneration,
+    SlowFastVisionConfig,
+)
+
+
+class AssemblyError(ValueError):
+    """Parts that do not make a model: which one, and why."""
+
+
+def assemble(
+    language_model: str, vision_tower: str, dtype: torch.dtype = torch.float32, **fields: Any
+) -> SlowFastForConditionalGeneration:
+    """Put a model together.
+
+    Args:
+        language_model: checkpoint of a decoder of transformers.
+        vision_tower: checkpoint of a vision model of transformers, or a folder with a ConvNeXt's
+            `model.safetensors` in the layout of timm and an optional `config.json` with the fields
+            of `SlowFastVisionConfig`.
+        **fields: of `SlowFastConfig`, e.g. `hybrid_layers`.
+
+    Raises:
+        AssemblyError: a part cannot be loaded or has another architecture.
+    """
+    try:
+        text = AutoModelForCausalLM.from_pretrained(language_model, dtype=dtype)
+    except (OSError, ValueError) as error:
+        raise AssemblyError(f"{language_model}: not a language model ({_first(error)}).") from error
+    tower = _tower(vision_tower, dtype)
+    try:
+        config = SlowFastConfig(
+            text_config=text.config,
+            vision_config=tower.config,
+            tie_word_embeddings=bool(text.config.tie_word_embeddings),
+            **fields,
+        )
+        model = SlowFastForConditionalGeneration(config).to(dtype)
+    except (TypeError, ValueError) as error:
+        raise AssemblyError(f"model: {_first(error)}") from error
+    # A hybrid layer has the layer's own names and more.
+    weights = text.get_decoder().state_dict()
+    _load(model.model.language_model, weights, language_model, new="cross_attn")
+    model.lm_head.weight.data.copy_(text.get_output_embeddings().weight)
+    _load(model.model.vision_tower, tower.state_dict(), vision_tower)
+    start_slow_path(model)
+    return model
+
+
+def _tower(path: str, dtype: torch.dtype) -> PreTrainedModel:
+    folder = Path(path)
+    file, settings = folder / "model.safetensors", folder / "config.json"
+    known = json.loads(settings.read_text()) if settings.is_file() else {}
+    if not file.is_file() or known.get("model_type", "slowfast_convnext") != "slowfast_convnext":
+        try:
+            config = AutoConfig.from_pretrained(path)
+            return AutoModel.from_pretrained(
+                path, config=getattr(config, "vision_config", config), dtype=dtype
+            )
+        except (OSError, ValueError) as error:
+            raise AssemblyError(f"{path}: not a vision tower ({_first(error)}).") from error
+    names = SlowFastVisionConfig().to_dict()
+    tower = SlowFastConvNextModel(
+        SlowFastVisionConfig(**{k: v for k, v in known.items() if k in names})
+    )
+    _load(tower, load_file(file), path)
+    return tower.to(dtype)
+
+
+def _load(module: nn.Module, weights: dict[str, Tensor], name: str, new: str | None = None) -> None:
+    """Copy weights in; only parameters whose name has `new` in it may be left as they are."""
+    wanted = module.state_dict()
+    other = [k for k, w in weights.items() if k in wanted and wanted[k].shape != w.shape]
+    missing = [k for k in wanted if k not in weights and not (new and new in k)]
+    if other or missing:
+        raise AssemblyError(
+            f"{name}: another architecture than its config says; `{(other or missing)[0]}` is "
+            f"{'of another shape' if other else 'missing'}."
+        )
+    module.load_state_dict({k: w for k, w in weights.items() if k in wanted}, strict=False)
+
+
+@torch.no_grad()
+def start_slow_path(model: SlowFastForConditionalGeneration) -> None:
+    """Slow keys and values as the language model's own, head by head; gates closed.
+
+    Raises:
+        AssemblyError: the attention's keys and values are in no layer that is known.
+    """
+    for index in model.config.hybrid_layers:
+        attention: Any = model.model.language_model.layers[index].self_attn
+        cross = attention.cross_attn
+        width = cross.k_proj.out_features
+        if hasattr(attention, "k_proj"):
+            pairs = [(cross.k_proj, attention.k_proj), (cross.v_proj, attention.v_proj)]
+            rows = [slice(None), slice(None)]
+        elif hasattr(attention, "qkv_proj"):  # queries, keys, values, one after the other
+            pairs = [(cross.k_proj, attention.qkv_proj), (cross.v_proj, attention.qkv_proj)]
+            rows = [slice(-2 * width, -width), slice(-width, None)]
+        else:
+            raise AssemblyError(
+                f"language_model: layer {index} of {model.config.text_config.model_type!r} has "
+                "neither `k_proj` nor `qkv_proj` to start the slow path from."
+            )
+        for (mine, own), part in zip(pairs, rows, strict=True):
+            mine.weight.copy_(own.weight[part])
+            if mine.bias is not None:
+                mine.bias.copy_(own.bias[part])
+        if cross.gate.scale_kind != "none":
+            cross.gate.scale.zero_()
+
+
+def _first(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:200]

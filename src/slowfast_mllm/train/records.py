@@ -1,0 +1,228 @@
+"""Records to train on: conversations about videos and images, from the formats that are in use.
+
+LLaVA-style JSON and JSONL (`video` or `image` beside `conversations`), JSON and JSONL of chat
+messages, data sets of Hugging Face `datasets` with either kind of row, and folders of such files.
+Every record becomes messages as chat templates take them, or a `RecordError` that says why not.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Message = dict[str, Any]
+
+_ROLES = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "system": "system",
+}
+_PLACEHOLDERS = ("<video>", "<image>")
+
+
+class RecordError(ValueError):
+    """A record that cannot be trained on: where it is, and why."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One conversation.
+
+    Attributes:
+        messages: `role` and `content`; the content of users is a list of parts, and a part of type
+            "video" or "image" has the `path` of a file.
+        where: file and position, for reports.
+    """
+
+    messages: list[Message]
+    where: str
+
+    @property
+    def media(self) -> list[tuple[str, Path]]:
+        """Kind and file of each visual input, in order."""
+        parts = [part for message in self.messages for part in message["content"]]
+        return [(p["type"], Path(p["path"])) for p in parts if p["type"] != "text"]
+
+
+def read_records(
+    path: str | Path, media: str | Path | None = None
+) -> Iterator[Record | RecordError]:
+    """The records of a source, one after the other; errors come in the place of bad ones.
+
+    Args:
+        path: a `.json` or `.jsonl` file, a folder of such files or of a data set that `datasets`
+            saved, or the hub id of a data set (its split "train").
+        media: folder that relative paths of videos and images start from; default: the folder of
+            the file.
+
+    Raises:
+        RecordError: the source as a whole cannot be read.
+    """
+    for where, row, home in _rows(Path(path), str(path)):
+        try:
+            yield _parse(row, Path(media) if media is not None else home, where)
+        except RecordError as error:
+            yield error
+
+
+def _rows(path: Path, name: str) -> Iterator[tuple[str, Any, Path]]:
+    """Position, raw row and folder."""
+    if path.is_dir() and not (path / "dataset_info.json").exists():
+        files = sorted(p for p in path.rglob("*") if p.suffix in (".json", ".jsonl"))
+        if not files:
+            raise RecordError(f"{name}: no .json or .jsonl file in this folder.")
+        for file in files:
+            yield from _rows(file, str(file))
+    elif path.is_file():
+        for where, row in _rows_of_file(path):
+            yield where, row, path.parent
+    elif path.is_dir() or name.count("/") == 1:
+        for number, row in enumerate(_data_set(path, name)):
+            yield f"{name}[{number}]", row, Path()
+    else:
+        raise RecordError(f"{name}: no such file or folder.")
+
+
+def _rows_of_file(path: Path) -> Iterator[tuple[str, Any]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path}: cannot be read as UTF-8 text ({error}).") from error
+    if path.suffix == ".jsonl":
+        for number, line in enumerate(text.splitlines(), start=1):
+            if line.strip():
+                try:
+                    yield f"{path}:{number}", json.loads(line)
+                except json.JSONDecodeError as error:
+                    yield f"{path}:{number}", error
+        return
+    try:
+        rows = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise RecordError(f"{path}: not valid JSON ({error}).") from error
+    if not isinstance(rows, list):
+        raise RecordError(f"{path}: expected a list of records; one record a line is `.jsonl`.")
+    for number, row in enumerate(rows):
+        yield f"{path}[{number}]", row
+
+
+def _data_set(path: Path, name: str) -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise RecordError(f"{name}: needs the package datasets; `pip install datasets`.") from error
+    try:
+        if path.is_dir():
+            return datasets.load_from_disk(str(path))
+        return datasets.load_dataset(name, split="train")
+    except (OSError, ValueError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RecordError(f"{name}: cannot be loaded as a data set ({first}).") from error
+
+
+def _parse(row: Any, media: Path, where: str) -> Record:
+    if isinstance(row, json.JSONDecodeError):
+        raise RecordError(f"{where}: not valid JSON ({row}).")
+    if not isinstance(row, dict):
+        raise RecordError(f"{where}: expected an object, found {type(row).__name__}.")
+    if row.get("messages") is not None:
+        messages = [_chat_message(m, media, where) for m in _turns(row["messages"], where)]
+    else:
+        turns = row.get("conversations")
+        turns = row.get("conversation") if turns is None else turns
+        if turns is None:
+            raise RecordError(
+                f"{where}: neither `messages` nor `conversations`; found {', '.join(row)}."
+            )
+        messages = _llava_messages(row, _turns(turns, where), media, where)
+    _check_order(messages, where)
+    return Record(messages, where)
+
+
+def _turns(turns: Any, where: str) -> list[dict[str, Any]]:
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+        raise RecordError(f"{where}: a conversation is a list of objects.")
+    return turns
+
+
+def _role(name: Any, where: str) -> str:
+    if name not in _ROLES:
+        raise RecordError(f"{where}: unknown role {name!r}; known are {', '.join(_ROLES)}.")
+    return _ROLES[name]
+
+
+def _text(value: Any, where: str) -> Message:
+    if not isinstance(value, str):
+        raise RecordError(f"{where}: the words of a turn are {type(value).__name__}, not a string.")
+    return {"type": "text", "text": value}
+
+
+def _chat_message(message: dict[str, Any], media: Path, where: str) -> Message:
+    role, content = _role(message.get("role"), where), message.get("content")
+    if not isinstance(content, list):
+        return {"role": role, "content": [_text(content, where)]}
+    parts = []
+    for part in content:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind == "text":
+            parts.append(_text(part.get("text"), where))
+        elif kind in ("video", "image"):
+            # Rows of `datasets` have every key; those of other kinds are None.
+            file = next((part[k] for k in ("path", "url", kind) if part.get(k)), None)
+            parts.append({"type": kind, "path": _file(file, media, where)})
+        else:
+            raise RecordError(f"{where}: a part of type {kind!r}; known are text, video, image.")
+    return {"role": role, "content": parts}
+
+
+def _llava_messages(
+    row: dict[str, Any], turns: list[dict[str, Any]], media: Path, where: str
+) -> list[Message]:
+    """`<image>` stands for the record's visual input of either kind, as in the official data."""
+    kind = "video" if row.get("video") else "image"
+    files = row.get(kind) or []
+    files = files if isinstance(files, list) else [files]
+    left = [{"type": kind, "path": _file(file, media, where)} for file in files]
+    messages = []
+    for turn in turns:
+        role = _role(turn.get("from", turn.get("role")), where)
+        text = _text(turn.get("value", turn.get("content")), where)["text"]
+        count = sum(text.count(token) for token in _PLACEHOLDERS) if role == "user" else 0
+        if count > len(left):
+            raise RecordError(
+                f"{where}: more placeholders ({' or '.join(_PLACEHOLDERS)}) than files."
+            )
+        visual, left = left[:count], left[count:]
+        if role == "user":
+            for token in _PLACEHOLDERS:
+                text = text.replace(f"{token}\n", "").replace(token, "")
+        messages.append(
+            {"role": role, "content": [*visual, {"type": "text", "text": text.strip()}]}
+        )
+    if left:
+        raise RecordError(
+            f"{where}: no placeholder ({' or '.join(_PLACEHOLDERS)}) for {left[0]['path']}."
+        )
+    return messages
+
+
+def _file(name: Any, media: Path, where: str) -> str:
+    if not isinstance(name, str):
+        raise RecordError(f"{where}: the path of a video or image is {type(name).__name__}.")
+    return str(media / name)
+
+
+def _check_order(messages: list[Message], where: str) -> None:
+    """Users and assistants in turn, the last word an assistant's, and no empty answer."""
+    roles = [m["role"] for m in messages if m["role"] != "system"]
+    if not roles or roles != ["user", "assistant"] * (len(roles) // 2):
+        raise RecordError(f"{where}: turns must alternate, a user's first and an answer last.")
+    for message in messages:
+        words = "".join(p["text"] for p in message["content"] if p["type"] == "text")
+        if message["role"] == "assistant" and not words.strip():
+            raise RecordError(f"{where}: an empty answer.")
+        if message["role"] != "user" and len(message["content"]) > 1:
+            raise RecordError(f"{where}: only users bring videos and images.")

@@ -1,0 +1,250 @@
+"""Training on records: what learns, what a first step sees, and runs that are cut off."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, Phi3Config, Qwen2Config, Trainer
+
+from slowfast_mllm import load
+from slowfast_mllm.model import SlowFastConvNextModel, SlowFastVisionConfig
+from slowfast_mllm.train.assemble import AssemblyError, assemble, start_slow_path
+from slowfast_mllm.train.fine_tune import TrainingError, choose_parts, fine_tune, part_of
+from slowfast_mllm.train.recipe import (
+    FineTuneRecipe,
+    FineTuneStage,
+    RecipeError,
+    Source,
+    Start,
+    load_recipe,
+)
+from slowfast_mllm.train.records import RecordError
+
+ROOT = Path(__file__).parents[2]
+CLIP = ROOT / "examples" / "shapes.mp4"
+PACKAGED = ROOT / "src" / "slowfast_mllm" / "default_model"
+TEXT = dict(
+    vocab_size=99,
+    hidden_size=48,
+    intermediate_size=64,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    pad_token_id=0,
+    bos_token_id=1,
+    eos_token_id=2,
+)
+TOWER = dict(image_size=32, depths=[1, 1], hidden_sizes=[8, 16], layer_scale_init=1.0)
+FIELDS = dict(
+    hybrid_layers=[0, 2],
+    fast_temporal_pool=2,
+    min_fast_frames=2,
+    image_token_id=1000,
+    video_token_id=1001,
+)
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> tuple[Path, Path]:
+    """A language model of transformers and a ConvNeXt in the layout of timm."""
+    torch.manual_seed(0)
+    text, tower = tmp_path / "text", tmp_path / "tower"
+    AutoModelForCausalLM.from_config(Qwen2Config(**TEXT)).save_pretrained(text)
+    tower.mkdir()
+    trunk = SlowFastConvNextModel(SlowFastVisionConfig(**TOWER))
+    save_file(trunk.state_dict(), tower / "model.safetensors")
+    (tower / "config.json").write_text(json.dumps(TOWER))
+    return text, tower
+
+
+def test_the_first_step_is_the_language_model_with_fast_tokens(parts: tuple[Path, Path]) -> None:
+    text, tower = parts
+    model = assemble(str(text), str(tower), **FIELDS).eval()
+    plain = AutoModelForCausalLM.from_pretrained(text, dtype=torch.float32).eval()
+    trunk = load_file(tower / "model.safetensors")
+    mine = model.model.vision_tower.state_dict()
+    assert all(torch.equal(mine[name], trunk[name]) for name in trunk)
+    frames = torch.randn(6, 3, 32, 32)
+    with torch.no_grad():
+        memory = model.encode_video(frames)
+        fast = memory.fast_tokens
+        ids = torch.tensor([[5, *[1001] * len(fast), 7, 8, 9]])
+        words = plain.get_input_embeddings()(ids.clamp(max=98))
+        words[0, 1 : 1 + len(fast)] = fast
+        expected = plain(inputs_embeds=words, labels=ids.clamp(max=98))
+        got = model(input_ids=ids, video_memory=memory, labels=ids.clamp(max=98))
+    torch.testing.assert_close(got.logits, expected.logits)
+    torch.testing.assert_close(got.loss, expected.loss)
+
+
+def test_slow_keys_and_values_start_as_the_layers_own(parts: tuple[Path, Path]) -> None:
+    model = assemble(*map(str, parts), **FIELDS)
+    seen = torch.randn(5, 48)
+    for index in (0, 2):
+        attention = model.model.language_model.layers[index].self_attn
+        keys, values = attention.cross_attn.project(seen)
+        own = [p(seen).view(5, 2, 12).transpose(0, 1) for p in (attention.k_proj, attention.v_proj)]
+        torch.testing.assert_close([keys, values], own)
+
+
+def test_fused_projections_are_split_per_head(tmp_path: Path, parts: tuple[Path, Path]) -> None:
+    phi = tmp_path / "phi"
+    AutoModelForCausalLM.from_config(Phi3Config(**TEXT)).save_pretrained(phi)
+    model = assemble(str(phi), str(parts[1]), **FIELDS)
+    attention = model.model.language_model.layers[2].self_attn
+    weight = attention.qkv_proj.weight  # 48 rows of queries, 24 of keys, 24 of values
+    assert torch.equal(attention.cross_attn.k_proj.weight, weight[48:72])
+    assert torch.equal(attention.cross_attn.v_proj.weight, weight[72:96])
+
+
+def test_parts_that_do_not_fit_are_named(parts: tuple[Path, Path], tmp_path: Path) -> None:
+    text, tower = parts
+    with pytest.raises(AssemblyError, match="not a language model"):
+        assemble(str(tmp_path / "nothing"), str(tower))
+    with pytest.raises(AssemblyError, match="not a vision tower"):
+        assemble(str(text), str(tmp_path / "nothing"))
+    with pytest.raises(AssemblyError, match="hybrid_layers"):
+        assemble(str(text), str(tower), **FIELDS | {"hybrid_layers": [7]})
+    (tower / "config.json").write_text(json.dumps(TOWER | {"hidden_sizes": [8, 24]}))
+    with pytest.raises(AssemblyError, match="of another shape"):
+        assemble(str(text), str(tower), **FIELDS)
+    (tower / "config.json").write_text(json.dumps(TOWER | {"depths": [2, 1]}))
+    with pytest.raises(AssemblyError, match="is missing"):
+        assemble(str(text), str(tower), **FIELDS)
+
+
+# ---- runs on the packaged model ------------------------------------------------------------------
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Path:
+    """Five records with a clip, one of text alone, one whose clip is broken."""
+    shutil.copy(CLIP, tmp_path / "good.mp4")
+    (tmp_path / "broken.mp4").write_bytes(CLIP.read_bytes()[:2000])
+    rows = [
+        {
+            "video": name,
+            "conversations": [
+                {"from": "human", "value": f"<video>\nQuestion {number}?"},
+                {"from": "gpt", "value": "A star moves to the left." * (number % 3 + 1)},
+            ],
+        }
+        for number, name in enumerate(["good.mp4"] * 5 + ["broken.mp4"])
+    ]
+    text = {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]}
+    path = tmp_path / "records.json"
+    path.write_text(json.dumps([*rows, text]))
+    return path
+
+
+def recipe(records: Path, **changes: object) -> FineTuneRecipe:
+    source = [Source(str(records))]
+    common = dict(batch_size=2, logging_steps=1, gradient_checkpointing=False)
+    first = FineTuneStage("align", source, ["projector", "slow"], 1e-3, 2e-4, **common)
+    second = FineTuneStage(
+        "instruct", source, ["slow"], 1e-3, lora_rank=4, eval_data=source, **common
+    )
+    plain = FineTuneRecipe(
+        "test", 3, Start(checkpoint=str(PACKAGED)), [first, second], num_frames=4, bf16=False
+    )
+    return dataclasses.replace(plain, **changes)
+
+
+def test_a_run_learns_its_parts_and_lists_what_it_left_out(tmp_path: Path, records: Path) -> None:
+    model = fine_tune(recipe(records), tmp_path / "run", num_workers=0, save_steps=2)
+    before = load(PACKAGED).model.state_dict()
+    aligned = load(tmp_path / "run" / "align" / "model").model.state_dict()
+    changed = {part_of(n) for n in before if not torch.equal(before[n], aligned[n])}
+    assert changed == {"projector", "slow"}
+    after = load(model)
+    tuned = {part_of(n) for n, w in after.model.state_dict().items() if not w.equal(aligned[n])}
+    assert tuned == {"language_model", "slow"}  # adapters are merged
+    assert after.ask(CLIP, "What happens?", num_frames=4, max_new_tokens=4).text
+    skipped = (tmp_path / "run" / "align" / "skipped.jsonl").read_text()
+    assert "records.json[5]" in skipped
+    assert not list((tmp_path / "run").glob("*/model/*.bin"))
+
+
+def test_a_killed_run_ends_as_if_it_were_not(tmp_path: Path, records: Path, monkeypatch) -> None:
+    plan = recipe(records)
+    whole = fine_tune(plan, tmp_path / "whole", num_workers=0, save_steps=1)
+    step = Trainer.training_step
+    calls: list[int] = []
+
+    def killed(self: Trainer, *args: object, **kwargs: object) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) in (3, 7):  # once in each stage
+            raise KeyboardInterrupt
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(Trainer, "training_step", killed)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            fine_tune(plan, tmp_path / "broken", num_workers=0, save_steps=1)
+    resumed = fine_tune(plan, tmp_path / "broken", num_workers=0, save_steps=1)
+    assert len(calls) == 10  # 8 steps and 2 interruptions
+    first, second = (load_file(f / "model.safetensors") for f in (whole, resumed))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_bad_records_can_be_refused(tmp_path: Path, records: Path) -> None:
+    with pytest.raises(RecordError, match=r"records\.json\[5\].*refuse"):
+        fine_tune(recipe(records, bad_records="refuse"), tmp_path / "run", num_workers=0)
+    records.write_text(json.dumps([{"video": "x.mp4"}]))
+    with pytest.raises(TrainingError, match="not one usable record"):
+        fine_tune(recipe(records), tmp_path / "other", num_workers=0)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, records: Path) -> None:
+    plan = recipe(records)
+    wild = dataclasses.replace(plan.stages[0], learning_rate=1e30, slow_learning_rate=1e30)
+    with pytest.raises(TrainingError, match=r"the loss is nan for \['.*records\.json\["):
+        fine_tune(dataclasses.replace(plan, stages=[wild]), tmp_path / "run", num_workers=0)
+
+
+def test_every_recipe_parses_and_trains_something() -> None:
+    for path in sorted((ROOT / "recipes").glob("*.yaml")):
+        plan = load_recipe(path)
+        assert plan.stages
+        if isinstance(plan, FineTuneRecipe) and plan.start.checkpoint is None:
+            rates = [(s.learning_rate, s.slow_learning_rate) for s in plan.stages]
+            assert rates == [(1e-3, 2e-4), (2e-5, None)]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"starts": 1}, "unknown key 'starts'"),
+        ({"start": {}}, "either `checkpoint`, or"),
+        ({"start": {"checkpoint": "x", "language_model": "y", "vision_tower": "z"}}, "either"),
+        ({"bad_records": "hide"}, "unknown 'hide'"),
+        ({"stages": 3}, "expected a list"),
+        ({"stages": [{"name": "x", "data": [], "train": ["lungs"], "learning_rate": 1}]}, "lungs"),
+        ({"stages": [{"name": "x", "data": [], "train": [], "learning_rate": 1}]}, "nothing would"),
+    ],
+)
+def test_a_wrong_recipe_names_the_key(tmp_path: Path, change: dict, reason: str) -> None:
+    stage = {"name": "x", "data": [{"path": "r"}], "train": ["slow"], "learning_rate": 1e-3}
+    good = {"name": "n", "seed": 1, "start": {"checkpoint": "x"}, "stages": [stage]}
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(good))
+    assert isinstance(load_recipe(path), FineTuneRecipe)
+    path.write_text(yaml.safe_dump(good | change))
+    with pytest.raises(RecipeError, match=reason):
+        load_recipe(path)
+
+
+def test_only_chosen_parts_learn() -> None:
+    model = load(PACKAGED).model
+    stage = FineTuneStage("x", [], ["projector"], 1e-3)
+    choose_parts(model, stage)
+    learning = {part_of(n) for n, p in model.named_parameters() if p.requires_grad}
+    assert learning == {"projector"}
+    start_slow_path(model)
+    gates = [m.gate.scale.item() for m in model.modules() if hasattr(m, "gate")]
+    assert gates == [0.0] * len(model.config.hybrid_layers)

@@ -1,0 +1,161 @@
+"""Records: every format that is in use, and one line for each thing that can be wrong with one."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from slowfast_mllm import SlowFastProcessor, load
+from slowfast_mllm.train.conversations import IGNORED, Collator, Encoder, RecordDataset, draw
+from slowfast_mllm.train.records import Record, RecordError, read_records
+
+CLIP = Path(__file__).parents[2] / "examples" / "shapes.mp4"
+TURNS = [
+    {"from": "human", "value": "<image>\nWhat happens?"},
+    {"from": "gpt", "value": "A star moves."},
+    {"from": "human", "value": "And then?"},
+    {"from": "gpt", "value": "It stops."},
+]
+
+
+@pytest.fixture(scope="module")
+def processor() -> SlowFastProcessor:
+    return load(device="cpu").processor
+
+
+def write(folder: Path, rows: list, name: str = "records.json") -> Path:
+    path = folder / name
+    if path.suffix == ".json":
+        path.write_text(json.dumps(rows))
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def only(path: Path, media: Path | None = None) -> Record:
+    (record,) = read_records(path, media)
+    assert isinstance(record, Record), record
+    return record
+
+
+@pytest.mark.parametrize("key", ["conversations", "conversation"])
+@pytest.mark.parametrize("name", ["r.json", "r.jsonl"])
+def test_llava_records_become_messages(tmp_path: Path, key: str, name: str) -> None:
+    record = only(write(tmp_path, [{"video": "a/b.mp4", key: TURNS}], name))
+    assert [m["role"] for m in record.messages] == ["user", "assistant"] * 2
+    assert record.media == [("video", tmp_path / "a/b.mp4")]
+    assert record.messages[0]["content"][1] == {"type": "text", "text": "What happens?"}
+    assert only(tmp_path / name, Path("/media")).media == [("video", Path("/media/a/b.mp4"))]
+
+
+def test_chat_messages_keep_their_parts(tmp_path: Path) -> None:
+    messages = [
+        {"role": "system", "content": "Be short."},
+        {
+            "role": "user",
+            "content": [{"type": "video", "path": "x.mp4"}, {"type": "text", "text": "What?"}],
+        },
+        {"role": "assistant", "content": "A star."},
+    ]
+    record = only(write(tmp_path, [{"messages": messages}], "chat.jsonl"))
+    assert record.media == [("video", tmp_path / "x.mp4")]
+    assert [m["role"] for m in record.messages] == ["system", "user", "assistant"]
+
+
+def test_saved_data_sets_and_folders_are_sources(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    rows = [{"video": "x.mp4", "conversations": TURNS}, {"video": "y.mp4", "conversations": TURNS}]
+    datasets.Dataset.from_list(rows).save_to_disk(str(tmp_path / "set"))
+    found = list(read_records(tmp_path / "set", "/media"))
+    assert [r.media[0][1].name for r in found] == ["x.mp4", "y.mp4"]
+    (tmp_path / "many").mkdir()
+    write(tmp_path / "many", rows)
+    write(tmp_path / "many", rows, "more.jsonl")
+    assert len(list(read_records(tmp_path / "many"))) == 4
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (["no object"], "expected an object"),
+        ({"video": "x.mp4"}, "neither `messages` nor `conversations`"),
+        ({"conversations": "words"}, "a list of objects"),
+        ({"conversations": [{"from": "robot", "value": "x"}]}, "unknown role 'robot'"),
+        ({"video": "x.mp4", "conversations": TURNS[2:]}, "no placeholder"),
+        ({"conversations": TURNS}, "more placeholders"),
+        ({"conversations": TURNS[:1]}, "more placeholders"),
+        ({"video": "x.mp4", "conversations": TURNS[:1]}, "must alternate"),
+        ({"conversations": [TURNS[2], {"from": "gpt", "value": " "}]}, "empty answer"),
+        ({"conversations": [TURNS[2], {"from": "gpt", "value": 3}]}, "int, not a string"),
+        ({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}, "type 'audio'"),
+        ({"video": 7, "conversations": TURNS}, "a video or image is int"),
+    ],
+)
+def test_a_bad_record_is_named_with_its_reason(tmp_path: Path, row: object, reason: str) -> None:
+    good = {"video": "x.mp4", "conversations": TURNS}
+    first, second = read_records(write(tmp_path, [row, good], "r.jsonl"))
+    assert isinstance(first, RecordError)
+    assert str(first).startswith(f"{tmp_path / 'r.jsonl'}:1: ")
+    with pytest.raises(RecordError, match=reason):
+        raise first
+    assert isinstance(second, Record)
+
+
+@pytest.mark.parametrize("content", ["{", '{"a": 1}', b"\xff\xfe\x00"])
+def test_a_source_that_is_none_is_refused(tmp_path: Path, content: str | bytes) -> None:
+    path = tmp_path / "r.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(RecordError, match=r"r\.json: "):
+        list(read_records(path))
+    with pytest.raises(RecordError, match="no such file"):
+        list(read_records(tmp_path / "other.json"))
+
+
+def test_only_answers_carry_loss(tmp_path: Path, processor: SlowFastProcessor) -> None:
+    shutil.copy(CLIP, tmp_path / "x.mp4")
+    record = only(write(tmp_path, [{"video": "x.mp4", "conversations": TURNS}]))
+    inputs = Encoder(processor, 8, 512)(record)
+    taught = inputs["input_ids"][inputs["labels"] != IGNORED]
+    assert processor.decode(taught) == "A star moves.<|im_end|>It stops.<|im_end|>"
+    assert [len(frames) for frames in inputs["pixel_values_videos"]] == [8]
+
+
+def test_what_cannot_be_used_leaves_its_batch_by_name(
+    tmp_path: Path, processor: SlowFastProcessor
+) -> None:
+    shutil.copy(CLIP, tmp_path / "good.mp4")
+    (tmp_path / "broken.mp4").write_bytes(CLIP.read_bytes()[:2000])
+    names = ("good.mp4", "broken.mp4", "missing.mp4")
+    path = write(tmp_path, [{"video": n, "conversations": TURNS} for n in names])
+    records = RecordDataset(list(read_records(path)), Encoder(processor, 4, 512))
+    batch = Collator(pad_token_id=0)([records[i] for i in range(3)])
+    assert batch["records"] == [f"{path}[0]"]
+    assert batch["input_ids"].shape[0] == len(batch["pixel_values_videos"]) == 1
+    assert ["broken.mp4" in batch["skipped"][0], "missing.mp4" in batch["skipped"][1]] == [True] * 2
+    nothing = Collator(pad_token_id=0)([records[1]])
+    assert (nothing["labels"] == IGNORED).all()
+    with pytest.raises(RecordError, match="more than max_length 16"):
+        Encoder(processor, 4, 16)(records.records[0])
+
+
+def test_weights_say_how_often_a_source_comes(tmp_path: Path) -> None:
+    few = [Record([], f"few{i}") for i in range(4)]
+    many = [Record([], f"many{i}") for i in range(100)]
+    drawn = [r.where for r in draw([(few, 2.5), (many, 0.1)], seed=3)]
+    assert sum(w.startswith("few") for w in drawn) == 10
+    assert sum(w.startswith("many") for w in drawn) == 10
+    assert drawn == [r.where for r in draw([(few, 2.5), (many, 0.1)], seed=3)]
+    assert drawn != [r.where for r in draw([(few, 2.5), (many, 0.1)], seed=4)]
+
+
+def test_batches_are_padded_on_the_right() -> None:
+    rows = [
+        {"where": str(n), "input_ids": torch.arange(1, n), "labels": torch.arange(1, n)}
+        for n in (3, 5)
+    ]
+    batch = Collator(pad_token_id=9)(rows)
+    assert batch["input_ids"].tolist() == [[1, 2, 9, 9], [1, 2, 3, 4]]
+    assert batch["labels"].tolist() == [[1, 2, IGNORED, IGNORED], [1, 2, 3, 4]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
