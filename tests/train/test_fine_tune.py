@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -248,3 +251,33 @@ def test_only_chosen_parts_learn() -> None:
     start_slow_path(model)
     gates = [m.gate.scale.item() for m in model.modules() if hasattr(m, "gate")]
     assert gates == [0.0] * len(model.config.hybrid_layers)
+
+
+def in_two_processes(*arguments: object) -> None:
+    program = Path(__file__).parent / "two_processes.py"
+    command = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29517"]
+    done = subprocess.run(
+        [sys.executable, *command, str(program), *map(str, arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model(tmp_path: Path, records: Path) -> None:
+    in_two_processes("ddp", records, tmp_path / "run")
+    model = load(tmp_path / "run" / "instruct" / "model")
+    assert model.ask(CLIP, "What happens?", num_frames=4, max_new_tokens=4).text
+    state = json.loads(
+        next((tmp_path / "run" / "align").glob("checkpoint-*/trainer_state.json")).read_text()
+    )
+    assert state["global_step"] == 2  # 7 records, 2 for each of 2 processes
+
+
+@pytest.mark.slow
+def test_a_sharded_model_learns_as_a_whole_one(tmp_path: Path) -> None:
+    in_two_processes("fsdp", tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "equal"

@@ -111,6 +111,8 @@ def test_a_source_that_is_none_is_refused(tmp_path: Path, content: str | bytes) 
         list(read_records(path))
     with pytest.raises(RecordError, match="no such file"):
         list(read_records(tmp_path / "other.json"))
+    with pytest.raises(RecordError, match="no such file"):
+        list(read_records("/other"))
 
 
 def test_only_answers_carry_loss(tmp_path: Path, processor: SlowFastProcessor) -> None:

@@ -13,11 +13,13 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.fsdp import register_fsdp_forward_method
 from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
     AutoTokenizer,
     Trainer,
+    TrainerCallback,
     TrainingArguments,
     set_seed,
 )
@@ -25,6 +27,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import get_last_checkpoint
 
 from slowfast_mllm.model import SlowFastForConditionalGeneration
+from slowfast_mllm.model.slow_attention import SlowCrossAttention
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.train.assemble import assemble
 from slowfast_mllm.train.conversations import Collator, Encoder, RecordDataset, draw
@@ -122,10 +125,11 @@ def _run(
     learner: Any = choose_parts(model, stage)
     trainer = RecordTrainer(
         model=learner,
-        args=_arguments(recipe, stage, folder, num_workers, save_steps),
+        args=_arguments(recipe, stage, model, folder, num_workers, save_steps),
         train_dataset=train_set,
         eval_dataset=eval_set,
         data_collator=Collator(processor.tokenizer.pad_token_id or 0),
+        callbacks=[GatherSlowPath()],
     )
     trainer.slow_learning_rate = stage.slow_learning_rate
     trainer.skipped = None if recipe.bad_records == "refuse" else folder / "skipped.jsonl"
@@ -141,6 +145,7 @@ def _run(
         (new / "training_args.bin").unlink(missing_ok=True)  # a pickle has no place in a model
         processor.save_pretrained(new)
         new.replace(folder / "model")
+    trainer.accelerator.wait_for_everyone()  # the next stage begins with this model
 
 
 def _records(sources: list[Source], recipe: FineTuneRecipe, folder: Path) -> list[Record]:
@@ -196,9 +201,37 @@ def choose_parts(model: SlowFastForConditionalGeneration, stage: FineTuneStage) 
     )
 
 
+def sharded_classes(model: SlowFastForConditionalGeneration) -> list[str]:
+    """Classes of modules that FSDP gathers one by one.
+
+    Beside layers and blocks also what `SlowFastModel.remember` calls of a hybrid layer while the
+    layer itself is not running: its norm and its slow keys and values.
+    """
+    layer = model.model.language_model.layers[0]
+    norm = type(getattr(layer, "input_layernorm", layer))
+    return [SlowCrossAttention.__name__, norm.__name__, type(layer).__name__, "ConvNextBlock"]
+
+
+class GatherSlowPath(TrainerCallback):
+    """Lets FSDP gather a hybrid layer's slow projections when they are called."""
+
+    def on_train_begin(self, *_: Any, model: nn.Module, **__: Any) -> None:
+        for module in model.modules():
+            if isinstance(module, SlowCrossAttention):
+                register_fsdp_forward_method(module, "project")  # does nothing without FSDP
+
+
 def _arguments(
-    recipe: FineTuneRecipe, stage: FineTuneStage, folder: Path, num_workers: int, save_steps: int
+    recipe: FineTuneRecipe,
+    stage: FineTuneStage,
+    model: SlowFastForConditionalGeneration,
+    folder: Path,
+    num_workers: int,
+    save_steps: int,
 ) -> TrainingArguments:
+    fsdp = recipe.fsdp
+    if fsdp is not None:
+        fsdp = {"transformer_layer_cls_to_wrap": sharded_classes(model), **fsdp}
     evaluation: dict[str, Any] = {}
     if stage.eval_data:
         evaluation = {"eval_strategy": "steps", "eval_steps": save_steps}
@@ -217,8 +250,8 @@ def _arguments(
         lr_scheduler_type="cosine",
         bf16=recipe.bf16,
         use_cpu=not torch.cuda.is_available(),
-        fsdp="full_shard" if recipe.fsdp is not None else "",
-        fsdp_config=recipe.fsdp,
+        fsdp="full_shard" if fsdp else "",
+        fsdp_config=fsdp,
         deepspeed=recipe.deepspeed,
         ddp_find_unused_parameters=True,  # batches of text alone leave out the tower
         dataloader_num_workers=num_workers,

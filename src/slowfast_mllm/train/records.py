@@ -79,7 +79,7 @@ def _rows(path: Path, name: str) -> Iterator[tuple[str, Any, Path]]:
     elif path.is_file():
         for where, row in _rows_of_file(path):
             yield where, row, path.parent
-    elif path.is_dir() or name.count("/") == 1:
+    elif path.is_dir() or (name.count("/") == 1 and name[0] not in "./"):
         for number, row in enumerate(_data_set(path, name)):
             yield f"{name}[{number}]", row, Path()
     else:
