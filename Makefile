@@ -12,7 +12,7 @@ install: $(VENV)/installed
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[train,quantize,plot,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[train,preference,quantize,plot,dev]"
 	touch $@
 
 demo: install

@@ -23,7 +23,7 @@ CLIPS = (
     ("10 min 1080p", 600, 1920, 1080),
 )
 QUICK_CLIPS = (("1 min 180p", 60, 320, 180), ("2 min 180p", 120, 320, 180))
-RATE = 5
+RATE = 3
 PROGRAM = """
 import resource, sys
 from slowfast_mllm import load

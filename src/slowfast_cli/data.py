@@ -1,6 +1,7 @@
 """`slowfast data check`: validate records before a training run meets them."""
 
 import json as json_module
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,10 +24,13 @@ def check(
         Path | None, typer.Option(help="Folder of the videos. Default: that of the file.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Count tokens as for this checkpoint. Default: packaged.")
+        str | None, typer.Option(help="Its tokens and pictures. Default: the packaged model's.")
     ] = None,
     num_frames: Annotated[int, typer.Option(min=1, help="Frames of each clip.")] = 64,
-    max_length: Annotated[int, typer.Option(min=1, help="Longest conversation in tokens.")] = 8192,
+    max_length: Annotated[
+        int | None,
+        typer.Option(min=1, help="Longest conversation in tokens; say --model, whose they are."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=0, help="Problems to show; --json has all.")] = 20,
     json: Json = False,
 ) -> None:
@@ -37,19 +41,19 @@ def check(
     from transformers import AutoProcessor
 
     from slowfast_mllm.engine.loading import DEFAULT_MODEL
-    from slowfast_mllm.train.conversations import Encoder
+    from slowfast_mllm.train.conversations import Encoder, PreferenceEncoder
     from slowfast_mllm.train.records import Record, RecordError, read_records
 
-    encoder = Encoder(
-        AutoProcessor.from_pretrained(model or str(DEFAULT_MODEL)), num_frames, max_length
-    )
+    processor = AutoProcessor.from_pretrained(model or str(DEFAULT_MODEL))
+    encoder = Encoder(processor, num_frames, max_length or sys.maxsize)
+    compare = PreferenceEncoder(encoder)
     records = list(read_records(source, media))
 
     def problem(record: Record | RecordError) -> str | None:
         if isinstance(record, RecordError):
             return str(record)
         try:
-            encoder(record)
+            encoder(record) if record.rejected is None else compare(record)
         except RecordError as error:
             return str(error)
         return None

@@ -26,7 +26,7 @@ def train(
     if isinstance(plan, FineTuneRecipe):
         folder = fine_tune(plan, output, num_workers, save_steps)
         for skipped in sorted(output.glob("*/skipped.jsonl")):
-            count = len(set(skipped.read_text(encoding="utf-8").splitlines()))
+            count = len(set(skipped.read_text(encoding="utf-8").split("\n")) - {""})
             typer.echo(f"{count} records were left out, see {skipped}", err=True)
     else:
         folder = run(plan, output, num_workers, save_steps)

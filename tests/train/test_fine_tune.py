@@ -17,7 +17,8 @@ from transformers import AutoModelForCausalLM, Phi3Config, Qwen2Config, Trainer
 from slowfast_mllm import load
 from slowfast_mllm.model import SlowFastConvNextModel, SlowFastVisionConfig
 from slowfast_mllm.train.assemble import AssemblyError, assemble, start_slow_path
-from slowfast_mllm.train.fine_tune import TrainingError, choose_parts, fine_tune, part_of
+from slowfast_mllm.train.conversations import Encoder, PreferenceCollator, PreferenceEncoder
+from slowfast_mllm.train.fine_tune import choose_parts, fine_tune
 from slowfast_mllm.train.recipe import (
     FineTuneRecipe,
     FineTuneStage,
@@ -26,7 +27,8 @@ from slowfast_mllm.train.recipe import (
     Start,
     load_recipe,
 )
-from slowfast_mllm.train.records import RecordError
+from slowfast_mllm.train.record_trainer import TrainingError, part_of
+from slowfast_mllm.train.records import RecordError, read_records
 
 ROOT = Path(__file__).parents[2]
 CLIP = ROOT / "examples" / "shapes.mp4"
@@ -43,6 +45,7 @@ TEXT = dict(
     eos_token_id=2,
 )
 TOWER = dict(image_size=32, depths=[1, 1], hidden_sizes=[8, 16], layer_scale_init=1.0)
+STAGE = {"name": "x", "data": [{"path": "r"}], "train": ["slow"], "learning_rate": 1e-3}
 FIELDS = dict(
     hybrid_layers=[0, 2],
     fast_temporal_pool=2,
@@ -175,13 +178,15 @@ def test_a_run_learns_its_parts_and_lists_what_it_left_out(tmp_path: Path, recor
 
 def test_a_killed_run_ends_as_if_it_were_not(tmp_path: Path, records: Path, monkeypatch) -> None:
     plan = recipe(records)
+    stages = [dataclasses.replace(stage, epochs=2) for stage in plan.stages]
+    plan = dataclasses.replace(plan, stages=stages)
     whole = fine_tune(plan, tmp_path / "whole", num_workers=0, save_steps=1)
     step = Trainer.training_step
     calls: list[int] = []
 
     def killed(self: Trainer, *args: object, **kwargs: object) -> torch.Tensor:
         calls.append(1)
-        if len(calls) in (3, 7):  # once in each stage
+        if len(calls) in (7, 13):  # once in each stage, and in its second epoch
             raise KeyboardInterrupt
         return step(self, *args, **kwargs)
 
@@ -190,7 +195,7 @@ def test_a_killed_run_ends_as_if_it_were_not(tmp_path: Path, records: Path, monk
         with pytest.raises(KeyboardInterrupt):
             fine_tune(plan, tmp_path / "broken", num_workers=0, save_steps=1)
     resumed = fine_tune(plan, tmp_path / "broken", num_workers=0, save_steps=1)
-    assert len(calls) == 10  # 8 steps and 2 interruptions
+    assert len(calls) == 18  # 16 steps and 2 interruptions
     first, second = (load_file(f / "model.safetensors") for f in (whole, resumed))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
@@ -210,6 +215,54 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, records: Path) -
         fine_tune(dataclasses.replace(plan, stages=[wild]), tmp_path / "run", num_workers=0)
 
 
+@pytest.mark.parametrize("lora_rank", [0, 4])
+def test_preferences_move_apart(tmp_path: Path, lora_rank: int) -> None:
+    pytest.importorskip("trl")
+    shutil.copy(CLIP, tmp_path / "good.mp4")
+    rows = [
+        {
+            "video": "good.mp4",
+            "prompt": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "video", "path": "good.mp4"},
+                        {"type": "text", "text": f"How does the camera move, {number}?"},
+                    ],
+                }
+            ],
+            "chosen": "It zooms in.",
+            "rejected": "It pans to the left.",
+        }
+        for number in range(4)
+    ]
+    path = tmp_path / "preferences.json"
+    path.write_text(json.dumps(rows))
+    (record, *_) = read_records(path)
+    encode = PreferenceEncoder(Encoder(load(PACKAGED).processor, 4, 512))
+    batch = PreferenceCollator(0)([{"item": encode(record)}])
+    mask, ids = batch.pop("completion_mask")[:, 1:], batch["input_ids"]
+
+    def margin(folder: Path) -> float:
+        """How much likelier the better answer is."""
+        inputs = {k: v for k, v in batch.items() if k not in ("records", "skipped")}
+        with torch.no_grad():
+            logits = load(folder).model(**inputs).logits[:, :-1].log_softmax(-1)
+        words = logits.gather(-1, ids[:, 1:, None])[..., 0] * mask
+        return float(words.sum(1)[0] - words.sum(1)[1])
+
+    parts = ["slow"] if lora_rank else ["slow", "language_model"]
+    stage = FineTuneStage(
+        "prefer", [Source(str(path), weight=4)], parts, 5e-4, method="dpo", batch_size=2,
+        lora_rank=lora_rank, gradient_checkpointing=False,
+    )  # fmt: skip
+    plan = FineTuneRecipe(
+        "test", 3, Start(checkpoint=str(PACKAGED)), [stage], num_frames=4, bf16=False
+    )
+    model = fine_tune(plan, tmp_path / "run", num_workers=0)
+    assert margin(model) > margin(PACKAGED) + 1
+
+
 def test_every_recipe_parses_and_trains_something() -> None:
     for path in sorted((ROOT / "recipes").glob("*.yaml")):
         plan = load_recipe(path)
@@ -227,16 +280,30 @@ def test_every_recipe_parses_and_trains_something() -> None:
         ({"start": {"checkpoint": "x", "language_model": "y", "vision_tower": "z"}}, "either"),
         ({"bad_records": "hide"}, "unknown 'hide'"),
         ({"stages": 3}, "expected a list"),
-        ({"stages": [{"name": "x", "data": [], "train": ["lungs"], "learning_rate": 1}]}, "lungs"),
-        ({"stages": [{"name": "x", "data": [], "train": [], "learning_rate": 1}]}, "nothing would"),
+        ({"stages": []}, "none given"),
+        ({"num_frames": "many"}, "num_frames: 'many' is not a number"),
+        ({"dtype": "bfloat16"}, "only under LoRA"),
+        (
+            {
+                "stages": [
+                    {"name": "x", "data": [{"path": "r"}], "train": ["lungs"], "learning_rate": 1}
+                ]
+            },
+            "lungs",
+        ),
+        (
+            {"stages": [{"name": "x", "data": [{"path": "r"}], "train": [], "learning_rate": 1}]},
+            "nothing would",
+        ),
     ],
 )
 def test_a_wrong_recipe_names_the_key(tmp_path: Path, change: dict, reason: str) -> None:
-    stage = {"name": "x", "data": [{"path": "r"}], "train": ["slow"], "learning_rate": 1e-3}
-    good = {"name": "n", "seed": 1, "start": {"checkpoint": "x"}, "stages": [stage]}
+    good = {"name": "n", "seed": 1, "start": {"checkpoint": "x"}, "stages": [STAGE]}
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(good))
     assert isinstance(load_recipe(path), FineTuneRecipe)
+    path.write_text(yaml.safe_dump(good).replace("0.001", "1e-3"))  # words, to YAML
+    assert load_recipe(path).stages[0].learning_rate == 0.001
     path.write_text(yaml.safe_dump(good | change))
     with pytest.raises(RecipeError, match=reason):
         load_recipe(path)

@@ -8,7 +8,15 @@ import pytest
 import torch
 
 from slowfast_mllm import SlowFastProcessor, load
-from slowfast_mllm.train.conversations import IGNORED, Collator, Encoder, RecordDataset, draw
+from slowfast_mllm.train.conversations import (
+    IGNORED,
+    Collator,
+    Encoder,
+    PreferenceCollator,
+    PreferenceEncoder,
+    RecordDataset,
+    draw,
+)
 from slowfast_mllm.train.records import Record, RecordError, read_records
 
 CLIP = Path(__file__).parents[2] / "examples" / "shapes.mp4"
@@ -90,6 +98,8 @@ def test_saved_data_sets_and_folders_are_sources(tmp_path: Path) -> None:
         ({"conversations": [TURNS[2], {"from": "gpt", "value": " "}]}, "empty answer"),
         ({"conversations": [TURNS[2], {"from": "gpt", "value": 3}]}, "int, not a string"),
         ({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}, "type 'audio'"),
+        ({"messages": [], "chosen": "x"}, "NoneType, not a string"),
+        ({"messages": [], "chosen": " ", "rejected": "x"}, "empty answer"),
         ({"video": 7, "conversations": TURNS}, "a video or image is int"),
     ],
 )
@@ -131,7 +141,7 @@ def test_what_cannot_be_used_leaves_its_batch_by_name(
     (tmp_path / "broken.mp4").write_bytes(CLIP.read_bytes()[:2000])
     names = ("good.mp4", "broken.mp4", "missing.mp4")
     path = write(tmp_path, [{"video": n, "conversations": TURNS} for n in names])
-    records = RecordDataset(list(read_records(path)), Encoder(processor, 4, 512))
+    records = RecordDataset(list(read_records(path)), Encoder(processor, 4, 512), 4)
     batch = Collator(pad_token_id=0)([records[i] for i in range(3)])
     assert batch["records"] == [f"{path}[0]"]
     assert batch["input_ids"].shape[0] == len(batch["pixel_values_videos"]) == 1
@@ -140,6 +150,34 @@ def test_what_cannot_be_used_leaves_its_batch_by_name(
     assert (nothing["labels"] == IGNORED).all()
     with pytest.raises(RecordError, match="more than max_length 16"):
         Encoder(processor, 4, 16)(records.records[0])
+
+
+def test_preferences_become_two_answers_to_one_prompt(
+    tmp_path: Path, processor: SlowFastProcessor
+) -> None:
+    shutil.copy(CLIP, tmp_path / "x.mp4")
+    rows = [
+        {"video": "x.mp4", "conversations": TURNS[:3], "chosen": "It stops.", "rejected": "No no."},
+        {"video": "x.mp4", "conversations": TURNS},
+    ]
+    first, second = read_records(write(tmp_path, rows))
+    encode = PreferenceEncoder(Encoder(processor, 4, 512))
+    pair = encode(first)
+    batch = PreferenceCollator(pad_token_id=0)([{"item": pair}, {"item": {"skipped": "why"}}])
+    words = [
+        processor.decode(row[mask == 1])
+        for row, mask in zip(batch["input_ids"], batch["completion_mask"], strict=True)
+    ]
+    assert words == ["It stops.<|im_end|>", "No no.<|im_end|>"]
+    prompts = [
+        processor.decode(row[: mask.argmax()])
+        for row, mask in zip(batch["input_ids"], batch["completion_mask"], strict=True)
+    ]
+    assert prompts[0] == prompts[1]
+    assert torch.equal(*batch["pixel_values_videos"])
+    assert (batch["records"], batch["skipped"]) == ([first.where], ["why"])
+    with pytest.raises(RecordError, match="no `rejected` answer"):
+        encode(second)
 
 
 def test_weights_say_how_often_a_source_comes(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from slowfast_mllm import load, world
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.train import run
-from slowfast_mllm.train.fine_tune import TrainingError
 from slowfast_mllm.train.new_model import new_model, new_tokenizer
 from slowfast_mllm.train.recipe import (
     ModelRecipe,
@@ -21,6 +20,7 @@ from slowfast_mllm.train.recipe import (
     StageRecipe,
     load_recipe,
 )
+from slowfast_mllm.train.record_trainer import TrainingError
 from slowfast_mllm.train.seen_clips import SeenClipModel, see_clips
 from slowfast_mllm.train.world_data import (
     IGNORED,
@@ -58,9 +58,8 @@ RECIPE = Recipe(
 )
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.name)
-def test_every_recipe_in_the_project_parses(path: Path) -> None:
-    recipe = load_recipe(path)
+def test_the_packaged_models_recipe_parses() -> None:
+    recipe = load_recipe(RECIPES / "default_model.yaml")
     assert recipe.stages
     assert max(recipe.model.hybrid_layers) < recipe.model.num_layers
 

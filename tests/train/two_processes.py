@@ -13,7 +13,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from slowfast_mllm import load
-from slowfast_mllm.train.fine_tune import GatherSlowPath, fine_tune, sharded_classes
+from slowfast_mllm.train.fine_tune import fine_tune
+from slowfast_mllm.train.record_trainer import GatherSlowPath, sharded_classes
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "train"))

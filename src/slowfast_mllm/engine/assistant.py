@@ -334,7 +334,7 @@ class Chat:
             self._make_room(ids.shape[1] + generation.max_new_tokens)
             arguments["compile_config"] = _compilation()
         # An answer that is interrupted leaves a cache that fits nothing.
-        cache, self._cache = self._cache, None
+        cache, self._cache = self._cache if generation.num_beams == 1 else None, None
         clock = Clock(self.assistant.processor.tokenizer, on_text)
         if generation.seed is not None:
             torch.manual_seed(generation.seed)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
@@ -80,7 +81,11 @@ def _tower(path: str, dtype: torch.dtype) -> PreTrainedModel:
     tower = SlowFastConvNextModel(
         SlowFastVisionConfig(**{k: v for k, v in known.items() if k in names})
     )
-    _load(tower, load_file(file), path)
+    try:
+        weights = load_file(file)
+    except SafetensorError as error:
+        raise AssemblyError(f"{file}: damaged ({_first(error)}).") from error
+    _load(tower, weights, path)
     return tower.to(dtype)
 
 

@@ -4,7 +4,7 @@ A record that cannot be used (a broken clip, a conversation longer than the cont
 its batch and named there; it never stops a run and never turns into another record.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ class Encoder:
     num_frames: int
     max_length: int
 
-    def __call__(self, record: Record) -> dict[str, Any]:
+    def __call__(self, record: Record, add_generation_prompt: bool = False) -> dict[str, Any]:
         """`input_ids`, `labels` (L,); `pixel_values_videos`, `video_timestamps`, `pixel_values`:
         lists, one per visual input.
 
@@ -49,6 +49,7 @@ class Encoder:
                 [record.messages],
                 tokenize=True,
                 return_dict=True,
+                add_generation_prompt=add_generation_prompt,
                 return_assistant_tokens_mask=True,
                 processor_kwargs={"num_frames": self.num_frames},
             )
@@ -61,6 +62,11 @@ class Encoder:
                 f"{record.where}: {len(ids)} tokens, more than max_length {self.max_length}."
             )
         mask = torch.as_tensor(inputs["assistant_masks"][0]).bool()
+        if not (mask.any() or add_generation_prompt):
+            raise RecordError(
+                f"{record.where}: the checkpoint's chat template marks no answers; it needs "
+                "`{% generation %}` around them, as the packaged one has."
+            )
         visual = ("pixel_values_videos", "video_timestamps", "pixel_values")
         return {
             "where": record.where,
@@ -72,26 +78,27 @@ class Encoder:
 
 @dataclass(frozen=True)
 class RecordDataset(Dataset):
-    """Records of one epoch, encoded when asked for; what cannot be encoded is its `RecordError`."""
+    """Records of one epoch, encoded when asked for; `skipped` says why one could not be."""
 
     records: Sequence[Record]
-    encoder: Encoder
+    encoder: Callable[[Record], dict[str, Any]]
+    num_frames: int
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index: int) -> dict[str, Any] | RecordError:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         try:
             return self.encoder(self.records[index])
         except RecordError as error:
-            return error
+            return {"skipped": str(error)}
 
     def lengths(self) -> list[int]:
-        """About how long each record is, for batches of alike ones; text alone counts negative."""
+        """About how long each record is, for batches of like ones; clips count most."""
         sizes = []
         for record in self.records:
             words = sum(len(part.get("text", "")) for m in record.messages for part in m["content"])
-            frames = sum(self.encoder.num_frames for kind, _ in record.media if kind == "video")
+            frames = sum(self.num_frames for kind, _ in record.media if kind == "video")
             sizes.append(words // 4 + 1000 * frames + 1000 * len(record.media))
         return sizes
 
@@ -102,13 +109,13 @@ class Collator:
 
     pad_token_id: int
 
-    def __call__(self, items: Sequence[dict[str, Any] | RecordError]) -> dict[str, Any]:
+    def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Returns `input_ids`, `labels`, `attention_mask` (B, L), the visual inputs of all rows in
         order (absent where there are none), `records`: where the rows come from, and `skipped`:
         what was wrong with records that are left out.
         """
-        rows = [item for item in items if not isinstance(item, RecordError)]
-        skipped = [str(item) for item in items if isinstance(item, RecordError)]
+        rows = [item for item in items if "skipped" not in item]
+        skipped = [item["skipped"] for item in items if "skipped" in item]
         records = [row["where"] for row in rows]
         if not rows:  # a step without loss keeps all processes in step
             ids = torch.tensor([self.pad_token_id])
@@ -119,11 +126,88 @@ class Collator:
             "labels": _padded([row["labels"] for row in rows], IGNORED),
             "attention_mask": _padded([torch.ones(n, dtype=torch.long) for n in lengths], 0),
         }
-        for name in ("pixel_values_videos", "video_timestamps", "pixel_values"):
-            values = [value for row in rows for value in row.get(name, [])]
-            if values:
-                batch[name] = values
-        return {**batch, "records": records, "skipped": skipped}
+        return {**batch, **_visual(rows), "records": records, "skipped": skipped}
+
+
+@dataclass(frozen=True)
+class PreferenceEncoder:
+    """One preference to the inputs of TRL's DPO: the conversation with either answer.
+
+    Attributes:
+        encoder: encodes the conversation with the better answer.
+    """
+
+    encoder: Encoder
+
+    def __call__(self, record: Record) -> dict[str, Any]:
+        """As `Encoder`, and `rejected_ids`, `rejected_labels`: the same with the worse answer.
+
+        Raises:
+            RecordError: as `Encoder`, and for a record without a worse answer.
+        """
+        if record.rejected is None:
+            raise RecordError(f"{record.where}: no `rejected` answer to compare with.")
+        inputs = self.encoder(record)
+        ids, labels = inputs["input_ids"], inputs["labels"]
+        # Only the last answer differs: from the last masked position before it to its end token.
+        answer = (labels != IGNORED).nonzero().flatten()
+        last = int(answer[-1])
+        outside = (labels[: last + 1] == IGNORED).nonzero().flatten()
+        begin = int(outside[-1]) + 1
+        words = self.encoder.processor.tokenizer(
+            record.rejected, add_special_tokens=False, return_tensors="pt"
+        ).input_ids[0]
+        tokenizer = self.encoder.processor.tokenizer
+        if set(words.tolist()) & set(tokenizer.all_special_ids):
+            raise RecordError(f"{record.where}: `rejected` has a special token in it.")
+        worse = torch.cat([ids[:begin], words, ids[last:]])
+        if len(worse) > self.encoder.max_length:
+            raise RecordError(
+                f"{record.where}: {len(worse)} tokens with the rejected answer, more than "
+                f"max_length {self.encoder.max_length}."
+            )
+
+        def only_answer(row: Tensor, end: int) -> Tensor:
+            place = torch.arange(len(row))
+            return row.masked_fill((place < begin) | (place > end), IGNORED)
+
+        return {
+            **inputs,
+            "labels": only_answer(ids, last),
+            "rejected_ids": worse,
+            "rejected_labels": only_answer(worse, begin + len(words)),
+        }
+
+
+@dataclass(frozen=True)
+class PreferenceCollator:
+    """Encoded preferences to the batch of TRL's DPO: all better answers, then all worse ones."""
+
+    pad_token_id: int
+
+    def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """As `Collator`, with `completion_mask` (2B, L) in place of `labels`.
+
+        Args:
+            items: each the `item` of a row, as TRL's trainer hands them on.
+        """
+        items = [row["item"] for row in items]
+        worse = [
+            {**item, "input_ids": item["rejected_ids"], "labels": item["rejected_labels"]}
+            for item in items
+            if "skipped" not in item
+        ]
+        batch = Collator(self.pad_token_id)([*items, *worse])
+        batch["completion_mask"] = (batch.pop("labels") != IGNORED).long()
+        batch["records"] = batch["records"][: len(worse)]
+        return batch
+
+
+def _visual(rows: Sequence[dict[str, Any]]) -> dict[str, list[Tensor]]:
+    """The visual inputs of all rows in order; nothing where there are none."""
+    names = ("pixel_values_videos", "video_timestamps", "pixel_values")
+    found = {name: [v for row in rows for v in row.get(name, [])] for name in names}
+    return {name: values for name, values in found.items() if values}
 
 
 def _padded(rows: list[Tensor], filler: int) -> Tensor:

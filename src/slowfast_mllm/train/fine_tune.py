@@ -1,50 +1,49 @@
 """Trains a model on records: alignment of the projector, instruction tuning, LoRA.
 
 On the Trainer of transformers: accelerate's launchers, FSDP and DeepSpeed work as they do there.
-Layout of an output folder: `<stage>/checkpoint-*` while a stage runs, `<stage>/model` afterwards,
-`model` for the last one, and `<stage>/skipped.jsonl` for records that were left out.
+Layout of an output folder: `<stage>/checkpoint-*` (the last two), `<stage>/model` when a stage is
+done, and `<stage>/skipped.jsonl` for records that were left out.
 """
 
-import json
-import shutil
-from collections.abc import Iterator
+import copy
+import gc
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from torch.distributed.fsdp import register_fsdp_forward_method
 from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
     AutoTokenizer,
-    Trainer,
-    TrainerCallback,
     TrainingArguments,
     set_seed,
 )
-from transformers.trainer_pt_utils import LengthGroupedSampler
-from transformers.trainer_utils import get_last_checkpoint
 
 from slowfast_mllm.model import SlowFastForConditionalGeneration
-from slowfast_mllm.model.slow_attention import SlowCrossAttention
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.train.assemble import assemble
-from slowfast_mllm.train.conversations import Collator, Encoder, RecordDataset, draw
+from slowfast_mllm.train.conversations import (
+    Collator,
+    Encoder,
+    PreferenceCollator,
+    PreferenceEncoder,
+    RecordDataset,
+    draw,
+)
 from slowfast_mllm.train.recipe import FineTuneRecipe, FineTuneStage, Source
+from slowfast_mllm.train.record_trainer import (
+    PARTS,
+    GatherSlowPath,
+    RecordTrainer,
+    TrainingError,
+    list_skipped,
+    part_of,
+    sharded_classes,
+)
 from slowfast_mllm.train.records import Record, RecordError, read_records
-
-# Which parameters a part of the model is, by their names.
-PARTS = {
-    "projector": "multi_modal_projector.",
-    "slow": ".cross_attn.",
-    "vision": "vision_tower.",
-    "language_model": "",  # what is left
-}
-
-
-class TrainingError(RuntimeError):
-    """A run that cannot start or go on, with what to do about it."""
+from slowfast_mllm.train.reinforce import PromptCollator, PromptEncoder, ReinforceTrainer
 
 
 def fine_tune(
@@ -61,13 +60,15 @@ def fine_tune(
     """
     output.mkdir(parents=True, exist_ok=True)
     claim(recipe, output)
-    set_seed(recipe.seed)
     finished: Path | None = None
     for stage in recipe.stages:
         folder = output / stage.name
         if not (folder / "model" / "config.json").exists():
+            set_seed(recipe.seed)  # for each stage: one that is gone on with starts alike
             model, processor = _start(recipe, finished)
             _run(recipe, stage, model, processor, folder, num_workers, save_steps)
+            del model
+            gc.collect()  # the Trainer holds the model in a circle
         finished = folder / "model"
     assert finished is not None
     return finished
@@ -80,12 +81,15 @@ def claim(recipe: Any, output: Path) -> None:
         TrainingError: `output` holds such a run.
     """
     record = output / "recipe.txt"
-    if record.exists() and record.read_text() != repr(recipe):
+    if not record.exists():  # whole or not at all: other processes read it at the same time
+        new = record.with_name(f"recipe.{os.getpid()}.new")
+        new.write_text(repr(recipe))
+        new.replace(record)
+    if record.read_text() != repr(recipe):
         raise TrainingError(
             f"{output} holds a run of another recipe (see {record}); give another --output, or "
             "delete the folder."
         )
-    record.write_text(repr(recipe))
 
 
 def _start(
@@ -96,7 +100,9 @@ def _start(
     checkpoint = finished or start.checkpoint
     if checkpoint is not None:
         model = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=dtype)
-        return model, AutoProcessor.from_pretrained(checkpoint)
+        processor = AutoProcessor.from_pretrained(checkpoint)
+        processor.video_processor.num_frames = recipe.num_frames
+        return model, processor
     assert start.language_model is not None
     assert start.vision_tower is not None
     model = assemble(start.language_model, start.vision_tower, dtype, **start.config)
@@ -104,6 +110,13 @@ def _start(
     processor = SlowFastProcessor.from_config(model.config, tokenizer, recipe.num_frames)
     model.config.image_token_id = processor.image_token_id
     model.config.video_token_id = processor.video_token_id
+    end = tokenizer("<|im_end|>", add_special_tokens=False).input_ids
+    if len(end) != 1:
+        raise TrainingError(
+            f"{start.language_model}: its tokenizer has no token <|im_end|>, with which answers "
+            "end in ChatML; use a language model that has it, e.g. Qwen/Qwen2-7B-Instruct."
+        )
+    model.generation_config.eos_token_id = end
     return model, processor
 
 
@@ -116,29 +129,46 @@ def _run(
     num_workers: int,
     save_steps: int,
 ) -> None:
-    encoder = Encoder(processor, recipe.num_frames, recipe.max_length)
+    encoder: Any = Encoder(processor, recipe.num_frames, recipe.max_length)
+    pad = processor.tokenizer.pad_token_id or 0
+    collator: Any = Collator(pad)
+    if stage.method == "dpo":
+        encoder, collator = PreferenceEncoder(encoder), PreferenceCollator(pad)
+    elif stage.method == "grpo":
+        encoder, collator = PromptEncoder(encoder), PromptCollator(pad)
     folder.mkdir(parents=True, exist_ok=True)
-    train_set = RecordDataset(_records(stage.data, recipe, folder), encoder)
+    train_set = RecordDataset(_records(stage.data, recipe, folder), encoder, recipe.num_frames)
     eval_set = None
     if stage.eval_data:
-        eval_set = RecordDataset(_records(stage.eval_data, recipe, folder), encoder)
+        eval_set = RecordDataset(
+            _records(stage.eval_data, recipe, folder), encoder, recipe.num_frames
+        )
+    arguments = _arguments(recipe, stage, model, folder, num_workers, save_steps)
+    inputs = {
+        "train_dataset": train_set,
+        "eval_dataset": eval_set,
+        "data_collator": collator,
+        "callbacks": [GatherSlowPath()],
+    }
     learner: Any = choose_parts(model, stage)
-    trainer = RecordTrainer(
-        model=learner,
-        args=_arguments(recipe, stage, model, folder, num_workers, save_steps),
-        train_dataset=train_set,
-        eval_dataset=eval_set,
-        data_collator=Collator(processor.tokenizer.pad_token_id or 0),
-        callbacks=[GatherSlowPath()],
-    )
+    for parameter in learner.parameters():
+        if parameter.requires_grad:  # in bfloat16 small updates would vanish
+            parameter.data = parameter.data.float()
+    trainer: Any
+    if stage.method == "dpo":
+        trainer = _preference_trainer(learner, processor, stage, arguments, inputs)
+    elif stage.method == "grpo":
+        trainer = ReinforceTrainer(model=learner, args=TrainingArguments(**arguments), **inputs)
+        trainer.stage, trainer.processor = stage, processor
+        trainer.reference = _reference(learner, stage)
+    else:
+        trainer = RecordTrainer(model=learner, args=TrainingArguments(**arguments), **inputs)
+    trainer.lengths = train_set.lengths()
     trainer.slow_learning_rate = stage.slow_learning_rate
     trainer.skipped = None if recipe.bad_records == "refuse" else folder / "skipped.jsonl"
-    for checkpoint in folder.glob("checkpoint-*"):
-        if not (checkpoint / "trainer_state.json").exists():  # written last: killed while saving
-            shutil.rmtree(checkpoint)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
+    trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
     if stage.lora_rank:
-        trainer.model = trainer.model.merge_and_unload()
+        trainer.model = trainer.model.merge_and_unload().to(getattr(torch, recipe.dtype))
     new = folder / "model.new"
     trainer.save_model(str(new))
     if trainer.is_world_process_zero():
@@ -146,6 +176,13 @@ def _run(
         processor.save_pretrained(new)
         new.replace(folder / "model")
     trainer.accelerator.wait_for_everyone()  # the next stage begins with this model
+
+
+def _last_checkpoint(folder: Path) -> str | None:
+    """The newest one that is whole: its state is written last, a kill may leave less."""
+    states = folder.glob("checkpoint-*/trainer_state.json")
+    last = max(states, key=lambda s: int(s.parent.name.split("-")[1]), default=None)
+    return None if last is None else str(last.parent)
 
 
 def _records(sources: list[Source], recipe: FineTuneRecipe, folder: Path) -> list[Record]:
@@ -161,22 +198,11 @@ def _records(sources: list[Source], recipe: FineTuneRecipe, folder: Path) -> lis
             f"{bad[0]} ({len(bad)} bad records in all; see `slowfast data check`, or set "
             "`bad_records: skip`.)"
         )
-    _list_skipped(folder / "skipped.jsonl", bad)
+    list_skipped(folder / "skipped.jsonl", bad)
     records = draw(groups, recipe.seed)
     if not records:
         raise TrainingError(f"{', '.join(s.path for s in sources)}: not one usable record.")
     return records
-
-
-def _list_skipped(file: Path, reasons: list[str]) -> None:
-    if reasons:
-        with file.open("a", encoding="utf-8") as handle:
-            handle.writelines(json.dumps(r, ensure_ascii=False) + "\n" for r in reasons)
-
-
-def part_of(name: str) -> str:
-    """Which part of the model a parameter belongs to."""
-    return next(part for part, mark in PARTS.items() if mark in name)
 
 
 def choose_parts(model: SlowFastForConditionalGeneration, stage: FineTuneStage) -> nn.Module:
@@ -187,7 +213,8 @@ def choose_parts(model: SlowFastForConditionalGeneration, stage: FineTuneStage) 
         return model
     from peft import LoraConfig, get_peft_model
 
-    whole = {"projector": "multi_modal_projector", "slow": "cross_attn", "vision": "vision_tower"}
+    names = {name.split(".")[-1] for name, _ in model.named_modules()}
+    whole = [name for part in stage.train for name in PARTS[part] if name in names]
     return get_peft_model(
         model,
         LoraConfig(
@@ -195,30 +222,10 @@ def choose_parts(model: SlowFastForConditionalGeneration, stage: FineTuneStage) 
             lora_alpha=2 * stage.lora_rank,
             lora_dropout=0.05,
             target_modules=r".*language_model\.layers\.\d+\.(self_attn|mlp)\.\w+_proj",
-            modules_to_save=[whole[part] for part in stage.train if part in whole] or None,
+            modules_to_save=whole or None,
             task_type="CAUSAL_LM",
         ),
     )
-
-
-def sharded_classes(model: SlowFastForConditionalGeneration) -> list[str]:
-    """Classes of modules that FSDP gathers one by one.
-
-    Beside layers and blocks also what `SlowFastModel.remember` calls of a hybrid layer while the
-    layer itself is not running: its norm and its slow keys and values.
-    """
-    layer = model.model.language_model.layers[0]
-    norm = type(getattr(layer, "input_layernorm", layer))
-    return [SlowCrossAttention.__name__, norm.__name__, type(layer).__name__, "ConvNextBlock"]
-
-
-class GatherSlowPath(TrainerCallback):
-    """Lets FSDP gather a hybrid layer's slow projections when they are called."""
-
-    def on_train_begin(self, *_: Any, model: nn.Module, **__: Any) -> None:
-        for module in model.modules():
-            if isinstance(module, SlowCrossAttention):
-                register_fsdp_forward_method(module, "project")  # does nothing without FSDP
 
 
 def _arguments(
@@ -228,14 +235,15 @@ def _arguments(
     folder: Path,
     num_workers: int,
     save_steps: int,
-) -> TrainingArguments:
+) -> dict[str, Any]:
+    """Of TrainingArguments."""
     fsdp = recipe.fsdp
     if fsdp is not None:
         fsdp = {"transformer_layer_cls_to_wrap": sharded_classes(model), **fsdp}
     evaluation: dict[str, Any] = {}
     if stage.eval_data:
         evaluation = {"eval_strategy": "steps", "eval_steps": save_steps}
-    return TrainingArguments(
+    return dict(
         output_dir=str(folder),
         seed=recipe.seed,
         num_train_epochs=stage.epochs,
@@ -250,10 +258,10 @@ def _arguments(
         lr_scheduler_type="cosine",
         bf16=recipe.bf16,
         use_cpu=not torch.cuda.is_available(),
-        fsdp="full_shard" if fsdp else "",
+        fsdp=fsdp is not None,
         fsdp_config=fsdp,
         deepspeed=recipe.deepspeed,
-        ddp_find_unused_parameters=True,  # batches of text alone leave out the tower
+        ddp_find_unused_parameters=False,  # the loss touches them all
         dataloader_num_workers=num_workers,
         remove_unused_columns=False,
         label_names=["labels"],
@@ -266,61 +274,48 @@ def _arguments(
     )
 
 
-class RecordTrainer(Trainer):
-    """The Trainer with batches of alike records, a rate of its own for the slow path, and a list of
-    what was left out."""
+def _preference_trainer(
+    model: Any,
+    processor: SlowFastProcessor,
+    stage: FineTuneStage,
+    arguments: dict[str, Any],
+    inputs: dict[str, Any],
+) -> Any:
+    """TRL's trainer as it is, fed by this project's collator."""
+    try:
+        import datasets
+        from trl import DPOConfig, DPOTrainer
+    except ImportError as error:
+        raise TrainingError(
+            "method: dpo: needs TRL; `pip install 'slowfast-mllm[preference]'`."
+        ) from error
 
-    slow_learning_rate: float | None = None
-    skipped: Path | None = None
+    class PreferenceTrainer(RecordTrainer, DPOTrainer):  # type: ignore[misc]
+        pass
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
-        lengths = (train_dataset or self.train_dataset).lengths()
-        size = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        generator = torch.Generator().manual_seed(self.args.seed)
-        return LengthGroupedSampler(size, lengths=lengths, generator=generator)
+    def lazily(records: RecordDataset | None) -> Any:
+        """TRL wants a data set of `datasets`; "images" is its name for rows not to be prepared."""
+        if records is None:
+            return None
+        places = datasets.Dataset.from_dict({"place": list(range(len(records)))})
+        return places.with_transform(
+            lambda rows: {
+                "images": [None] * len(rows["place"]),
+                "item": [records[place] for place in rows["place"]],
+            }
+        )
 
-    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        if getattr(self, "optimizer", None) is None:
-            groups = list(_groups(self.model, self.args, self.slow_learning_rate))
-            kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
-            self.optimizer = kind(groups, **options)
-        return self.optimizer
-
-    def compute_loss(
-        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any
-    ) -> Any:
-        skipped, records = inputs.pop("skipped"), inputs.pop("records")
-        if skipped and self.skipped is None:
-            raise RecordError(f"{skipped[0]} (`bad_records: refuse`)")
-        if self.skipped is not None:
-            _list_skipped(self.skipped, skipped)
-        if not records:  # nothing was left of this batch: a step without loss
-            loss = model(**{**inputs, "labels": None}).logits.sum() * 0.0
-            return (loss, None) if return_outputs else loss
-        found = super().compute_loss(model, inputs, return_outputs=return_outputs, **kwargs)
-        loss = found[0] if return_outputs else found
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"step {self.state.global_step}: the loss is {loss.item()} for {records}; the last "
-                f"good checkpoint is in {self.args.output_dir}. Lower the learning rate, or look "
-                "at these records."
-            )
-        return found
+    arguments = {k: v for k, v in arguments.items() if k != "label_names"}
+    config = DPOConfig(**arguments, beta=stage.beta, max_length=None)
+    return PreferenceTrainer(
+        model=model,
+        ref_model=_reference(model, stage),
+        args=config,
+        processing_class=processor,
+        **{**inputs, **{n: lazily(inputs[n]) for n in ("train_dataset", "eval_dataset")}},
+    )
 
 
-def _groups(
-    model: nn.Module, arguments: TrainingArguments, slow_rate: float | None
-) -> Iterator[dict[str, Any]]:
-    """Parameters by learning rate and weight decay; norms, biases and gates do not decay."""
-    parameters = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    for slow in (False, True):
-        for decays in (False, True):
-            group = [
-                p
-                for n, p in parameters
-                if (part_of(n) == "slow") is slow and (p.ndim > 1) is decays
-            ]
-            if group:
-                rate = slow_rate if slow and slow_rate is not None else arguments.learning_rate
-                decay = arguments.weight_decay if decays else 0.0
-                yield {"params": group, "lr": rate, "weight_decay": decay}
+def _reference(model: nn.Module, stage: FineTuneStage) -> nn.Module | None:
+    """The model as it was; None with LoRA, where switching the adapters off shows that."""
+    return None if stage.lora_rank else copy.deepcopy(model).requires_grad_(False).eval()

@@ -6,7 +6,7 @@ one that there is, or that is put together from trained parts, on records.
 
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_type_hints
 
 import yaml
 
@@ -123,6 +123,12 @@ class FineTuneStage:
 
     Attributes:
         data, eval_data: where the records come from.
+        method: "sft"; "dpo" for preferences (arXiv 2305.18290); "grpo" to reinforce what samples
+            the right last answer of a record (arXiv 2402.03300).
+        beta: of DPO and GRPO, how much leaving the model of the start costs.
+        num_answers, temperature, max_new_tokens: of GRPO, how answers are sampled.
+        format_reward: of GRPO, for `<think>...</think><answer>...</answer>`; being right earns 1.
+        temporal_contrast: of GRPO, for right answers where shuffled frames are answered worse.
         train: parts of the model that learn: "projector", "slow" (slow keys and values, gates),
             "language_model", "vision".
         slow_learning_rate: of the slow path; default: `learning_rate`.
@@ -137,6 +143,13 @@ class FineTuneStage:
     data: list[Source]
     train: list[str]
     learning_rate: float
+    method: Literal["sft", "dpo", "grpo"] = "sft"
+    beta: float = 0.1
+    num_answers: int = 8
+    temperature: float = 1.0
+    max_new_tokens: int = 64
+    format_reward: float = 0.0
+    temporal_contrast: float = 0.0
     slow_learning_rate: float | None = None
     eval_data: list[Source] = field(default_factory=list)
     lora_rank: int = 0
@@ -211,27 +224,46 @@ def load_recipe(path: str | Path) -> Recipe | FineTuneRecipe:
 def _fine_tune(content: dict[str, Any], path: str | Path) -> FineTuneRecipe:
     top = _section(FineTuneRecipe, content, str(path))
     start = Start(**_section(Start, top["start"], f"{path}: start"))
-    if (start.checkpoint is None) == (start.language_model is None or start.vision_tower is None):
+    parts = [start.language_model, start.vision_tower, start.config or None]
+    given = [part is not None for part in parts]
+    if any(given) if start.checkpoint is not None else not all(given[:2]):
         raise RecipeError(
             f"{path}: start: give either `checkpoint`, or `language_model` and `vision_tower`."
         )
-    stages = []
+    stages: list[FineTuneStage] = []
     for i, section in enumerate(_list(top["stages"], f"{path}: stages")):
-        where = f"{path}: stages[{i}]"
-        stage = _section(FineTuneStage, section, where)
-        for key in ("data", "eval_data"):
-            sources = _list(stage.get(key, []), f"{where}: {key}")
-            stage[key] = [Source(**_section(Source, s, f"{where}: {key}")) for s in sources]
-        _choices(stage["train"], TRAINABLE, f"{where}: train")
-        if stage.get("lora_rank") and "language_model" in stage["train"]:
-            raise RecipeError(f"{where}: train: leave out language_model where lora_rank is set.")
-        if not stage["train"] and not stage.get("lora_rank"):
-            raise RecipeError(f"{where}: train: nothing would learn.")
-        stages.append(FineTuneStage(**stage))
+        stage = _stage(section, f"{path}: stages[{i}]")
+        if stage.name in (other.name for other in stages):
+            raise RecipeError(f"{path}: stages[{i}]: name: {stage.name!r} is taken already.")
+        if top.get("fsdp") and stage.method != "sft":
+            raise RecipeError(f"{path}: fsdp: not with method {stage.method}.")
+        if top.get("dtype") == "bfloat16" and not stage.lora_rank:
+            raise RecipeError(f"{path}: dtype: bfloat16 weights only under LoRA; use float32.")
+        stages.append(stage)
+    if not stages:
+        raise RecipeError(f"{path}: stages: none given.")
     for key, known in (("bad_records", ("refuse", "skip")), ("dtype", ("float32", "bfloat16"))):
         if key in top:
             _choices([top[key]], known, f"{path}: {key}")
     return FineTuneRecipe(**{**top, "start": start, "stages": stages})
+
+
+def _stage(content: Any, where: str) -> FineTuneStage:
+    stage = _section(FineTuneStage, content, where)
+    for key in ("data", "eval_data"):
+        sources = _list(stage.get(key, []), f"{where}: {key}")
+        stage[key] = [Source(**_section(Source, s, f"{where}: {key}")) for s in sources]
+    _choices(stage["train"], TRAINABLE, f"{where}: train")
+    _choices([stage.get("method", "sft")], ("sft", "dpo", "grpo"), f"{where}: method")
+    if not stage["data"]:
+        raise RecipeError(f"{where}: data: no source of records.")
+    if stage.get("method") == "grpo" and stage["eval_data"]:
+        raise RecipeError(f"{where}: eval_data: grpo reports its reward while training only.")
+    if stage.get("lora_rank") and "language_model" in stage["train"]:
+        raise RecipeError(f"{where}: train: leave out language_model where lora_rank is set.")
+    if not stage["train"] and not stage.get("lora_rank"):
+        raise RecipeError(f"{where}: train: nothing would learn.")
+    return FineTuneStage(**stage)
 
 
 def _list(content: Any, where: str) -> list[Any]:
@@ -261,4 +293,23 @@ def _section(kind: type[Section], content: Any, where: str) -> dict[str, Any]:
     ]
     if missing:
         raise RecipeError(f"{where}: missing key {missing[0]!r}.")
-    return content
+    hints = get_type_hints(kind)
+    return {
+        name: _number(value, hints[name], f"{where}: {name}") for name, value in content.items()
+    }
+
+
+def _number(value: Any, hint: Any, where: str) -> Any:
+    """Numbers as numbers: YAML takes `1e-4` for words."""
+    wanted = next((kind for kind in (int, float) if hint in (kind, kind | None)), None)
+    if wanted is None or (value is None and hint is not wanted):
+        return value
+    try:
+        number = wanted(value)
+        if isinstance(value, bool) or number != float(value):
+            raise ValueError
+    except (TypeError, ValueError) as error:
+        raise RecipeError(
+            f"{where}: {value!r} is not a number of kind {wanted.__name__}."
+        ) from error
+    return number

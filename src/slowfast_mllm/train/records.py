@@ -2,6 +2,7 @@
 
 LLaVA-style JSON and JSONL (`video` or `image` beside `conversations`), JSON and JSONL of chat
 messages, data sets of Hugging Face `datasets` with either kind of row, and folders of such files.
+Preferences are records whose last answer is missing, with `chosen` and `rejected` beside them.
 Every record becomes messages as chat templates take them, or a `RecordError` that says why not.
 """
 
@@ -35,10 +36,12 @@ class Record:
         messages: `role` and `content`; the content of users is a list of parts, and a part of type
             "video" or "image" has the `path` of a file.
         where: file and position, for reports.
+        rejected: of a preference, the words in place of the last answer that are worse.
     """
 
     messages: list[Message]
     where: str
+    rejected: str | None = None
 
     @property
     def media(self) -> list[tuple[str, Path]]:
@@ -70,7 +73,8 @@ def read_records(
 
 def _rows(path: Path, name: str) -> Iterator[tuple[str, Any, Path]]:
     """Position, raw row and folder."""
-    if path.is_dir() and not (path / "dataset_info.json").exists():
+    saved = any((path / f).exists() for f in ("dataset_info.json", "dataset_dict.json"))
+    if path.is_dir() and not saved:
         files = sorted(p for p in path.rglob("*") if p.suffix in (".json", ".jsonl"))
         if not files:
             raise RecordError(f"{name}: no .json or .jsonl file in this folder.")
@@ -79,20 +83,24 @@ def _rows(path: Path, name: str) -> Iterator[tuple[str, Any, Path]]:
     elif path.is_file():
         for where, row in _rows_of_file(path):
             yield where, row, path.parent
-    elif path.is_dir() or (name.count("/") == 1 and name[0] not in "./"):
+    elif path.is_dir() or _is_hub_id(name):
         for number, row in enumerate(_data_set(path, name)):
             yield f"{name}[{number}]", row, Path()
     else:
         raise RecordError(f"{name}: no such file or folder.")
 
 
+def _is_hub_id(name: str) -> bool:
+    return name.count("/") == 1 and name[0] not in "./" and not name.endswith((".json", ".jsonl"))
+
+
 def _rows_of_file(path: Path) -> Iterator[tuple[str, Any]]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise RecordError(f"{path}: cannot be read as UTF-8 text ({error}).") from error
     if path.suffix == ".jsonl":
-        for number, line in enumerate(text.splitlines(), start=1):
+        for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
                 try:
                     yield f"{path}:{number}", json.loads(line)
@@ -116,9 +124,10 @@ def _data_set(path: Path, name: str) -> Any:
         raise RecordError(f"{name}: needs the package datasets; `pip install datasets`.") from error
     try:
         if path.is_dir():
-            return datasets.load_from_disk(str(path))
+            found = datasets.load_from_disk(str(path))
+            return found["train"] if isinstance(found, datasets.DatasetDict) else found
         return datasets.load_dataset(name, split="train")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise RecordError(f"{name}: cannot be loaded as a data set ({first}).") from error
 
@@ -128,8 +137,9 @@ def _parse(row: Any, media: Path, where: str) -> Record:
         raise RecordError(f"{where}: not valid JSON ({row}).")
     if not isinstance(row, dict):
         raise RecordError(f"{where}: expected an object, found {type(row).__name__}.")
-    if row.get("messages") is not None:
-        messages = [_chat_message(m, media, where) for m in _turns(row["messages"], where)]
+    prompt = row.get("messages") if row.get("prompt") is None else row["prompt"]
+    if prompt is not None:
+        messages = [_chat_message(m, media, where) for m in _turns(prompt, where)]
     else:
         turns = row.get("conversations")
         turns = row.get("conversation") if turns is None else turns
@@ -138,8 +148,23 @@ def _parse(row: Any, media: Path, where: str) -> Record:
                 f"{where}: neither `messages` nor `conversations`; found {', '.join(row)}."
             )
         messages = _llava_messages(row, _turns(turns, where), media, where)
+    rejected = None
+    if row.get("rejected") is not None or row.get("chosen") is not None:
+        rejected = _answer(row.get("rejected"), where)
+        chosen = {"type": "text", "text": _answer(row.get("chosen"), where)}
+        messages.append({"role": "assistant", "content": [chosen]})
     _check_order(messages, where)
-    return Record(messages, where)
+    return Record(messages, where, rejected)
+
+
+def _answer(value: Any, where: str) -> str:
+    """`chosen` and `rejected`: words, or one message of an assistant."""
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
+        value = value[0].get("content")
+    text = _text(value, where)["text"]
+    if not text.strip():
+        raise RecordError(f"{where}: an empty answer.")
+    return text
 
 
 def _turns(turns: Any, where: str) -> list[dict[str, Any]]:
@@ -149,7 +174,7 @@ def _turns(turns: Any, where: str) -> list[dict[str, Any]]:
 
 
 def _role(name: Any, where: str) -> str:
-    if name not in _ROLES:
+    if not isinstance(name, str) or name not in _ROLES:
         raise RecordError(f"{where}: unknown role {name!r}; known are {', '.join(_ROLES)}.")
     return _ROLES[name]
 
@@ -224,5 +249,6 @@ def _check_order(messages: list[Message], where: str) -> None:
         words = "".join(p["text"] for p in message["content"] if p["type"] == "text")
         if message["role"] == "assistant" and not words.strip():
             raise RecordError(f"{where}: an empty answer.")
-        if message["role"] != "user" and len(message["content"]) > 1:
+        kinds = {part["type"] for part in message["content"]}
+        if message["role"] != "user" and kinds - {"text"}:
             raise RecordError(f"{where}: only users bring videos and images.")

@@ -1,0 +1,222 @@
+"""Reinforcement with verifiable rewards: GRPO (arXiv 2402.03300) on records whose answer is known.
+
+TRL's GRPO hands no videos to the model, hence this loop; it is the Trainer with another loss. Each
+video is encoded once for all its answers. With `temporal_contrast` (after arXiv 2503.21776), right
+answers earn more where the video in order is answered better than the same frames shuffled.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from slowfast_mllm.model import SlowFastForConditionalGeneration, VideoMemory
+from slowfast_mllm.train.conversations import Encoder
+from slowfast_mllm.train.recipe import FineTuneStage
+from slowfast_mllm.train.record_trainer import RecordTrainer
+from slowfast_mllm.train.records import Record
+from slowfast_mllm.train.rewards import accuracy, keeps_format
+
+
+@dataclass(frozen=True)
+class PromptEncoder:
+    """One record to a prompt and the answer that is right: the record's last one."""
+
+    encoder: Encoder
+
+    def __call__(self, record: Record) -> dict[str, Any]:
+        """As `Encoder`, up to the answer; `expected`: its words.
+
+        Raises:
+            RecordError: as `Encoder`.
+        """
+        prompt = Record(record.messages[:-1], record.where)
+        inputs = self.encoder(prompt, add_generation_prompt=True)
+        expected = "".join(part["text"] for part in record.messages[-1]["content"])
+        return {**inputs, "expected": expected}
+
+
+@dataclass(frozen=True)
+class PromptCollator:
+    """Prompts padded on the left; their visual inputs stay with their rows."""
+
+    pad_token_id: int
+
+    def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Returns `input_ids`, `attention_mask` (B, L), and lists with an entry for each row."""
+        rows = [item for item in items if "skipped" not in item]
+        length = max((len(row["input_ids"]) for row in rows), default=1)
+        ids = torch.full((max(len(rows), 1), length), self.pad_token_id)
+        mask = torch.zeros_like(ids)
+        for place, row in enumerate(rows):
+            ids[place, length - len(row["input_ids"]) :] = row["input_ids"]
+            mask[place, length - len(row["input_ids"]) :] = 1
+        return {
+            "input_ids": ids,
+            "attention_mask": mask,
+            "rows": rows,
+            "records": [row["where"] for row in rows],
+            "skipped": [item["skipped"] for item in items if "skipped" in item],
+        }
+
+
+@dataclass
+class Answers:
+    """Sampled answers, `count` for each prompt.
+
+    Attributes:
+        ids: (B * count, L + N), prompts and answers. mask: the same, 0 at padding.
+        chosen: (B * count, N), 1 for tokens up to the end of each answer.
+        texts: B * count.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    chosen: Tensor
+    texts: list[str]
+
+
+class ReinforceTrainer(RecordTrainer):
+    """Each step samples answers, rewards them, and makes the better ones of a group likelier."""
+
+    stage: FineTuneStage
+    processor: Any
+    reference: nn.Module | None = None  # None: the model without its adapters
+    _seen: list[float]
+
+    def loss_of(self, model: nn.Module, inputs: dict[str, Any], **_: Any) -> Tensor:
+        with self.accelerator.autocast():  # all that is compared, at one precision
+            return self._loss(model, inputs)
+
+    def _loss(self, model: nn.Module, inputs: dict[str, Any]) -> Tensor:
+        base = _base(self.accelerator.unwrap_model(model))
+        rows, count = inputs["rows"], self.stage.num_answers
+        memories = [_remember(base, row) for row in rows]
+        answers = self.sample(base, inputs, memories)
+        right = torch.tensor(
+            [accuracy(text, rows[i // count]["expected"]) for i, text in enumerate(answers.texts)]
+        )
+        format_weight = self.stage.format_reward
+        rewards = right + format_weight * torch.tensor([keeps_format(t) for t in answers.texts])
+        if self.stage.temporal_contrast:
+            rewards = rewards + self.contrast(base, inputs, right)
+        self.__dict__.setdefault("_seen", []).extend(rewards.tolist())
+        advantages = group_advantages(rewards, count).to(answers.ids.device)
+        kept = answers.chosen.shape[1]
+
+        def log_probs(network: nn.Module, of: list[list[VideoMemory]]) -> Tensor:
+            logits = network(
+                input_ids=answers.ids,
+                attention_mask=answers.mask,
+                video_memory=[m for row in of for _ in range(count) for m in row],
+                logits_to_keep=kept + 1,
+            ).logits[:, :-1]
+            logits = logits.float() / self.stage.temperature
+            taken = answers.ids[:, -kept:, None]
+            return logits.log_softmax(-1).gather(-1, taken)[..., 0]
+
+        mine = log_probs(model, memories)
+        with torch.no_grad():
+            if self.reference is not None:
+                theirs = log_probs(self.reference, [_remember(self.reference, r) for r in rows])
+            else:
+                unwrapped: Any = self.accelerator.unwrap_model(model)
+                with unwrapped.disable_adapter():
+                    theirs = log_probs(unwrapped, [_remember(base, row) for row in rows])
+        return grpo_loss(mine, theirs, advantages, answers.chosen, self.stage.beta)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        base: SlowFastForConditionalGeneration,
+        inputs: dict[str, Any],
+        memories: list[list[VideoMemory]],
+    ) -> Answers:
+        """Draw `num_answers` answers to each prompt."""
+        training = base.training
+        base.eval()
+        prompt = inputs["input_ids"]
+        ids = base.generate(
+            prompt,
+            attention_mask=inputs["attention_mask"],
+            video_memory=[memory for row in memories for memory in row],
+            num_return_sequences=self.stage.num_answers,
+            do_sample=True,
+            temperature=self.stage.temperature,
+            top_k=0,
+            # A checkpoint's own settings would draw from another distribution than is scored.
+            top_p=1.0,
+            repetition_penalty=1.0,
+            max_new_tokens=self.stage.max_new_tokens,
+        )
+        base.train(training)
+        new = ids[:, prompt.shape[1] :]
+        ends = torch.as_tensor(base.generation_config.eos_token_id, device=new.device).view(-1)
+        ended = torch.isin(new, ends)
+        chosen = (ended.cumsum(1) - ended.long() == 0).long()  # the end token still counts
+        before = inputs["attention_mask"].repeat_interleave(self.stage.num_answers, 0)
+        texts = [
+            self.processor.decode(row[kept == 1], skip_special_tokens=True)
+            for row, kept in zip(new, chosen, strict=True)
+        ]
+        return Answers(ids, torch.cat([before, chosen], 1), chosen, texts)
+
+    def contrast(
+        self, base: SlowFastForConditionalGeneration, inputs: dict[str, Any], right: Tensor
+    ) -> Tensor:
+        """The bonus of each answer."""
+        rows, count = inputs["rows"], self.stage.num_answers
+        with torch.no_grad():
+            shuffled = [_remember(base, row, shuffle=True) for row in rows]
+        texts = self.sample(base, inputs, shuffled).texts
+        blind = torch.tensor(
+            [accuracy(text, rows[i // count]["expected"]) for i, text in enumerate(texts)]
+        )
+        better = right.view(-1, count).mean(1) > blind.view(-1, count).mean(1)
+        return self.stage.temporal_contrast * right * better.repeat_interleave(count)
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        seen = self.__dict__.pop("_seen", [])
+        if seen:
+            logs["reward"] = sum(seen) / len(seen)
+        super().log(logs, *args, **kwargs)
+
+
+def group_advantages(rewards: Tensor, count: int) -> Tensor:
+    """(B * count,) rewards -> how much better each is than its group, in standard deviations."""
+    groups = rewards.view(-1, count)
+    spread = groups.std(1, keepdim=True, unbiased=count > 1)
+    return ((groups - groups.mean(1, keepdim=True)) / (spread + 1e-4)).flatten()
+
+
+def grpo_loss(
+    log_probs: Tensor, reference: Tensor, advantages: Tensor, chosen: Tensor, beta: float
+) -> Tensor:
+    """The loss of one on-policy step, a mean over each answer's tokens, then over answers.
+
+    Args:
+        log_probs, reference: (B, N), of the tokens under the model and under the reference.
+        advantages: (B,). chosen: (B, N), 1 where a token counts.
+        beta: weight of the divergence from the reference.
+    """
+    ratio = (log_probs - log_probs.detach()).exp()
+    apart = reference - log_probs
+    divergence = apart.exp() - apart - 1
+    per_token = -ratio * advantages[:, None] + beta * divergence
+    return ((per_token * chosen).sum(1) / chosen.sum(1).clamp(min=1)).mean()
+
+
+def _base(model: Any) -> SlowFastForConditionalGeneration:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _remember(base: Any, row: dict[str, Any], shuffle: bool = False) -> list[VideoMemory]:
+    """The visual inputs of one row, each encoded once."""
+    images = [base.encode_image(image) for image in row["pixel_values"]]
+    videos = []
+    for frames, times in zip(row["pixel_values_videos"], row["video_timestamps"], strict=True):
+        order = torch.randperm(len(frames)) if shuffle else slice(None)
+        videos.append(base.encode_video(frames[order], times))
+    return videos + images
