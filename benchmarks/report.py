@@ -24,59 +24,50 @@ ROOT = Path(__file__).parents[1]
 PARTS = (
     (
         "Reading clips",
-        ["benchmarks/video_reading.py", "--repeats", "1"],
+        "benchmarks/video_reading.py --repeats 1",
         "The ratio is to decoding everything with `ffmpeg -f null`.",
     ),
     (
         "Asking again, asking together",
-        ["benchmarks/asking.py", "--questions", "24", "--repeats", "2"],
+        "benchmarks/asking.py --questions 24 --repeats 2",
         "The packaged model, and one of random weights where the figures depend on size alone.",
     ),
     (
         "Decoding",
-        ["benchmarks/decoding.py", "--steps", "8", "--prefills", "2"],
+        "benchmarks/decoding.py --steps 8 --prefills 2",
         "Time per token beside the language model alone; at 1,536 frames reading the slow keys and "
         "values adds 19 % to the bytes of the weights.",
     ),
     (
         "Decoding, compiled",
-        [
-            "benchmarks/decoding.py",
-            "--compile",
-            "--frames",
-            "64",
-            "--steps",
-            "12",
-            "--prefills",
-            "1",
-        ],
+        "benchmarks/decoding.py --compile --frames 64 --steps 8 --prefills 1",
         "The same with `--compile`: static cache, one graph per step.",
     ),
     (
         "Vision tower",
-        ["benchmarks/vision_tower.py", "--towers", "packaged", "--compile"],
+        "benchmarks/vision_tower.py --towers packaged --compile",
         "Share of the rate of a large matrix product, measured in the same run.",
     ),
     (
         "Vision tower, published size",
-        ["benchmarks/vision_tower.py", "--towers", "published", "--repeats", "1"],
+        "benchmarks/vision_tower.py --towers published --repeats 1",
         "ConvNeXt-XXL at 576 px, one frame.",
     ),
     (
         "Quantized weights",
-        ["benchmarks/quantized.py", "--clips", "12"],
+        "benchmarks/quantized.py --clips 12",
         "Against float32. Models of random weights have nearly equal logits everywhere: look at "
         "the error there, and at the tokens of the packaged model.",
     ),
     (
         "Memory by length of the clip",
-        ["benchmarks/long_video.py", "--frames", "1536"],
+        "benchmarks/long_video.py --frames 1536",
         "Peak resident memory of encoding 1,536 frames with the packaged model.",
     ),
 )
 FULL = (
     "A full-size checkpoint",
-    ["benchmarks/full_size.py"],
+    "benchmarks/full_size.py",
     "Qwen2-7B with ConvNeXt-XXL, random bfloat16 weights in the official layout, one question "
     "about four frames. Weights are mapped and read when they are first used: loading alone takes "
     "less than reading the files once, and the first answer pays.",
@@ -94,13 +85,17 @@ def hardware() -> str:
     return f"{os.cpu_count()} cores of {cpu} ({', '.join(extras)}), {memory:.0f} GiB of memory"
 
 
-def run(command: list[str]) -> str:
+def run(command: str) -> str:
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(
-        [sys.executable, *command], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        [sys.executable, *command.split()],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed")
+        raise SystemExit(f"{command} failed")
     return done.stdout.strip()
 
 
@@ -127,7 +122,7 @@ def main() -> None:
         start = time.perf_counter()
         table = run(command)
         print(f"{time.perf_counter() - start:.0f} s", flush=True)
-        text += ["", f"## {title}", "", f"`python {' '.join(command)}`", "", remark, "", table]
+        text += ["", f"## {title}", "", f"`python {command}`", "", remark, "", table]
     arguments.output.write_text("\n".join(text) + "\n")
     print(f"{arguments.output}: {time.perf_counter() - began:.0f} s in all")
 
