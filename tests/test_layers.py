@@ -15,7 +15,7 @@ ALLOWED = {
     "auto": {"model", "processing"},
     "evaluate": {"model"},
     "engine": {"model", "processing", "video"},
-    "train": {"model", "processing", "world"},
+    "train": {"model", "processing", "video", "world"},
 }
 
 
