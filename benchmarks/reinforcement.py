@@ -8,7 +8,9 @@ sampled answers. Two arms, with and without the temporal contrast, several seeds
 """
 
 import argparse
+import contextlib
 import json
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,7 +105,8 @@ def main() -> None:
                 plan = FineTuneRecipe(
                     "reinforce", seed, start, [stage], num_frames=FRAMES, bf16=False
                 )
-                model = fine_tune(plan, folder / f"{contrast}-{seed}", save_steps=10**6)
+                with contextlib.redirect_stdout(sys.stderr):  # the trainer's own lines
+                    model = fine_tune(plan, folder / f"{contrast}-{seed}", save_steps=10**6)
                 greedy, sampled = rewards(model, held_out)
                 arm = f"GRPO, contrast {contrast}" if contrast else "GRPO"
                 print(f"| {arm} | {seed} | {greedy:.3f} | {sampled:.3f} |", flush=True)
