@@ -64,21 +64,21 @@ def check(
         for found in progress.track(checked, len(records), description="Checking"):
             if found is not None:
                 problems.append(found)
-    kinds = Counter(
-        kind
-        for r in records
-        if isinstance(r, Record)
-        for kind in ({k for k, _ in r.media} or {"text"})
-    )
+    readable = [record for record in records if isinstance(record, Record)]
+    kinds = Counter(kind for r in readable for kind in {k for k, _ in r.media} or {"text"})
     if json:
         facts = {"records": len(records), "usable": len(records) - len(problems), **kinds}
         typer.echo(json_module.dumps({**facts, "problems": problems}, ensure_ascii=False))
     else:
-        for found in problems[:limit]:
-            typer.echo(found)
-        if len(problems) > limit:
-            typer.echo(f"... and {len(problems) - limit} more (--limit, --json)")
-        parts = ", ".join(f"{count} with {kind}" for kind, count in sorted(kinds.items()))
-        typer.echo(f"{len(records)} records ({parts or 'none readable'}), {len(problems)} bad")
+        _print(len(records), problems, kinds, limit)
     if problems or not records:
         raise typer.Exit(1)
+
+
+def _print(count: int, problems: list[str], kinds: Counter[str], limit: int) -> None:
+    for problem in problems[:limit]:
+        typer.echo(problem)
+    if len(problems) > limit:
+        typer.echo(f"... and {len(problems) - limit} more (--limit, --json)")
+    parts = ", ".join(f"{number} with {kind}" for kind, number in sorted(kinds.items()))
+    typer.echo(f"{count} records ({parts or 'none readable'}), {len(problems)} bad")

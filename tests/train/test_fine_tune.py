@@ -27,8 +27,9 @@ from slowfast_mllm.train.recipe import (
     Start,
     load_recipe,
 )
-from slowfast_mllm.train.record_trainer import TrainingError, part_of
+from slowfast_mllm.train.record_trainer import part_of
 from slowfast_mllm.train.records import RecordError, read_records
+from slowfast_mllm.train.run_folder import TrainingError
 
 ROOT = Path(__file__).parents[2]
 CLIP = ROOT / "examples" / "shapes.mp4"

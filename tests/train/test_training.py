@@ -20,7 +20,7 @@ from slowfast_mllm.train.recipe import (
     StageRecipe,
     load_recipe,
 )
-from slowfast_mllm.train.record_trainer import TrainingError
+from slowfast_mllm.train.run_folder import TrainingError
 from slowfast_mllm.train.seen_clips import SeenClipModel, see_clips
 from slowfast_mllm.train.world_data import (
     IGNORED,

@@ -16,9 +16,6 @@ from slowfast_mllm import load
 from slowfast_mllm.train.fine_tune import fine_tune
 from slowfast_mllm.train.record_trainer import GatherSlowPath, sharded_classes
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "train"))
-
 
 def ddp(records: str, output: str) -> None:
     from test_fine_tune import recipe

@@ -20,6 +20,7 @@ from slowfast_mllm.model import (
     SlowFastForConditionalGeneration,
     SlowFastVisionConfig,
 )
+from slowfast_mllm.train.records import first_line
 
 
 class AssemblyError(ValueError):
@@ -44,7 +45,9 @@ def assemble(
     try:
         text = AutoModelForCausalLM.from_pretrained(language_model, dtype=dtype)
     except (OSError, ValueError) as error:
-        raise AssemblyError(f"{language_model}: not a language model ({_first(error)}).") from error
+        raise AssemblyError(
+            f"{language_model}: not a language model ({first_line(error)})."
+        ) from error
     tower = _tower(vision_tower, dtype)
     try:
         config = SlowFastConfig(
@@ -55,7 +58,7 @@ def assemble(
         )
         model = SlowFastForConditionalGeneration(config).to(dtype)
     except (TypeError, ValueError) as error:
-        raise AssemblyError(f"model: {_first(error)}") from error
+        raise AssemblyError(f"model: {first_line(error)}") from error
     # A hybrid layer has the layer's own names and more.
     weights = text.get_decoder().state_dict()
     _load(model.model.language_model, weights, language_model, new="cross_attn")
@@ -76,7 +79,7 @@ def _tower(path: str, dtype: torch.dtype) -> PreTrainedModel:
                 path, config=getattr(config, "vision_config", config), dtype=dtype
             )
         except (OSError, ValueError) as error:
-            raise AssemblyError(f"{path}: not a vision tower ({_first(error)}).") from error
+            raise AssemblyError(f"{path}: not a vision tower ({first_line(error)}).") from error
     names = SlowFastVisionConfig().to_dict()
     tower = SlowFastConvNextModel(
         SlowFastVisionConfig(**{k: v for k, v in known.items() if k in names})
@@ -84,7 +87,7 @@ def _tower(path: str, dtype: torch.dtype) -> PreTrainedModel:
     try:
         weights = load_file(file)
     except SafetensorError as error:
-        raise AssemblyError(f"{file}: damaged ({_first(error)}).") from error
+        raise AssemblyError(f"{file}: damaged ({first_line(error)}).") from error
     _load(tower, weights, path)
     return tower.to(dtype)
 
@@ -130,7 +133,3 @@ def start_slow_path(model: SlowFastForConditionalGeneration) -> None:
                 mine.bias.copy_(own.bias[part])
         if cross.gate.scale_kind != "none":
             cross.gate.scale.zero_()
-
-
-def _first(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:200]

@@ -54,7 +54,7 @@ class Encoder:
                 processor_kwargs={"num_frames": self.num_frames},
             )
         except (VideoError, ValueError, OSError) as error:
-            first = (str(error).splitlines() or [type(error).__name__])[0]
+            first = (str(error).splitlines() or [type(error).__name__])[0]  # whole: says what to do
             raise RecordError(f"{record.where}: {first}") from error
         ids = torch.as_tensor(inputs["input_ids"][0])
         if len(ids) > self.max_length:
@@ -103,6 +103,13 @@ class RecordDataset(Dataset):
         return sizes
 
 
+def usable(items: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
+    """The rows that a batch can have; `records`, where they come from, and `skipped`."""
+    rows = [item for item in items if "skipped" not in item]
+    skipped = [item["skipped"] for item in items if "skipped" in item]
+    return rows, {"records": [row["where"] for row in rows], "skipped": skipped}
+
+
 @dataclass(frozen=True)
 class Collator:
     """Encoded records to a batch, padded on the right."""
@@ -114,9 +121,7 @@ class Collator:
         order (absent where there are none), `records`: where the rows come from, and `skipped`:
         what was wrong with records that are left out.
         """
-        rows = [item for item in items if "skipped" not in item]
-        skipped = [item["skipped"] for item in items if "skipped" in item]
-        records = [row["where"] for row in rows]
+        rows, named = usable(items)
         if not rows:  # a step without loss keeps all processes in step
             ids = torch.tensor([self.pad_token_id])
             rows = [{"input_ids": ids, "labels": torch.tensor([IGNORED])}]
@@ -126,7 +131,7 @@ class Collator:
             "labels": _padded([row["labels"] for row in rows], IGNORED),
             "attention_mask": _padded([torch.ones(n, dtype=torch.long) for n in lengths], 0),
         }
-        return {**batch, **_visual(rows), "records": records, "skipped": skipped}
+        return {**batch, **_visual(rows), **named}
 
 
 @dataclass(frozen=True)
@@ -149,15 +154,15 @@ class PreferenceEncoder:
             raise RecordError(f"{record.where}: no `rejected` answer to compare with.")
         inputs = self.encoder(record)
         ids, labels = inputs["input_ids"], inputs["labels"]
-        # Only the last answer differs: from the last masked position before it to its end token.
+        # Only the last answer differs: all after the last position that carries no loss before it.
         answer = (labels != IGNORED).nonzero().flatten()
         last = int(answer[-1])
         outside = (labels[: last + 1] == IGNORED).nonzero().flatten()
         begin = int(outside[-1]) + 1
-        words = self.encoder.processor.tokenizer(
-            record.rejected, add_special_tokens=False, return_tensors="pt"
-        ).input_ids[0]
         tokenizer = self.encoder.processor.tokenizer
+        words = tokenizer(record.rejected, add_special_tokens=False, return_tensors="pt").input_ids[
+            0
+        ]
         if set(words.tolist()) & set(tokenizer.all_special_ids):
             raise RecordError(f"{record.where}: `rejected` has a special token in it.")
         worse = torch.cat([ids[:begin], words, ids[last:]])

@@ -7,7 +7,6 @@ done, and `<stage>/skipped.jsonl` for records that were left out.
 
 import copy
 import gc
-import os
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +36,13 @@ from slowfast_mllm.train.record_trainer import (
     PARTS,
     GatherSlowPath,
     RecordTrainer,
-    TrainingError,
     list_skipped,
     part_of,
     sharded_classes,
 )
 from slowfast_mllm.train.records import Record, RecordError, read_records
 from slowfast_mllm.train.reinforce import PromptCollator, PromptEncoder, ReinforceTrainer
+from slowfast_mllm.train.run_folder import TrainingError, claim, last_checkpoint
 
 
 def fine_tune(
@@ -72,24 +71,6 @@ def fine_tune(
         finished = folder / "model"
     assert finished is not None
     return finished
-
-
-def claim(recipe: Any, output: Path) -> None:
-    """Refuse to go on with another recipe's run: its checkpoints would not fit or would mislead.
-
-    Raises:
-        TrainingError: `output` holds such a run.
-    """
-    record = output / "recipe.txt"
-    if not record.exists():  # whole or not at all: other processes read it at the same time
-        new = record.with_name(f"recipe.{os.getpid()}.new")
-        new.write_text(repr(recipe))
-        new.replace(record)
-    if record.read_text() != repr(recipe):
-        raise TrainingError(
-            f"{output} holds a run of another recipe (see {record}); give another --output, or "
-            "delete the folder."
-        )
 
 
 def _start(
@@ -158,15 +139,20 @@ def _run(
     if stage.method == "dpo":
         trainer = _preference_trainer(learner, processor, stage, arguments, inputs)
     elif stage.method == "grpo":
-        trainer = ReinforceTrainer(model=learner, args=TrainingArguments(**arguments), **inputs)
-        trainer.stage, trainer.processor = stage, processor
-        trainer.reference = _reference(learner, stage)
+        trainer = ReinforceTrainer(
+            stage,
+            processor,
+            _reference(learner, stage),
+            model=learner,
+            args=TrainingArguments(**arguments),
+            **inputs,
+        )
     else:
         trainer = RecordTrainer(model=learner, args=TrainingArguments(**arguments), **inputs)
     trainer.lengths = train_set.lengths()
     trainer.slow_learning_rate = stage.slow_learning_rate
     trainer.skipped = None if recipe.bad_records == "refuse" else folder / "skipped.jsonl"
-    trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
+    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     if stage.lora_rank:
         trainer.model = trainer.model.merge_and_unload().to(getattr(torch, recipe.dtype))
     new = folder / "model.new"
@@ -176,13 +162,6 @@ def _run(
         processor.save_pretrained(new)
         new.replace(folder / "model")
     trainer.accelerator.wait_for_everyone()  # the next stage begins with this model
-
-
-def _last_checkpoint(folder: Path) -> str | None:
-    """The newest one that is whole: its state is written last, a kill may leave less."""
-    states = folder.glob("checkpoint-*/trainer_state.json")
-    last = max(states, key=lambda s: int(s.parent.name.split("-")[1]), default=None)
-    return None if last is None else str(last.parent)
 
 
 def _records(sources: list[Source], recipe: FineTuneRecipe, folder: Path) -> list[Record]:

@@ -17,6 +17,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.model.slow_attention import SlowCrossAttention
 from slowfast_mllm.train.records import RecordError
+from slowfast_mllm.train.run_folder import TrainingError
 
 # The modules of each part of the model; the language model is what is left.
 PARTS = {
@@ -24,10 +25,6 @@ PARTS = {
     "slow": ("cross_attn",),
     "vision": ("vision_tower",),
 }
-
-
-class TrainingError(RuntimeError):
-    """A run that cannot start or go on, with what to do about it."""
 
 
 def list_skipped(file: Path, reasons: list[str]) -> None:

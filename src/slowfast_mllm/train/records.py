@@ -28,6 +28,11 @@ class RecordError(ValueError):
     """A record that cannot be trained on: where it is, and why."""
 
 
+def first_line(error: Exception) -> str:
+    """What another library's error says, for a message of one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:200]
+
+
 @dataclass(frozen=True)
 class Record:
     """One conversation.
@@ -128,8 +133,9 @@ def _data_set(path: Path, name: str) -> Any:
             return found["train"] if isinstance(found, datasets.DatasetDict) else found
         return datasets.load_dataset(name, split="train")
     except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise RecordError(f"{name}: cannot be loaded as a data set ({first}).") from error
+        raise RecordError(
+            f"{name}: cannot be loaded as a data set ({first_line(error)})."
+        ) from error
 
 
 def _parse(row: Any, media: Path, where: str) -> Record:

@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from slowfast_mllm.model import SlowFastForConditionalGeneration, VideoMemory
-from slowfast_mllm.train.conversations import Encoder
+from slowfast_mllm.train.conversations import Encoder, usable
 from slowfast_mllm.train.recipe import FineTuneStage
 from slowfast_mllm.train.record_trainer import RecordTrainer
 from slowfast_mllm.train.records import Record
@@ -46,19 +47,17 @@ class PromptCollator:
 
     def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Returns `input_ids`, `attention_mask` (B, L), and lists with an entry for each row."""
-        rows = [item for item in items if "skipped" not in item]
-        length = max((len(row["input_ids"]) for row in rows), default=1)
-        ids = torch.full((max(len(rows), 1), length), self.pad_token_id)
-        mask = torch.zeros_like(ids)
-        for place, row in enumerate(rows):
-            ids[place, length - len(row["input_ids"]) :] = row["input_ids"]
-            mask[place, length - len(row["input_ids"]) :] = 1
+        rows, named = usable(items)
+        prompts = [row["input_ids"] for row in rows] or [torch.tensor([self.pad_token_id])]
+
+        def padded(values: list[Tensor], filler: int) -> Tensor:
+            return pad_sequence(values, True, filler, padding_side="left")
+
         return {
-            "input_ids": ids,
-            "attention_mask": mask,
+            "input_ids": padded(prompts, self.pad_token_id),
+            "attention_mask": padded([torch.ones_like(ids) for ids in prompts], 0),
             "rows": rows,
-            "records": [row["where"] for row in rows],
-            "skipped": [item["skipped"] for item in items if "skipped" in item],
+            **named,
         }
 
 
@@ -81,10 +80,13 @@ class Answers:
 class ReinforceTrainer(RecordTrainer):
     """Each step samples answers, rewards them, and makes the better ones of a group likelier."""
 
-    stage: FineTuneStage
-    processor: Any
-    reference: nn.Module | None = None  # None: the model without its adapters
-    _seen: list[float]
+    def __init__(
+        self, stage: FineTuneStage, processor: Any, reference: nn.Module | None, **kwargs: Any
+    ) -> None:
+        """`reference`: the model as it was; None: the model without its adapters."""
+        self.stage, self.processor, self.reference = stage, processor, reference
+        self._rewards: list[float] = []  # since the last log
+        super().__init__(**kwargs)
 
     def loss_of(self, model: nn.Module, inputs: dict[str, Any], **_: Any) -> Tensor:
         with self.accelerator.autocast():  # all that is compared, at one precision
@@ -95,14 +97,12 @@ class ReinforceTrainer(RecordTrainer):
         rows, count = inputs["rows"], self.stage.num_answers
         memories = [_remember(base, row) for row in rows]
         answers = self.sample(base, inputs, memories)
-        right = torch.tensor(
-            [accuracy(text, rows[i // count]["expected"]) for i, text in enumerate(answers.texts)]
-        )
+        right = self.judge(answers.texts, rows)
         format_weight = self.stage.format_reward
         rewards = right + format_weight * torch.tensor([keeps_format(t) for t in answers.texts])
         if self.stage.temporal_contrast:
             rewards = rewards + self.contrast(base, inputs, right)
-        self.__dict__.setdefault("_seen", []).extend(rewards.tolist())
+        self._rewards += rewards.tolist()
         advantages = group_advantages(rewards, count).to(answers.ids.device)
         kept = answers.chosen.shape[1]
 
@@ -163,6 +163,11 @@ class ReinforceTrainer(RecordTrainer):
         ]
         return Answers(ids, torch.cat([before, chosen], 1), chosen, texts)
 
+    def judge(self, texts: list[str], rows: list[dict[str, Any]]) -> Tensor:
+        """How right each answer is, (B * count,)."""
+        expected = [row["expected"] for row in rows for _ in range(self.stage.num_answers)]
+        return torch.tensor([accuracy(*pair) for pair in zip(texts, expected, strict=True)])
+
     def contrast(
         self, base: SlowFastForConditionalGeneration, inputs: dict[str, Any], right: Tensor
     ) -> Tensor:
@@ -170,17 +175,14 @@ class ReinforceTrainer(RecordTrainer):
         rows, count = inputs["rows"], self.stage.num_answers
         with torch.no_grad():
             shuffled = [_remember(base, row, shuffle=True) for row in rows]
-        texts = self.sample(base, inputs, shuffled).texts
-        blind = torch.tensor(
-            [accuracy(text, rows[i // count]["expected"]) for i, text in enumerate(texts)]
-        )
+        blind = self.judge(self.sample(base, inputs, shuffled).texts, rows)
         better = right.view(-1, count).mean(1) > blind.view(-1, count).mean(1)
         return self.stage.temporal_contrast * right * better.repeat_interleave(count)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        seen = self.__dict__.pop("_seen", [])
-        if seen:
-            logs["reward"] = sum(seen) / len(seen)
+        if self._rewards:
+            logs["reward"] = sum(self._rewards) / len(self._rewards)
+            self._rewards = []
         super().log(logs, *args, **kwargs)
 
 

@@ -12,15 +12,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.train.dense_labels import DenseLabelModel
-from slowfast_mllm.train.fine_tune import claim
 from slowfast_mllm.train.first_weights import start_from_dense_stage
 from slowfast_mllm.train.new_model import new_model, new_tokenizer
 from slowfast_mllm.train.recipe import Recipe, StageRecipe
+from slowfast_mllm.train.run_folder import claim, last_checkpoint
 from slowfast_mllm.train.seen_clips import SeenClipModel, see_clips
 from slowfast_mllm.train.world_data import ConversationCollator, MomentDataset, collate_dense
 
@@ -104,10 +103,7 @@ def _run_stage(
         train_dataset=data,
         data_collator=collator,
     )
-    for checkpoint in folder.glob("checkpoint-*"):
-        if not (checkpoint / "trainer_state.json").exists():  # written last: killed while saving
-            shutil.rmtree(checkpoint)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
+    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     if isinstance(learner, DenseLabelModel):
         moments = collate_dense([data[i] for i in range(min(stage.clips, _SAMPLE))])
         start_from_dense_stage(model.cpu(), learner, tokenizer, moments)

@@ -13,8 +13,8 @@ from torch.utils.data import Dataset
 
 from slowfast_mllm import world
 from slowfast_mllm.processing import SlowFastProcessor
+from slowfast_mllm.train.conversations import IGNORED
 
-IGNORED = -100  # label that carries no loss
 _DRAWS = 2  # sets of questions to choose from: a set has one or two of each type
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
