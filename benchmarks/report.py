@@ -29,12 +29,12 @@ PARTS = (
     ),
     (
         "Asking again, asking together",
-        "benchmarks/asking.py --questions 24 --repeats 2",
+        "benchmarks/asking.py --questions 16 --repeats 2",
         "The packaged model, and one of random weights where the figures depend on size alone.",
     ),
     (
         "Decoding",
-        "benchmarks/decoding.py --steps 8 --prefills 2",
+        "benchmarks/decoding.py --steps 6 --prefills 1",
         "Time per token beside the language model alone; at 1,536 frames reading the slow keys and "
         "values adds 19 % to the bytes of the weights.",
     ),
@@ -55,7 +55,7 @@ PARTS = (
     ),
     (
         "Quantized weights",
-        "benchmarks/quantized.py --clips 12",
+        "benchmarks/quantized.py --clips 8",
         "Against float32. Models of random weights have nearly equal logits everywhere: look at "
         "the error there, and at the tokens of the packaged model.",
     ),
