@@ -54,7 +54,17 @@ RECIPE = Recipe(
     name="tiny",
     seed=1,
     model=TINY,
-    stages=[STAGE, replace(STAGE, name="instruct", kind="questions", questions_per_clip=2)],
+    stages=[
+        STAGE,
+        replace(
+            STAGE,
+            name="instruct",
+            kind="questions",
+            questions_per_clip=2,
+            chinese=0.3,
+            multiple_choice=0.3,
+        ),
+    ],
 )
 
 
@@ -112,7 +122,7 @@ def test_conversations_carry_loss_on_answers_only(tmp_path: Path) -> None:
         text = tokenizer.decode(taught[taught != IGNORED])
         spoken = [part.strip() for part in text.split("<|im_end|>") if part]
         assert spoken == [qa.answer for qa in clip.questions]
-    SeenClipModel(model)(**batch).loss.backward()  # as many placeholders as fast tokens
+    SeenClipModel(model)(**batch)["loss"].backward()  # as many placeholders as fast tokens
 
 
 def test_kept_maps_say_what_the_frames_say(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from slowfast_mllm.world import (
     COLORS,
+    EVENTS,
     GLYPHS,
     SHAPES,
     dense_labels,
@@ -23,8 +24,9 @@ def test_shapes_and_ranges(grid: int) -> None:
     labels = dense_labels(script, frame_times(script.duration, 16), grid)
     assert labels.shape.shape == labels.color.shape == labels.glyph.shape == (16, grid, grid)
     assert labels.object_motion.shape == (16, grid, grid, 2)
-    assert labels.camera_motion.shape == (16, 3)
-    assert labels.cut.shape == (16,)
+    assert labels.camera_motion.shape == (16, 4)
+    assert labels.event.shape == (16, grid, grid)
+    assert labels.cut.shape == labels.needle.shape == labels.steady.shape == (16,)
     assert labels.cut.dtype == bool
 
 
@@ -36,6 +38,8 @@ def test_cells_name_objects_of_the_clip(seed: int) -> None:
     looks |= {
         (SHAPES.index(o.shape), COLORS.index(o.change.color)) for o in script.objects if o.change
     }
+    if script.needle:
+        looks |= {(SHAPES.index(script.needle.shape), COLORS.index(script.needle.color))}
     taken = labels.shape > 0
     assert np.array_equal(taken, labels.color > 0)
     found = set(zip(labels.shape[taken] - 1, labels.color[taken] - 1, strict=True))
@@ -79,6 +83,26 @@ def test_motion_is_screen_motion() -> None:
     )
     labels = dense_labels(script, np.array([1.5]))
     speed = script.camera.speed * 6
-    assert labels.camera_motion[0] == pytest.approx([speed, 0, 0], abs=1e-5)
+    assert labels.camera_motion[0] == pytest.approx([speed, 0, 0, 0], abs=1e-5)
     moves = labels.object_motion[labels.shape > 0]
     assert moves == pytest.approx(np.tile([speed, 0], (len(moves), 1)), abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_events_are_where_and_when_they_happen(seed: int) -> None:
+    script = sample_script(seed)
+    times = frame_times(script.duration, 32)
+    labels, state = dense_labels(script, times), evaluate(script, times)
+    for t, row, column in zip(*np.nonzero(labels.event), strict=True):
+        event = EVENTS[labels.event[t, row, column] - 1]
+        objects = [
+            o for o in script.objects if 1 + SHAPES.index(o.shape) == labels.shape[t, row, column]
+        ]
+        if event == "appears":
+            assert any(times[t - 1] < o.appear <= times[t] for o in objects)
+        elif event == "leaves":
+            assert any(times[t] < o.disappear <= times[t + 1] for o in objects)
+        else:
+            assert any(o.change and times[t - 1] < o.change.time <= times[t] for o in objects)
+    assert np.array_equal(labels.needle, state.needle)
+    assert not (labels.steady & (labels.cut | labels.needle)).any()

@@ -10,26 +10,30 @@ from hypothesis import strategies as st
 
 from slowfast_mllm.world import (
     COLORS,
+    LANGUAGES,
     QA,
     SHAPES,
     TYPES,
-    UNKNOWN_ANSWER,
     Script,
     frame_times,
     questions,
     sample_script,
     score,
+    seconds_off,
 )
+from slowfast_mllm.world.chinese import COLOR_NAMES, SHAPE_NAMES
 from slowfast_mllm.world.questions import described
 
 
-def ask_all(script: Script, frames: int = 32) -> list[QA]:
-    return questions(script, script.seed, frame_times(script.duration, frames))
+def ask_all(script: Script, frames: int = 32, **how: object) -> list[QA]:
+    return questions(script, script.seed, frame_times(script.duration, frames), **how)
 
 
-SCRIPTS = [sample_script(seed) for seed in range(300)]
+SCRIPTS = [sample_script(seed) for seed in range(400)]
 ASKED = [ask_all(script) for script in SCRIPTS]
 ALL = [qa for asked in ASKED for qa in asked]
+CHINESE = [qa for script in SCRIPTS[:200] for qa in ask_all(script, language="zh-TW")]
+CHOICE = [qa for script in SCRIPTS[:60] for qa in ask_all(script, multiple_choice=1.0)]
 
 
 def test_same_seed_same_questions() -> None:
@@ -46,28 +50,84 @@ def test_every_type_is_asked_once_or_twice_per_clip() -> None:
 
 
 def test_answers_are_among_the_choices_and_canonical() -> None:
-    for qa in ALL:
+    for qa in ALL + CHINESE:
         assert qa.answer in qa.choices
         assert len(set(qa.choices)) == len(qa.choices)
-        assert re.fullmatch(r"[A-Z0-9][^?!]*\.", qa.answer)
+        form = r"[A-Z0-9][^?!]*\." if qa.language == "en" else r"[^A-Za-z?!,.]+[A-Z]?。"
+        assert re.fullmatch(form, qa.answer), qa
         assert len(qa.answer.split()) < 40
         assert "{" not in qa.question
         assert "  " not in qa.question
 
 
+def test_both_languages_ask_and_answer_the_same() -> None:
+    assert LANGUAGES["en"].templates.keys() == LANGUAGES["zh-TW"].templates.keys()
+    for script in SCRIPTS[:60]:
+        english, chinese = ([q.type for q in ask_all(script, language=x)] for x in LANGUAGES)
+        assert english == chinese
+    assert {qa.type for qa in CHINESE} == set(TYPES)
+    assert {len(qa.choices) for qa in CHINESE if qa.type == "camera"} == {9}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_held_out_wordings_are_never_drawn_otherwise(language: str) -> None:
+    def wordings(held_out: bool) -> set[str]:
+        asked = [ask_all(s, language=language, held_out=held_out) for s in SCRIPTS[:250]]
+        # Without what they mention: the same wording about another object counts as seen.
+        chinese = [*COLOR_NAMES.values(), *SHAPE_NAMES.values()]
+        names = "|".join([*COLORS, *SHAPES, "object", *chinese])
+        return {re.sub(names, "", qa.question.lower()).rstrip("?.") for q in asked for qa in q}
+
+    kept, seen = wordings(True), wordings(False)
+    assert len(kept) > 60
+    assert not kept & seen
+    for templates in LANGUAGES[language].templates.values():
+        assert len(templates) >= 3
+
+
+def test_choices_are_offered_by_letter() -> None:
+    for qa in CHOICE:
+        if qa.type in ("describe", "unknown"):
+            assert qa.form == "open"
+            continue
+        _, *lines = qa.question.split("\n")
+        offered = dict(line.split(" ", 1) for line in lines)
+        assert tuple(offered) == qa.choices
+        assert 2 <= len(offered) <= 4
+        assert len(set(offered.values())) == len(offered)
+        assert score(qa, qa.answer)
+        assert score(qa, f"{qa.answer} {offered[qa.answer]}")
+        assert not any(score(qa, letter) for letter in qa.choices if letter != qa.answer)
+    letters = collections.Counter(qa.answer for qa in CHOICE if len(qa.choices) == 4)
+    assert max(letters.values()) < 1.3 * min(letters.values())
+
+
+def test_quiet_clips_say_that_nothing_happens() -> None:
+    quiet = [qa for qa in ALL if qa.answer == "No, nothing happens."]
+    assert len(quiet) > 5
+    for script, asked in zip(SCRIPTS, ASKED, strict=True):
+        if any(qa.answer == "No, nothing happens." for qa in asked):
+            for qa in asked:
+                assert qa.answer not in ("There is 1 cut.", "Once.", "Twice.")
+                assert qa.type not in ("speed", "order") or qa.answer == "No."
+            assert not script.flash
+            assert not script.needle
+
+
 @pytest.mark.parametrize("kind", sorted(set(TYPES) - {"unknown"}))
 def test_no_answer_is_right_most_of_the_time(kind: str) -> None:
     counts = collections.Counter(qa.answer for qa in ALL if qa.type == kind)
-    assert sum(counts.values()) >= 100
+    assert sum(counts.values()) >= 60
     assert max(counts.values()) / sum(counts.values()) < 0.6
 
 
 def test_wording_varies() -> None:
     for kind in TYPES:
-        assert len({qa.question.lower().rstrip("?.") for qa in ALL if qa.type == kind}) >= 6
+        assert len({qa.question.lower().rstrip("?.") for qa in ALL if qa.type == kind}) >= 4
     assert any(qa.question[0].islower() for qa in ALL)
     assert len({qa.question for qa in ALL if qa.type == "unknown"}) > 80
-    assert {qa.answer for qa in ALL if qa.type == "unknown"} == {UNKNOWN_ANSWER}
+    answers = {qa.answer for qa in ALL if qa.type == "unknown"}
+    assert answers == {"I was not taught to tell that."}
 
 
 def test_answers_follow_the_script() -> None:
@@ -87,8 +147,17 @@ def test_answers_follow_the_script() -> None:
                 m := re.search(rf"({'|'.join(COLORS)}) ({'|'.join(SHAPES)})", qa.question)
             ):
                 assert (qa.answer == "Yes.") == ((m[1], m[2]) in looks | after)
-            elif qa.type == "direction":
+            elif qa.type in ("direction", "speed"):
                 assert script.camera.motion == "still"
+            elif qa.type == "needle":
+                shown = script.needle
+                assert qa.answer.endswith(
+                    f" {shown.color} {shown.shape}." if shown else "picture is shown."
+                )
+            elif qa.type == "change":
+                turned = {f"turns {o.change.color}." for o in script.objects if o.change}
+                assert turned or qa.answer == "No object changes its color."
+                assert not turned or qa.answer.endswith((*turned, "its color."))
 
 
 def test_absent_things_are_not_seen() -> None:
@@ -105,16 +174,18 @@ def test_with_few_frames_only_what_they_show_is_asked(frames: int) -> None:
         for qa in ask_all(script, frames):
             assert qa.answer in qa.choices
             if frames == 1 and qa.answer != "I do not see one.":
-                assert qa.type not in ("direction", "order", "when", "camera", "describe", "fade")
+                blind = ("direction", "speed", "order", "when", "duration", "camera", "describe")
+                assert qa.type not in (*blind, "fade", "events")
+                assert qa.type != "repeat" or qa.answer == "It does not jump."
                 assert qa.type != "cuts" or not script.cuts
 
 
 def test_right_answers_score_and_other_choices_do_not() -> None:
-    for qa in ALL:
+    for qa in ALL + CHINESE:
         assert score(qa, qa.answer)
         assert score(qa, "  " + qa.answer.upper().replace(".", " "))
         assert not score(qa, "")
-        if qa.type != "when":
+        if qa.type not in ("when", "duration"):
             assert not any(score(qa, other) for other in qa.choices if other != qa.answer)
 
 
@@ -123,6 +194,8 @@ def test_seconds_may_be_one_off() -> None:
     assert [score(qa, f"At {n} seconds.") for n in range(5)] == [False, True, True, True, False]
     assert score(qa, "at 1 second")
     assert not score(qa, "At the start.")
+    assert [seconds_off(qa, t) for t in ("At 5 seconds.", "第 2 秒。", "Red.")] == [3, 0, None]
+    assert score(QA("duration", "How long?", "For 1 second.", ()), "for 2 seconds")
 
 
 def test_descriptions_are_compared_by_what_they_name() -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from slowfast_mllm.world import CAMERA_MOTIONS, COLORS, SHAPES, Script, frame_times, sample_script
-from slowfast_mllm.world.geometry import evaluate
+from slowfast_mllm.world.geometry import evaluate, on_screen
+from slowfast_mllm.world.script import HOP_SECONDS, HOP_SPACING
 
 SCRIPTS = [sample_script(seed) for seed in range(300)]
 
@@ -57,6 +58,41 @@ def test_a_flash_is_seen_once_or_twice_in_32_frames() -> None:
     for script in SCRIPTS:
         seen = evaluate(script, frame_times(script.duration, 32)).flash.sum()
         assert seen in (1, 2) if script.flash else seen == 0
+
+
+def test_an_inserted_picture_is_seen_once_or_twice_and_alone() -> None:
+    for script in SCRIPTS:
+        state = evaluate(script, frame_times(script.duration, 32))
+        assert state.needle.sum() in ((1, 2) if script.needle else (0,))
+        assert not (state.needle & state.flash).any()
+        assert not state.visible[state.needle].any()
+        if script.needle:
+            assert script.needle.shape not in {o.shape for o in script.objects}
+            assert script.needle.color not in {o.color for o in script.objects}
+
+
+def test_jumps_go_up_and_come_down() -> None:
+    found = 0
+    for script in SCRIPTS:
+        for index, obj in enumerate(script.objects):
+            for hop in obj.hops:
+                times = np.array([hop, hop + HOP_SECONDS / 2, hop + HOP_SECONDS])
+                if script.camera.motion == "still" and script.camera.shake == 0:
+                    start, top, end = evaluate(script, times).center[:, index, 1]
+                    assert start - top == pytest.approx(obj.hop_height)
+                    assert end == pytest.approx(start)
+                    found += 1
+            assert all(b - a >= HOP_SPACING - 1e-9 for a, b in itertools.pairwise(obj.hops))
+    assert found > 20
+
+
+def test_rolling_turns_the_picture_against_the_camera() -> None:
+    script = next(s for s in SCRIPTS if s.camera.motion == "roll clockwise")
+    start, end = script.shots[0].start, script.shots[0].end - 1e-6
+    shot = np.zeros(2, dtype=np.int64)
+    right_of_middle = np.tile([0.8, 0.5], (2, 1))
+    first, last = on_screen(script, right_of_middle, np.array([start, end]), shot, shake=False)
+    assert last[1] < first[1]  # the picture turns counterclockwise: its right side goes up
 
 
 def test_objects_drift_against_the_camera() -> None:

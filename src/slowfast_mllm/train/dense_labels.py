@@ -17,9 +17,11 @@ _OUTPUTS = {
     "shape": len(world.SHAPES) + 1,
     "color": len(world.COLORS) + 1,
     "glyph": len(world.GLYPHS) + 1,
+    "event": len(world.EVENTS) + 1,
     "object_motion": 2,
-    "camera_motion": 3,
+    "camera_motion": 4,
     "cut": 1,
+    "needle": 1,
 }
 _EMPTY_WEIGHT = 0.05  # nineteen cells of twenty hold no object; they must not drown the others
 
@@ -49,14 +51,18 @@ class DenseLabelModel(nn.Module):
         shape: Tensor,
         color: Tensor,
         glyph: Tensor,
+        event: Tensor,
         object_motion: Tensor,
         camera_motion: Tensor,
         cut: Tensor,
+        needle: Tensor,
+        steady: Tensor,
     ) -> dict[str, Tensor]:
         """Labels as `collate_dense` makes them; returns the `loss`."""
         out = {name: value.float() for name, value in self.predict(pixel_values_videos).items()}
         losses = []
-        for name, labels in (("shape", shape), ("color", color), ("glyph", glyph)):
+        classes = (("shape", shape), ("color", color), ("glyph", glyph), ("event", event))
+        for name, labels in classes:
             weight = torch.ones(_OUTPUTS[name], device=labels.device)
             weight[0] = _EMPTY_WEIGHT
             logits = out[name].flatten(0, -2)
@@ -64,11 +70,12 @@ class DenseLabelModel(nn.Module):
         moving = (shape > 0)[..., None]
         error = _motion_error(out["object_motion"], object_motion) * moving
         losses.append(error.sum() / moving.sum().clamp(min=1))
-        steady = cut[:, :, None, None, None] == 0  # a cut is no camera motion
         camera = camera_motion[:, :, None, None].expand_as(out["camera_motion"])
-        losses.append((_motion_error(out["camera_motion"], camera) * steady).mean())
-        cuts = cut[:, :, None, None, None].expand_as(out["cut"])
-        losses.append(F.binary_cross_entropy_with_logits(out["cut"], cuts))
+        error = _motion_error(out["camera_motion"], camera)
+        losses.append((error * steady[:, :, None, None, None]).mean())
+        for name, flags in (("cut", cut), ("needle", needle)):
+            each = flags[:, :, None, None, None].expand_as(out[name])
+            losses.append(F.binary_cross_entropy_with_logits(out[name], each))
         return {"loss": torch.stack(losses).sum()}
 
 

@@ -48,7 +48,8 @@ def _world_text(num_scripts: int) -> Iterator[str]:
     for seed in range(num_scripts):
         script = world.sample_script(10**9 + seed)
         times = np.linspace(0, script.duration, 32, endpoint=False)
-        for qa in world.questions(script, seed, times):
+        language = "zh-TW" if seed % 3 == 0 else "en"
+        for qa in world.questions(script, seed, times, language, multiple_choice=0.1):
             yield qa.question
             yield qa.answer
 

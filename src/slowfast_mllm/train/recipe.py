@@ -68,6 +68,10 @@ class StageRecipe:
         questions_per_clip: turns of the conversation about one clip ("questions" only).
         question_weights: how often a type of question is drawn beside the others; 1 where nothing
             is said ("questions" only).
+        chinese, multiple_choice: shares of the conversations that are in Traditional Chinese, and
+            of the questions that offer answers by letter ("questions" only).
+        compile: compile the decoder's layers: minutes at the start, then faster steps ("questions"
+            only).
     """
 
     name: str
@@ -81,16 +85,23 @@ class StageRecipe:
     warmup_steps: int = 100
     questions_per_clip: int = 6
     question_weights: dict[str, float] = field(default_factory=dict)
+    chinese: float = 0.0
+    multiple_choice: float = 0.0
+    compile: bool = False
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole training: a model, its stages in order, and a seed for weights and order."""
+    """A whole training: a model, its stages in order, and a seed for weights and order.
+
+    `photos` is a folder of pictures for the backgrounds of half of the shots.
+    """
 
     name: str
     seed: int
     model: ModelRecipe
     stages: list[StageRecipe]
+    photos: str | None = None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from slowfast_mllm.train.dense_labels import DenseLabelModel
 from slowfast_mllm.train.first_weights import start_from_dense_stage
 from slowfast_mllm.train.new_model import new_model, new_tokenizer
 from slowfast_mllm.train.recipe import Recipe, StageRecipe
-from slowfast_mllm.train.run_folder import claim, last_checkpoint
+from slowfast_mllm.train.run_folder import TrainingError, claim, last_checkpoint
 from slowfast_mllm.train.seen_clips import SeenClipModel, see_clips
 from slowfast_mllm.train.world_data import ConversationCollator, MomentDataset, collate_dense
 
@@ -65,6 +65,17 @@ def _tokenizer(recipe: Recipe, output: Path) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
+def _photos(folder: str | None) -> tuple[str, ...]:
+    """The picture files of a folder, in order."""
+    if folder is None:
+        return ()
+    kinds = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+    found = sorted(str(p) for p in Path(folder).glob("*") if p.suffix.lower() in kinds)
+    if not found:
+        raise TrainingError(f"photos: {folder}: no folder with pictures ({', '.join(kinds)}).")
+    return tuple(found)
+
+
 def _weights(model: SlowFastForConditionalGeneration) -> dict[str, torch.Tensor]:
     state = model.state_dict()
     state.pop("lm_head.weight")  # tied to the embeddings
@@ -80,13 +91,14 @@ def _run_stage(
     num_workers: int,
     save_steps: int,
 ) -> None:
+    photos = _photos(recipe.photos)
     learner: nn.Module
     data: Any
     collator: Any
     if stage.kind == "dense":
         learner = DenseLabelModel(model.model.vision_tower)
         data = MomentDataset(
-            stage.first_seed, stage.clips, recipe.model.num_frames, recipe.model.image_size
+            stage.first_seed, stage.clips, recipe.model.num_frames, recipe.model.image_size, photos
         )
         collator = collate_dense
     else:
@@ -94,8 +106,11 @@ def _run_stage(
         model.model.vision_tower.requires_grad_(False)
         if not torch.cuda.is_available():  # the fused kernel's backward pass is slow on CPUs
             model.set_attn_implementation("eager")
-        data = see_clips(model, recipe.model, stage, folder / _SEEN, num_workers)
+        data = see_clips(model, recipe.model, stage, folder / _SEEN, num_workers, photos)
         learner = SeenClipModel(model)
+        if stage.compile:
+            for layer in model.model.language_model.layers:
+                layer.compile(dynamic=True)
         collator = ConversationCollator(SlowFastProcessor.from_config(model.config, tokenizer))
     trainer = Trainer(
         model=learner,

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from slowfast_mllm.model import SlowFastForConditionalGeneration
+from slowfast_mllm.train.conversations import IGNORED
 from slowfast_mllm.train.recipe import ModelRecipe, StageRecipe
 from slowfast_mllm.train.world_data import FramesDataset, SeenClipDataset, normalise
 
@@ -35,14 +37,26 @@ class SeenClipModel(nn.Module):
     def tie_weights(self) -> None:
         self.model.tie_weights()
 
-    def forward(self, maps: Tensor, motion: Tensor, timestamps: Tensor, **text: Tensor) -> Any:
-        """Batches as `ConversationCollator` makes them; returns the model's output with `loss`."""
+    def forward(
+        self,
+        maps: Tensor,
+        motion: Tensor,
+        timestamps: Tensor,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        labels: Tensor,
+    ) -> dict[str, Tensor]:
+        """Batches as `ConversationCollator` makes them; returns the `loss`."""
         base = self.model.model
         memories = [
             base.remember(*base.fast_and_slow(base.slow_maps(seen, moves, times)), times)
             for seen, moves, times in zip(maps.to(base.dtype), motion, timestamps, strict=True)
         ]
-        return self.model(**text, video_memory=memories)
+        text = base(input_ids=input_ids, attention_mask=attention_mask, video_memory=memories)
+        # One position of ten is an answer's: the others need no logits.
+        taught = labels[:, 1:] != IGNORED
+        logits = self.model.lm_head(text.last_hidden_state[:, :-1][taught])
+        return {"loss": F.cross_entropy(logits.float(), labels[:, 1:][taught])}
 
 
 def _drop_tied_head(module: nn.Module, state: dict[str, Any], *_: Any) -> None:
@@ -56,6 +70,7 @@ def see_clips(
     stage: StageRecipe,
     folder: Path,
     num_workers: int,
+    photos: tuple[str, ...] = (),
 ) -> SeenClipDataset:
     """Run the tower over the clips of a stage, or over those that an interrupted call left.
 
@@ -71,7 +86,9 @@ def see_clips(
     motion = _on_disk(folder / "motion.bin", *frames, slow_side, slow_side, 16)
     progress = folder / "clips_seen.txt"
     start = int(progress.read_text()) if progress.exists() else 0
-    clips = FramesDataset(stage.first_seed, stage.clips, recipe.num_frames, recipe.image_size)
+    clips = FramesDataset(
+        stage.first_seed, stage.clips, recipe.num_frames, recipe.image_size, photos
+    )
     todo = Subset(clips, range(start, stage.clips))
     batches = DataLoader(todo, _CLIPS_AT_ONCE, num_workers=num_workers, collate_fn=list)
     bar = tqdm(total=stage.clips, initial=start, desc="clips through the tower")
@@ -93,6 +110,8 @@ def see_clips(
         stage.epochs,
         stage.questions_per_clip,
         stage.question_weights,
+        stage.chinese,
+        stage.multiple_choice,
         maps,
         motion,
     )

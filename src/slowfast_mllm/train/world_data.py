@@ -35,6 +35,7 @@ class FramesDataset(Dataset):
     count: int
     num_frames: int
     size: int
+    photos: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return self.count
@@ -42,7 +43,7 @@ class FramesDataset(Dataset):
     def __getitem__(self, index: int) -> np.ndarray:
         script = world.sample_script(self.first_seed + index)
         times = world.frame_times(script.duration, self.num_frames)
-        return world.render(script, times, self.size)
+        return world.render(script, times, self.size, self.photos)
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,15 @@ class Moment:
 class MomentDataset(Dataset):
     """One moment of each clip: the most variety for the tower. Kept once rendered.
 
-    Three of four clips that flash a glyph are met at that moment: left to chance, glyphs would be
-    too rare to learn.
+    Two of three clips are met when something happens, and at least half of these when a glyph
+    flashes or a picture is inserted: left to chance, that would be too rare to learn.
     """
 
     first_seed: int
     count: int
     num_frames: int
     size: int
+    photos: tuple[str, ...] = ()
     _kept: dict[int, Moment] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -81,11 +83,17 @@ class MomentDataset(Dataset):
         times = world.frame_times(script.duration, self.num_frames)
         rng = np.random.default_rng(script.seed)
         moment = int(rng.integers(1, self.num_frames - 1))
-        if script.flash is not None and rng.random() < 0.75:
-            seen = int(np.searchsorted(times, script.flash.time))
+        brief = [event.time for event in (script.flash, script.needle) if event is not None]
+        others = [t for o in script.objects for t in (o.appear, o.disappear, *o.hops)]
+        others += [o.change.time for o in script.objects if o.change] + list(script.cuts)
+        happens = [t for t in others if 0 < t < script.duration]
+        chance = rng.random()
+        if chance < 2 / 3 and (brief or happens):
+            chosen = brief if brief and (chance < 0.4 or not happens) else happens
+            seen = int(np.searchsorted(times, rng.choice(chosen)))
             moment = min(max(seen, 1), self.num_frames - 2)
         times = times[moment - 1 : moment + 2]
-        frames = world.render(script, times, self.size)
+        frames = world.render(script, times, self.size, self.photos)
         return Moment(frames, float(times[1] - times[0]), world.dense_labels(script, times))
 
 
@@ -94,8 +102,9 @@ def collate_dense(moments: Sequence[Moment]) -> dict[str, Tensor]:
 
     Returns:
         `pixel_values_videos` (B, T, 3, H, W) and, for the T' = T - 2 inner frames: `shape`,
-        `color`, `glyph` (B, T', g, g) int64; `object_motion` (B, T', g, g, 2) and `camera_motion`
-        (B, T', 3) float32 in cells per frame interval; `cut` (B, T') float32.
+        `color`, `glyph`, `event` (B, T', g, g) int64; `object_motion` (B, T', g, g, 2) and
+        `camera_motion` (B, T', 4) float32 per frame interval; `cut`, `needle`, `steady` (B, T')
+        float32.
     """
     labels = [moment.labels for moment in moments]
 
@@ -106,10 +115,10 @@ def collate_dense(moments: Sequence[Moment]) -> dict[str, Tensor]:
     scale = torch.tensor([moment.interval for moment in moments], dtype=torch.float32)
     return {
         "pixel_values_videos": torch.stack([normalise(moment.frames) for moment in moments]),
-        **{name: stack(name).long() for name in ("shape", "color", "glyph")},
+        **{name: stack(name).long() for name in ("shape", "color", "glyph", "event")},
         "object_motion": stack("object_motion").float() * scale.view(-1, 1, 1, 1, 1),
         "camera_motion": stack("camera_motion").float() * scale.view(-1, 1, 1),
-        "cut": stack("cut").float(),
+        **{name: stack(name).float() for name in ("cut", "needle", "steady")},
     }
 
 
@@ -132,12 +141,15 @@ class SeenClipDataset(Dataset):
 
     `maps` and `motion` have one entry per clip; item i is visit i // clips of clip i % clips.
     `weights`: how often a type of question is drawn beside the others; 1 where nothing is said.
+    `chinese`, `multiple_choice`: shares of the visits in Chinese and of the questions with options.
     """
 
     first_seed: int
     epochs: int
     questions_per_clip: int
     weights: dict[str, float]
+    chinese: float
+    multiple_choice: float
     maps: Tensor
     motion: Tensor
 
@@ -149,9 +161,14 @@ class SeenClipDataset(Dataset):
         script = world.sample_script(self.first_seed + clip)
         times = world.frame_times(script.duration, self.maps.shape[1])
         rng = np.random.default_rng([script.seed, visit])
-        drawn = [qa for _ in range(_DRAWS) for qa in world.questions(script, rng, times)]
+        language = "zh-TW" if rng.random() < self.chinese else "en"
+        drawn = [
+            qa
+            for _ in range(_DRAWS)
+            for qa in world.questions(script, rng, times, language, self.multiple_choice)
+        ]
         # The same answer again, in other words, would be copied and not looked for.
-        questions = list({(qa.type, qa.answer): qa for qa in drawn}.values())
+        questions = list({(qa.type, qa.form, qa.answer): qa for qa in drawn}.values())
         weights = np.array([self.weights.get(qa.type, 1.0) for qa in questions])
         count = min(self.questions_per_clip, len(questions))
         chosen = rng.choice(len(questions), count, replace=False, p=weights / weights.sum())

@@ -3,8 +3,8 @@
 from slowfast_mllm.world.clip import Clip, frame_times, sample_clip
 from slowfast_mllm.world.colors import COLORS
 from slowfast_mllm.world.export import write_video
-from slowfast_mllm.world.labels import DenseLabels, dense_labels
-from slowfast_mllm.world.questions import QA, TYPES, questions, score
+from slowfast_mllm.world.labels import EVENTS, DenseLabels, dense_labels
+from slowfast_mllm.world.questions import LANGUAGES, QA, TYPES, questions, score, seconds_off
 from slowfast_mllm.world.render import render
 from slowfast_mllm.world.script import (
     CAMERA_MOTIONS,
@@ -13,30 +13,34 @@ from slowfast_mllm.world.script import (
     SHAPES,
     Camera,
     ColorChange,
+    Distractor,
     Fade,
     Flash,
+    Needle,
     Object,
     Script,
     Shot,
     sample_script,
 )
-from slowfast_mllm.world.unknown import UNKNOWN_ANSWER
 
 __all__ = [
     "CAMERA_MOTIONS",
     "COLORS",
+    "EVENTS",
     "GLYPHS",
+    "LANGUAGES",
     "OBJECT_MOTIONS",
     "QA",
     "SHAPES",
     "TYPES",
-    "UNKNOWN_ANSWER",
     "Camera",
     "Clip",
     "ColorChange",
     "DenseLabels",
+    "Distractor",
     "Fade",
     "Flash",
+    "Needle",
     "Object",
     "Script",
     "Shot",
@@ -47,5 +51,6 @@ __all__ = [
     "sample_clip",
     "sample_script",
     "score",
+    "seconds_off",
     "write_video",
 ]

@@ -7,10 +7,12 @@ resolution. Its colours are kept duller than those of the objects.
 from __future__ import annotations
 
 import colorsys
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image, ImageOps
 
 Array = npt.NDArray[np.float32]
 Window = tuple[float, float, float, float]
@@ -48,6 +50,35 @@ def texture(seed: int, window: Window, size: int) -> torch.Tensor:
     _distract(rng, plane, x, y)
     np.clip(plane, 0.12, 0.88, out=plane)
     return torch.from_numpy(plane)[None]
+
+
+def photo(path: str, seed: int, window: Window, size: int) -> torch.Tensor:
+    """Like ``texture``, from a random part of a picture file, duller than it was."""
+    rng = np.random.default_rng([seed, 8])
+    picture = _picture(path)
+    share = float(rng.uniform(0.5, 1.0)) * min(picture.size)
+    left, top = (float(rng.uniform(0, side - share)) for side in picture.size)
+    # The visible part of the world is a square of the picture.
+    x0, y0, x1, y1 = ((edge - _LOW) / (_HIGH - _LOW) * share for edge in window)
+    shape = tuple(max(2, round((window[i + 2] - window[i]) * size)) for i in range(2))
+    part = picture.resize(
+        (shape[0], shape[1]),
+        Image.Resampling.BILINEAR,
+        (left + max(x0, 0), top + max(y0, 0), left + min(x1, share), top + min(y1, share)),
+    )
+    plane = np.asarray(part, np.float32).transpose(2, 0, 1) / 255
+    if rng.random() < 0.5:
+        plane = plane[..., ::-1]
+    grey = plane.mean(0, keepdims=True)
+    return torch.from_numpy(np.clip(grey + 0.6 * (plane - grey), 0.12, 0.88))[None]
+
+
+@lru_cache(maxsize=256)
+def _picture(path: str) -> Image.Image:
+    with Image.open(path) as opened:
+        picture = ImageOps.exif_transpose(opened).convert("RGB")
+    picture.thumbnail((640, 640))
+    return picture
 
 
 def _mix(a: Array, b: Array, mask: Array) -> Array:

@@ -29,8 +29,15 @@ def frame_times(duration: float, num_frames: int) -> npt.NDArray[np.float64]:
     return np.arange(num_frames, dtype=np.float64) * (duration / num_frames)
 
 
-def sample_clip(seed: int, num_frames: int = 32, size: int = 96) -> Clip:
-    """The clip with this number, with labels for a 6 x 6 grid."""
+def sample_clip(
+    seed: int,
+    num_frames: int = 32,
+    size: int = 96,
+    language: str = "en",
+    multiple_choice: float = 0.0,
+    held_out: bool = False,
+) -> Clip:
+    """The clip with this number, with labels for a 6 x 6 grid; see ``questions`` for the rest."""
     script = sample_script(seed)
     times = frame_times(script.duration, num_frames)
     return Clip(
@@ -38,5 +45,5 @@ def sample_clip(seed: int, num_frames: int = 32, size: int = 96) -> Clip:
         frames=render(script, times, size),
         timestamps=times,
         labels=dense_labels(script, times),
-        questions=questions(script, seed, times),
+        questions=questions(script, seed, times, language, multiple_choice, held_out),
     )

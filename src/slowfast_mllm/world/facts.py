@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from slowfast_mllm.world.colors import COLORS
 from slowfast_mllm.world.geometry import State, evaluate
-from slowfast_mllm.world.script import Object, Script
+from slowfast_mllm.world.language import Reference
+from slowfast_mllm.world.script import HOP_SECONDS, Object, Script
 
 Floats = npt.NDArray[np.float64]
 
@@ -18,17 +19,14 @@ Floats = npt.NDArray[np.float64]
 class Entity:
     """An object that at least one frame shows; ``colors`` in the order in which they are seen.
 
-    ``moves_seen`` says that one shot shows it at two or more times.
+    ``moves_seen`` says that one shot shows it at two or more times, ``hops_seen`` that the frames
+    show all its jumps and the rest between them.
     """
 
     object: Object
     colors: tuple[str, ...]
     moves_seen: bool
-
-    @property
-    def name(self) -> str:
-        """First colour and shape, for example "red circle"; unique in a clip."""
-        return f"{self.colors[0]} {self.object.shape}"
+    hops_seen: bool
 
 
 @dataclass(frozen=True)
@@ -42,12 +40,14 @@ class Facts:
 
     @property
     def pairs(self) -> set[tuple[str, str]]:
-        """All (colour, shape) combinations that are seen at some time."""
-        return {(c, e.object.shape) for e in self.entities for c in e.colors}
+        """All (colour, shape) combinations that are seen at some time, if only for a moment."""
+        found = {(c, e.object.shape) for e in self.entities for c in e.colors}
+        needle = self.script.needle
+        return found | {(needle.color, needle.shape)} if needle else found
 
     @property
     def colors(self) -> set[str]:
-        """All object colours that are seen."""
+        """All colours of shapes that are seen."""
         return {color for color, _ in self.pairs}
 
     @property
@@ -61,20 +61,53 @@ class Facts:
         lit = self.state.shot[self.state.gain > 0.3]
         return [int((lit == k).sum()) for k in range(len(self.script.shots))]
 
-    def references(self, entity: Entity) -> dict[str, str]:
+    @property
+    def last_lit(self) -> float:
+        """The time at which a fade out begins, or the end."""
+        fade = self.script.fade
+        return self.script.duration - (fade.duration if fade.kind == "out" else 0.0) - 1e-6
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing happens from the first to the last frame."""
+        script = self.script
+        calm = all(
+            o.appear == 0 and o.disappear >= script.duration and o.motion == "still"
+            for o in script.objects
+        )
+        acts = any(o.hops or o.change for o in script.objects)
+        shows = script.flash or script.needle or script.distractors or script.cuts
+        filmed = script.camera.motion != "still" or script.camera.shake or script.fade.duration
+        return calm and not (acts or shows or filmed)
+
+    @property
+    def happenings(self) -> dict[str, float]:
+        """Times of what happens once and is seen: "text", "picture", "cut", "change"."""
+        script, found = self.script, {}
+        if script.flash is not None and self.state.flash.any():
+            found["text"] = script.flash.time
+        if script.needle is not None and self.state.needle.any():
+            found["picture"] = script.needle.time
+        elif len(script.cuts) == 1 and script.needle is None and min(self.lit_per_shot) > 0:
+            found["cut"] = script.cuts[0]
+        for entity in self.entities:
+            if len(entity.colors) > 1 and entity.object.change is not None:
+                found["change"] = entity.object.change.time
+        return found
+
+    def references(self, entity: Entity) -> dict[str, Reference]:
         """Unambiguous ways to name an entity: by "shape", "color", "motion", "both", "only"."""
         others = [e for e in self.entities if e is not entity]
         obj = entity.object
-        found = {"both": f"the {entity.name}"}
+        found: dict[str, Reference] = {"both": ("both", entity.colors[0], obj.shape)}
         if all(o.object.shape != obj.shape for o in others):
-            found["shape"] = f"the {obj.shape}"
+            found["shape"] = ("shape", obj.shape)
         if len(entity.colors) == 1 and all(entity.colors[0] not in o.colors for o in others):
-            found["color"] = f"the {entity.colors[0]} object"
+            found["color"] = ("color", entity.colors[0])
         if not others:
-            found["only"] = "the object"
+            found["only"] = ("only",)
         elif self._moves_alone(entity, others):
-            way = {"left": "to the left", "right": "to the right"}.get(obj.motion, obj.motion)
-            found["motion"] = f"the object that moves {way}"
+            found["motion"] = ("motion", obj.motion)
         return found
 
     def _moves_alone(self, entity: Entity, others: list[Entity]) -> bool:
@@ -97,7 +130,13 @@ def gather(script: Script, timestamps: Floats) -> Facts:
         colors = tuple(COLORS[k] for k in dict.fromkeys(state.color[rows, index].tolist()))
         per_shot = np.bincount(state.shot[rows])
         left = float(state.center[rows[0], index, 0])
-        found.append((obj.appear, left, Entity(obj, colors, bool(per_shot.max() >= 2))))
+        hops = all(
+            ((seen > hop + 0.15 * HOP_SECONDS) & (seen < hop + 0.85 * HOP_SECONDS)).any()
+            for hop in obj.hops
+            for seen in [times[rows]]
+        )
+        entity = Entity(obj, colors, bool(per_shot.max() >= 2), bool(obj.hops) and hops)
+        found.append((obj.appear, left, entity))
     found.sort(key=lambda item: item[:2])
     gap = float(np.diff(times).max()) if len(times) > 1 else script.duration
     return Facts(script, state, tuple(entity for _, _, entity in found), gap)

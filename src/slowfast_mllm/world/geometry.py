@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from slowfast_mllm.world.colors import COLORS
-from slowfast_mllm.world.script import DIRECTIONS, Object, Script
+from slowfast_mllm.world.layout import turned
+from slowfast_mllm.world.script import DIRECTIONS, HOP_SECONDS, Distractor, Object, Script
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -29,7 +30,8 @@ class State:
     ``shot`` (T,) shot index; ``gain`` (T,) brightness 0..1 from fades; ``center`` (T, N, 2) and
     ``size`` (T, N) of each object on the screen; ``alive`` (T, N) present by the script;
     ``visible`` (T, N) present, in the frame, and not faded away; ``color`` (T, N) index into
-    COLORS; ``flash`` (T,) the glyph can be read.
+    COLORS; ``flash`` (T,) the glyph can be read; ``needle`` (T,) the inserted picture is shown,
+    and nothing else is visible.
     """
 
     shot: Ints
@@ -40,6 +42,7 @@ class State:
     visible: Bools
     color: Ints
     flash: Bools
+    needle: Bools
 
 
 def shot_index(script: Script, times: Floats) -> Ints:
@@ -59,29 +62,47 @@ def fade_gain(script: Script, times: Floats) -> Floats:
 
 def camera_at(
     script: Script, times: Floats, shot: Ints, shake: bool = True
-) -> tuple[Floats, Floats]:
-    """Camera offset (T, 2) in world units and zoom (T,): screen = .5 + (world-.5-offset)*zoom."""
+) -> tuple[Floats, Floats, Floats]:
+    """Camera offset (T, 2) in world units, zoom (T,) and clockwise turn (T,) of the picture.
+
+    screen = .5 + turned((world - .5 - offset) * zoom).
+    """
     camera = script.camera
     since = times - np.array([s.middle for s in script.shots])[shot]
     offset = since[:, None] * np.array(camera.velocity)
     if shake and camera.shake > 0:
         angles = 2 * np.pi * times[:, None] * np.array(_SHAKE_HZ) + np.array(camera.shake_phase)
         offset = offset + camera.shake * np.sin(angles)
-    return offset, np.exp(camera.zoom_rate * since)
+    return offset, np.exp(camera.zoom_rate * since), camera.turn_rate * since
+
+
+def on_screen(script: Script, world: Floats, times: Floats, shot: Ints, shake: bool) -> Floats:
+    """Where points (T, 2) of the world are on the screen (T, 2)."""
+    offset, zoom, turn = camera_at(script, times, shot, shake)
+    return 0.5 + turned((world - 0.5 - offset) * zoom[:, None], turn)
 
 
 def object_center(
     script: Script, obj: Object, times: Floats, shot: Ints, shake: bool = True
 ) -> Floats:
     """Centre (T, 2) of an object on the screen, as if it were always there."""
-    offset, zoom = camera_at(script, times, shot, shake)
     starts = np.array([s.start for s in script.shots])[shot]
     anchor = np.array(obj.positions)[shot]
     world = anchor + (times - starts)[:, None] * np.array(obj.velocity)
-    center: Floats = 0.5 + (world - 0.5 - offset) * zoom[:, None]
+    for hop in obj.hops:
+        share = np.clip((times - hop) / HOP_SECONDS, 0.0, 1.0)
+        world[:, 1] -= obj.hop_height * np.sin(np.pi * share)
+    center = on_screen(script, world, times, shot, shake)
     if obj.slides_in:
         center = center + _slide(obj, center, times)
     return center
+
+
+def distractor_center(script: Script, blob: Distractor, times: Floats, shot: Ints) -> Floats:
+    """Centre (T, 2) of a distractor on the screen; it comes back when it has left."""
+    wave = np.stack([np.sin(1.3 * times + blob.seed), np.sin(1.9 * times + 2 * blob.seed)], -1)
+    path = np.array(blob.at) + times[:, None] * np.array(blob.velocity) + blob.swing * wave
+    return on_screen(script, (path + 0.3) % 1.6 - 0.3, times, shot, shake=True)
 
 
 def _slide(obj: Object, center: Floats, times: Floats) -> Floats:
@@ -98,7 +119,7 @@ def evaluate(script: Script, timestamps: Floats) -> State:
     times = np.asarray(timestamps, dtype=np.float64)
     shot = shot_index(script, times)
     gain = fade_gain(script, times)
-    _, zoom = camera_at(script, times, shot)
+    _, zoom, _ = camera_at(script, times, shot)
     count = len(script.objects)
     center = np.zeros((len(times), count, 2))
     size = np.zeros((len(times), count))
@@ -112,10 +133,15 @@ def evaluate(script: Script, timestamps: Floats) -> State:
         if obj.change is not None:
             color[times >= obj.change.time, index] = COLORS.index(obj.change.color)
     inside = ((center > 0.0) & (center < 1.0)).all(axis=-1)
-    seen = gain > SEEN_GAIN
+    needle = np.zeros(len(times), dtype=bool)
+    if script.needle is not None:
+        needle = (times >= script.needle.time) & (
+            times < script.needle.time + script.needle.duration
+        )
+    seen = (gain > SEEN_GAIN) & ~needle
     flash = np.zeros(len(times), dtype=bool)
     if script.flash is not None:
         begin = script.flash.time
         flash = seen & (times >= begin) & (times < begin + script.flash.duration)
     visible = alive & inside & seen[:, None]
-    return State(shot, gain, center, size, alive, visible, color, flash)
+    return State(shot, gain, center, size, alive, visible, color, flash, needle)

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from slowfast_mllm.world.colors import COLORS
 from slowfast_mllm.world.geometry import State, camera_at, evaluate, object_center
-from slowfast_mllm.world.script import GLYPHS, SHAPES, Flash, Script
+from slowfast_mllm.world.script import GLYPHS, SHAPES, Flash, Needle, Script
 from slowfast_mllm.world.sprites import EXTENT, shape_table
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+EVENTS = ("appears", "leaves", "changes color")
 _POINTS = 5  # sample points per cell side when the covered share of a cell is measured
 _COVERED = 0.3
 _GLYPH_COVERED = 0.25
@@ -27,17 +29,24 @@ class DenseLabels:
 
     ``shape``, ``color``, ``glyph`` int64 (T, G, G): 0 for none, else 1 + index into SHAPES,
     COLORS, GLYPHS. ``object_motion`` float32 (T, G, G, 2): x, y displacement on the screen in
-    cells per second of the object in the cell, 0 without one. ``camera_motion`` float32 (T, 3):
-    background displacement x, y at the frame centre in cells per second, and the zoom rate
-    (natural log) per second. ``cut`` bool (T,): a cut lies between the previous time and this.
+    cells per second of the object in the cell, 0 without one. ``event`` int64 (T, G, G): what
+    happens to the object in the cell, 1 + index into EVENTS, 0 for nothing. ``camera_motion``
+    float32 (T, 4): background displacement x, y at the frame centre in cells per second, the zoom
+    rate (natural log) per second, and the clockwise turn of the picture in radians per second.
+    ``cut``, ``needle`` bool (T,): a cut lies between the previous time and this; this is the
+    inserted picture. ``steady`` bool (T,): neither is at this time or one of its neighbours, so
+    that the camera's motion can be seen.
     """
 
     shape: Ints
     color: Ints
     glyph: Ints
     object_motion: npt.NDArray[np.float32]
+    event: Ints
     camera_motion: npt.NDArray[np.float32]
     cut: npt.NDArray[np.bool_]
+    needle: npt.NDArray[np.bool_]
+    steady: npt.NDArray[np.bool_]
 
 
 def dense_labels(script: Script, timestamps: Floats, grid: int = 6) -> DenseLabels:
@@ -45,39 +54,69 @@ def dense_labels(script: Script, timestamps: Floats, grid: int = 6) -> DenseLabe
     times = np.asarray(timestamps, dtype=np.float64)
     state = evaluate(script, times)
     count = len(times)
-    owner = _owners(script, state, grid)
+    _, _, turn = camera_at(script, times, state.shot)
+    owner = _owners(script, state, turn, grid)
     glyph = np.zeros((count, grid, grid), dtype=np.int64)
     if script.flash is not None:
         share = _box_cover(script.flash, grid)
         glyph[state.flash] = (share > _GLYPH_COVERED) * (1 + GLYPHS.index(script.flash.glyph))
         owner[state.flash] *= share <= _GLYPH_HIDES
     shape_of = np.array([0] + [1 + SHAPES.index(o.shape) for o in script.objects])
-    color_of = np.concatenate([np.zeros((count, 1), dtype=np.int64), 1 + state.color], axis=1)
+    none = np.zeros((count, 1), dtype=np.int64)
+    color_of = np.concatenate([none, 1 + state.color], axis=1)
+    event_of = np.concatenate([none, _events(state)], axis=1)
     moves = np.concatenate([np.zeros((count, 1, 2)), _object_motion(script, times, state)], axis=1)
     row = np.arange(count)[:, None, None]
+    shape, color = shape_of[owner], color_of[row, owner]
+    if script.needle is not None and state.needle.any():
+        inside = _needle_cover(script.needle, grid)
+        shape[state.needle] = inside * (1 + SHAPES.index(script.needle.shape))
+        color[state.needle] = inside * (1 + COLORS.index(script.needle.color))
     cut = np.zeros(count, dtype=bool)
     cut[1:] = state.shot[1:] != state.shot[:-1]
+    broken = cut | state.needle
+    broken[:-1] |= cut[1:] | state.needle[1:]
+    broken[1:] |= state.needle[:-1]
     return DenseLabels(
-        shape=shape_of[owner],
-        color=color_of[row, owner],
+        shape=shape,
+        color=color,
         glyph=glyph,
         object_motion=(moves[row, owner] * grid).astype(np.float32),
+        event=event_of[row, owner],
         camera_motion=_camera_motion(script, times, state, grid),
         cut=cut,
+        needle=state.needle,
+        steady=~broken,
     )
 
 
-def _owners(script: Script, state: State, grid: int) -> Ints:
+def _events(state: State) -> Ints:
+    """What happens to each object at each time (T, N); see ``DenseLabels.event``."""
+    event = np.zeros(state.alive.shape, dtype=np.int64)
+    event[1:][state.color[1:] != state.color[:-1]] = 1 + EVENTS.index("changes color")
+    event[:-1][state.alive[:-1] & ~state.alive[1:]] = 1 + EVENTS.index("leaves")
+    event[1:][state.alive[1:] & ~state.alive[:-1]] = 1 + EVENTS.index("appears")
+    return event
+
+
+def _needle_cover(needle: Needle, grid: int) -> Ints:
+    """Which cells (G, G) the shape of the inserted picture covers: 0 or 1."""
+    axis = (np.arange(grid) + 0.5) / grid - 0.5
+    near = np.hypot(axis[:, None], axis[None, :]) < 0.5 * max(needle.size, 0.3)
+    return near.astype(np.int64)
+
+
+def _owners(script: Script, state: State, turn: Floats, grid: int) -> Ints:
     """1 + index of the object that owns each cell, 0 for none, (T, G, G)."""
     axis = (np.arange(grid * _POINTS) + 0.5) / (grid * _POINTS)
     shares = np.zeros((len(script.objects) + 1, len(state.gain), grid, grid))
     shares[0] = 1e-9
-    drawn = state.alive & (state.gain > 0.12)[:, None]
+    drawn = state.alive & ((state.gain > 0.12) & ~state.needle)[:, None]
     for index, obj in enumerate(script.objects):
         rows = np.flatnonzero(drawn[:, index])
         if len(rows) == 0:
             continue
-        inside = _silhouette(obj.shape, obj.angle, state, rows, index, axis)
+        inside = _silhouette(obj.shape, obj.angle + turn[rows], state, rows, index, axis)
         blocks = inside.reshape(len(rows), grid, _POINTS, grid, _POINTS)
         share = blocks.mean(axis=(2, 4))
         share[share <= _COVERED] = 0.0
@@ -92,15 +131,15 @@ def _owners(script: Script, state: State, grid: int) -> Ints:
 
 
 def _silhouette(
-    shape: str, angle: float, state: State, rows: Ints, index: int, axis: Floats
+    shape: str, angle: Floats, state: State, rows: Ints, index: int, axis: Floats
 ) -> npt.NDArray[np.bool_]:
     """Which sample points (n, P, P) lie in the object; the hole of a ring counts as inside."""
     center, radius = state.center[rows, index], 0.5 * state.size[rows, index]
     dx = axis[None, None, :] - center[:, 0, None, None]
     dy = axis[None, :, None] - center[:, 1, None, None]
     unit = radius[:, None, None]
-    x = (np.cos(angle) * dx + np.sin(angle) * dy) / unit
-    y = (np.cos(angle) * dy - np.sin(angle) * dx) / unit
+    cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
+    x, y = (cos * dx + sin * dy) / unit, (cos * dy - sin * dx) / unit
     table = shape_table("circle" if shape == "ring" else shape)[0, 0].numpy()
     last = table.shape[0] - 1
     column = np.clip(np.rint((x / EXTENT + 1) / 2 * last), 0, last).astype(np.int64)
@@ -134,8 +173,8 @@ def _object_motion(script: Script, times: Floats, state: State) -> Floats:
 def _camera_motion(
     script: Script, times: Floats, state: State, grid: int
 ) -> npt.NDArray[np.float32]:
-    """Background velocity on the screen, (T, 3) float32; see ``DenseLabels``."""
-    _, zoom = camera_at(script, times, state.shot)
+    """Background velocity on the screen, (T, 4) float32; see ``DenseLabels``."""
+    _, zoom, _ = camera_at(script, times, state.shot)
     drift = -np.array(script.camera.velocity) * zoom[:, None] * grid
-    rate = np.full((len(times), 1), script.camera.zoom_rate)
-    return np.concatenate([drift, rate], axis=1).astype(np.float32)
+    rates = np.tile([script.camera.zoom_rate, script.camera.turn_rate], (len(times), 1))
+    return np.concatenate([drift, rates], axis=1).astype(np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,14 @@ class Track:
     velocity: tuple[float, float]
     appear: float
     leave: float
+    lift: float = 0.0  # how far up it jumps
+
+
+def turned(points: Floats, angle: Floats) -> Floats:
+    """Points (..., T, 2) around the origin, turned clockwise by ``angle`` (T,) radians."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    x, y = points[..., 0], points[..., 1]
+    return np.stack([cos * x - sin * y, sin * x + cos * y], axis=-1)
 
 
 def place(
@@ -31,6 +39,7 @@ def place(
     shots: list[tuple[float, float]],
     pan: tuple[float, float],
     zoom_rate: float,
+    turn_rate: float,
 ) -> Placed:
     """Size and world position at every shot's start, for each object that found room.
 
@@ -38,19 +47,19 @@ def place(
     is left out, so the result may be shorter than ``tracks`` (never empty).
     """
     for shrink in (1.0, 0.85, 0.7):
-        sized = [
-            Track(max(t.size * shrink, _SMALLEST), t.velocity, t.appear, t.leave) for t in tracks
-        ]
+        sized = [replace(track, size=max(track.size * shrink, _SMALLEST)) for track in tracks]
         clash = 0.0
         columns = []
         for start, end in shots:
-            positions, worst = _place_shot(rng, sized, start, end, np.array(pan), zoom_rate)
+            positions, worst = _place_shot(
+                rng, sized, start, end, np.array(pan), zoom_rate, turn_rate
+            )
             columns.append(positions)
             clash = max(clash, worst)
         if clash < 0.25:
             break
     if clash >= 0.45 and len(tracks) > 1:
-        return place(rng, tracks[:-1], shots, pan, zoom_rate)
+        return place(rng, tracks[:-1], shots, pan, zoom_rate, turn_rate)
     return [
         (t.size, tuple((float(c[i, 0]), float(c[i, 1])) for c in columns))
         for i, t in enumerate(sized)
@@ -64,11 +73,13 @@ def _place_shot(
     end: float,
     pan: Floats,
     zoom_rate: float,
+    turn_rate: float,
 ) -> tuple[Floats, float]:
     """World positions at the shot's start (N, 2) and the worst remaining clash in [0, 1]."""
     times = np.linspace(start, end, _SAMPLES)
     middle = 0.5 * (start + end)
     zoom = np.exp(zoom_rate * (times - middle))
+    angle = turn_rate * (times - middle)
     camera = (times - middle)[:, None] * pan
     result = np.full((len(tracks), 2), 0.5)
     paths: list[tuple[Floats, npt.NDArray[np.bool_], float]] = []
@@ -84,12 +95,13 @@ def _place_shot(
         anchor = rng.uniform(low, 1.0 - low, size=(_CANDIDATES, 2))
         anchor += (center - middle) * pan - (center - start) * velocity
         path = anchor[:, None] + (times - start)[:, None] * velocity
-        screen = 0.5 + (path - 0.5 - camera) * zoom[:, None]
+        screen = 0.5 + turned((path - 0.5 - camera) * zoom[:, None], angle)
         alive = (times >= begin - 1e-9) & (times <= stop + 1e-9)
         if not alive.any():
             alive[np.argmin(np.abs(times - center))] = True
         edge = 0.35 * track.size * zoom[:, None]
-        outside = np.maximum(edge - screen, screen - (1.0 - edge))[:, alive].max(axis=(1, 2))
+        upper = edge + np.array([0.0, track.lift])
+        outside = np.maximum(upper - screen, screen - (1.0 - edge))[:, alive].max(axis=(1, 2))
         cost = np.maximum(outside, 0.0) / track.size
         for other, other_alive, size in paths:
             both = alive & other_alive

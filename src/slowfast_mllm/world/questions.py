@@ -4,99 +4,171 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_mllm.world import phrases
+from slowfast_mllm.world.chinese import CAMERA_NAMES, CHINESE, COLOR_NAMES, SHAPE_NAMES
 from slowfast_mllm.world.colors import COLORS
+from slowfast_mllm.world.english import ENGLISH
 from slowfast_mllm.world.facts import Entity, Facts, gather
-from slowfast_mllm.world.phrases import CHOICES, NOT_SEEN, ask
-from slowfast_mllm.world.script import CAMERA_MOTIONS, SHAPES, Script, stream
-from slowfast_mllm.world.unknown import UNKNOWN_ANSWER, sample_unknown
+from slowfast_mllm.world.language import Answer, Language, Reference
+from slowfast_mllm.world.script import (
+    CAMERA_MOTIONS,
+    FADES,
+    GLYPHS,
+    OBJECT_MOTIONS,
+    SHAPES,
+    Script,
+    stream,
+)
 
 Floats = npt.NDArray[np.float64]
 Rng = np.random.Generator
 
-TYPES = (
-    "color",
-    "shape",
-    "direction",
-    "count",
-    "order",
-    "when",
-    "camera",
-    "cuts",
-    "text",
-    "fade",
-    "presence",
-    "describe",
-    "unknown",
-)
+LANGUAGES: dict[str, Language] = {"en": ENGLISH, "zh-TW": CHINESE}
+_LETTERS = "ABCD"
 _NEGATIVE = 0.22  # chance to offer a question about something that is not there
 _COARSE = 0.9  # seconds between frames beyond which times and fades cannot be told
+_SPEEDS_APART = 1.6  # times faster, so that it can be seen
+
+NOT_SEEN: Answer = ("not seen",)
+CHOICES: dict[str, tuple[Answer, ...]] = {
+    "color": (*(("color", c) for c in COLORS), NOT_SEEN),
+    "shape": (*(("shape", s) for s in SHAPES), NOT_SEEN),
+    "direction": (*(("direction", m) for m in OBJECT_MOTIONS), NOT_SEEN),
+    "count": tuple(("count", n) for n in range(1, 5)),
+    "when": (("start",), *(("when", n) for n in range(1, 13)), NOT_SEEN),
+    "duration": (*(("duration", n) for n in range(1, 13)), NOT_SEEN),
+    "repeat": tuple(("jumps", n) for n in range(5)),
+    "camera": tuple(("camera", m) for m in CAMERA_MOTIONS),
+    "cuts": tuple(("cuts", n) for n in range(3)),
+    "text": (*(("text", g) for g in GLYPHS), ("no text",)),
+    "fade": tuple(("fade", kind) for kind in FADES),
+    "yes or no": (("yes",), ("no",)),
+}
 
 
 @dataclass(frozen=True)
 class QA:
     """A question, its one right answer, and all the answers such a question can have.
 
-    For "describe" and "unknown" there is nothing to choose from but the answer itself.
+    ``form`` "choice" has its options in the question and letters for answers. For "describe" and
+    "unknown" there is nothing to choose from but the answer itself.
     """
 
     type: str
     question: str
     answer: str
     choices: tuple[str, ...]
+    form: Literal["open", "choice"] = "open"
+    language: str = "en"
 
 
-def questions(script: Script, rng: Rng | int, timestamps: Floats) -> list[QA]:
-    """One or two questions of every type that the frames at ``timestamps`` (T,) can decide."""
+@dataclass(frozen=True)
+class Option:
+    """A question that could be asked: the key of its wordings, what they mention, the answers."""
+
+    key: str
+    answer: Answer
+    choices: tuple[Answer, ...]
+    mentions: dict[str, Reference]
+
+
+def questions(
+    script: Script,
+    rng: Rng | int,
+    timestamps: Floats,
+    language: str = "en",
+    multiple_choice: float = 0.0,
+    held_out: bool = False,
+) -> list[QA]:
+    """One or two questions of every type that the frames at ``timestamps`` (T,) can decide.
+
+    Args:
+        language: a key of LANGUAGES.
+        multiple_choice: share of the questions that offer two to four answers by letter.
+        held_out: in words that are never drawn without this.
+    """
     if not isinstance(rng, np.random.Generator):
         rng = stream(rng, "questions")
     facts = gather(script, timestamps)
+    words = LANGUAGES[language]
+    # What is asked does not depend on the words, so that every language asks the same.
+    style = np.random.default_rng(rng.integers(2**63))
     result: list[QA] = []
     for kind, make in _MAKERS.items():
         options = make(facts, rng)
         chosen = rng.permutation(len(options))[: int(rng.integers(1, 3))]
-        result.extend(QA(kind, *options[i]) for i in chosen)
+        for index in chosen:
+            option = options[index]
+            if option.key == "unknown":
+                question = words.ask_unknown(style, held_out)
+            else:
+                question = words.ask(option.key, style, held_out, **option.mentions)
+            choices = tuple(dict.fromkeys(words.say(choice) for choice in option.choices))
+            qa = QA(kind, question, words.say(option.answer), choices, "open", language)
+            if len(choices) > 1 and style.random() < multiple_choice:
+                qa = _as_choice(qa, style)
+            result.append(qa)
     return result
 
 
-Option = tuple[str, str, tuple[str, ...]]
+def _as_choice(qa: QA, rng: Rng) -> QA:
+    """The same question with up to four answers to choose from by letter."""
+    wrong = [choice for choice in qa.choices if choice != qa.answer]
+    offered = [qa.answer, *(str(w) for w in rng.permutation(wrong)[: len(_LETTERS) - 1])]
+    order = rng.permutation(len(offered))
+    letters = tuple(f"{letter}." for letter in _LETTERS[: len(offered)])
+    lines = [f"{letter} {offered[i]}" for letter, i in zip(letters, order, strict=True)]
+    right = letters[int(np.flatnonzero(order == 0)[0])]
+    return replace(
+        qa,
+        question="\n".join([qa.question, *lines]),
+        answer=right,
+        choices=letters,
+        form="choice",
+    )
 
 
-def _refer(facts: Facts, entity: Entity, rng: Rng, *kinds: str) -> str | None:
+def _option(key: str, answer: Answer, choices: tuple[Answer, ...], **mentions: Reference) -> Option:
+    return Option(key, answer, choices, mentions)
+
+
+def _refer(facts: Facts, entity: Entity, rng: Rng, *kinds: str) -> Reference | None:
     """A random unambiguous reference of the allowed kinds, or None."""
     known = facts.references(entity)
     usable = [known[k] for k in kinds if k in known]
-    return str(rng.choice(usable)) if usable else None
+    return usable[int(rng.integers(len(usable)))] if usable else None
 
 
-def _name(facts: Facts, entity: Entity, rng: Rng) -> str:
+def _name(facts: Facts, entity: Entity, rng: Rng) -> Reference:
     """A random unambiguous reference by colour, by shape, or by both."""
     known = facts.references(entity)
     short = [known[k] for k in ("shape", "color") if k in known]
-    return str(rng.choice(short)) if short and rng.random() < 0.5 else known["both"]
+    if short and rng.random() < 0.5:
+        return short[int(rng.integers(len(short)))]
+    return known["both"]
 
 
-def _absent(facts: Facts, rng: Rng, among: str) -> str:
+def _absent(facts: Facts, rng: Rng, among: str) -> Reference:
     """A reference, by "shape", "color" or "both", to something that is not in the clip."""
     if among == "shape":
-        return "the " + str(rng.choice([s for s in SHAPES if s not in facts.shapes]))
+        return "shape", str(rng.choice([s for s in SHAPES if s not in facts.shapes]))
     if among == "color":
-        return f"the {rng.choice([c for c in COLORS if c not in facts.colors])} object"
+        return "color", str(rng.choice([c for c in COLORS if c not in facts.colors]))
     free = [(c, s) for c in COLORS for s in SHAPES if (c, s) not in facts.pairs]
     near = [(c, s) for c, s in free if c in facts.colors or s in facts.shapes]
-    color, shape = near[int(rng.integers(len(near)))] if near else free[0]
-    return f"the {color} {shape}"
+    return "both", *(near[int(rng.integers(len(near)))] if near else free[0])
 
 
-def _negative(facts: Facts, rng: Rng, kind: str, among: str) -> list[Option]:
+def _negative(facts: Facts, rng: Rng, kind: str, *among: str) -> list[Option]:
     if rng.random() >= _NEGATIVE or not facts.entities:
         return []
-    return [(ask(kind, rng, x=_absent(facts, rng, among)), NOT_SEEN, CHOICES[kind])]
+    absent = _absent(facts, rng, str(rng.choice(among)))
+    return [_option(kind, NOT_SEEN, CHOICES[kind], x=absent)]
 
 
 def _color(facts: Facts, rng: Rng) -> list[Option]:
@@ -104,14 +176,12 @@ def _color(facts: Facts, rng: Rng) -> list[Option]:
     for entity in facts.entities:
         x = _refer(facts, entity, rng, "shape", "motion", "only")
         if len(entity.colors) > 1:
-            x = x or "the object that changes color"
             last = bool(rng.random() < 0.6)
-            text = ask("color last" if last else "color first", rng, x=x)
-            color = entity.colors[-1 if last else 0]
-            options.append((text, phrases.color_answer(color), CHOICES["color"]))
+            answer = ("color", entity.colors[-1 if last else 0])
+            key = "color last" if last else "color first"
+            options.append(_option(key, answer, CHOICES["color"], x=x or ("changing",)))
         elif x is not None:
-            answer = phrases.color_answer(entity.colors[0])
-            options.append((ask("color", rng, x=x), answer, CHOICES["color"]))
+            options.append(_option("color", ("color", entity.colors[0]), CHOICES["color"], x=x))
     return options
 
 
@@ -120,31 +190,52 @@ def _shape(facts: Facts, rng: Rng) -> list[Option]:
     for entity in facts.entities:
         x = _refer(facts, entity, rng, "color", "color", "motion", "only")
         if x is not None:
-            answer = phrases.shape_answer(entity.object.shape)
-            options.append((ask("shape", rng, x=x), answer, CHOICES["shape"]))
+            answer = ("shape", entity.object.shape)
+            options.append(_option("shape", answer, CHOICES["shape"], x=x))
     return options
 
 
 def _direction(facts: Facts, rng: Rng) -> list[Option]:
     if facts.script.camera.motion != "still":
         return []
-    among = str(rng.choice(["shape", "color", "both"]))
-    options = _negative(facts, rng, "direction", among)
+    options = _negative(facts, rng, "direction", "shape", "color", "both")
     for entity in facts.entities:
         x = _name(facts, entity, rng)
+        motion = entity.object.motion
         # Motion is the harder thing to see, so resting objects are asked about less often.
-        if not entity.moves_seen or (entity.object.motion == "still" and rng.random() < 0.35):
+        if not entity.moves_seen or (motion == "still" and rng.random() < 0.5):
             continue
-        answer = phrases.DIRECTION_ANSWERS[entity.object.motion]
-        options.append((ask("direction", rng, x=x), answer, CHOICES["direction"]))
+        if not entity.object.hops:
+            options.append(_option("direction", ("direction", motion), CHOICES["direction"], x=x))
     return options
 
 
-def _count(facts: Facts, rng: Rng) -> list[Option]:
-    if not facts.entities:
+def _speed(facts: Facts, rng: Rng) -> list[Option]:
+    if facts.script.camera.motion != "still":
         return []
-    total = phrases.count_answer(len(facts.entities))
-    options = [(ask("count", rng), total, CHOICES["count"])]
+    moving = [e for e in facts.entities if e.moves_seen and e.object.speed > 0]
+    options = []
+    for i, a in enumerate(moving):
+        for b in moving[:i]:
+            slow, fast = sorted((a, b), key=lambda e: e.object.speed)
+            if fast.object.speed < _SPEEDS_APART * slow.object.speed:
+                continue
+            pair = (a, b) if rng.random() < 0.5 else (b, a)
+            names = tuple(_said(e) for e in pair)
+            refs = {"a": _name(facts, pair[0], rng), "b": _name(facts, pair[1], rng)}
+            options.append(_option("speed", _said(fast), names, **refs))
+            options.append(_option("speed slower", _said(slow), names, **refs))
+    return options
+
+
+def _said(entity: Entity) -> Answer:
+    return "object", entity.colors[0], entity.object.shape
+
+
+def _count(facts: Facts, rng: Rng) -> list[Option]:
+    if not facts.entities or facts.script.needle is not None:
+        return []  # whether what an inserted picture shows is to be counted is anyone's guess
+    options = [_option("count", ("count", len(facts.entities)), CHOICES["count"])]
     entity = facts.entities[int(rng.integers(len(facts.entities)))]
     by_shape = bool(rng.random() < 0.5)
     shape, color = entity.object.shape, entity.colors[0]
@@ -153,79 +244,157 @@ def _count(facts: Facts, rng: Rng) -> list[Option]:
     else:
         same = sum(color in e.colors for e in facts.entities)
     if same > 1 or rng.random() < 0.12:
-        x = shape if by_shape else f"{color} object"
-        text = ask("count some", rng, x=x).replace("crosss", "crosses")
-        options.append((text, phrases.count_answer(same), CHOICES["count"]))
+        kind: Reference = ("all shape", shape) if by_shape else ("all color", color)
+        options.append(_option("count some", ("count", same), CHOICES["count"], plural=kind))
     return options
 
 
 def _order(facts: Facts, rng: Rng) -> list[Option]:
+    if facts.longest_gap > _COARSE:
+        return []
+    options = _order_of_happenings(facts, rng)
     entities = facts.entities
     times = [e.object.appear for e in entities]
-    names = [f"The {e.name}." for e in entities]
-    options: list[Option] = []
+    names = tuple(_said(e) for e in entities)
     pairs = [(i, j) for i in range(len(times)) for j in range(i) if times[i] - times[j] > 0.5]
-    if not pairs or facts.longest_gap > _COARSE:
-        return []
+    if not pairs:
+        return options
     late, early = pairs[int(rng.integers(len(pairs)))]
     first, second = (late, early) if rng.random() < 0.5 else (early, late)
-    refs = [_name(facts, entities[k], rng) for k in (first, second)]
-    for key, answer in (("order", names[early]), ("order later", names[late])):
-        choices = (names[first], names[second])
-        options.append((ask(key, rng, a=refs[0], b=refs[1]), answer, choices))
-    options.append((ask("order last", rng), names[-1], tuple(names)))
+    refs = {"a": _name(facts, entities[first], rng), "b": _name(facts, entities[second], rng)}
+    choices = (names[first], names[second])
+    options.append(_option("order", names[early], choices, **refs))
+    options.append(_option("order later", names[late], choices, **refs))
+    options.append(_option("order last", names[-1], names))
     index = int(rng.integers(len(times) - 1))
     if times[index + 1] - times[index] > 0.5:
         x = _name(facts, entities[index], rng)
-        options.append((ask("order after", rng, x=x), names[index + 1], tuple(names)))
+        options.append(_option("order after", names[index + 1], names, x=x))
     return options
+
+
+def _order_of_happenings(facts: Facts, rng: Rng) -> list[Option]:
+    happened = sorted(facts.happenings.items(), key=lambda item: item[1])
+    pairs = [
+        (early, late)
+        for i, (late, t) in enumerate(happened)
+        for early, before in happened[:i]
+        if t - before > 0.6
+    ]
+    if not pairs:
+        return []
+    early, late = pairs[int(rng.integers(len(pairs)))]
+    a, b = (early, late) if rng.random() < 0.5 else (late, early)
+    choices = (("happening", a), ("happening", b))
+    return [_option("order events", ("happening", early), choices, a=(a,), b=(b,))]
 
 
 def _when(facts: Facts, rng: Rng) -> list[Option]:
-    script = facts.script
     if facts.longest_gap > _COARSE:
         return []
-    among = str(rng.choice(["shape", "color", "both"]))
-    options = _negative(facts, rng, "when", among)
+    options = _negative(facts, rng, "when", "shape", "color", "both")
+
+    def add(key: str, seconds: float, **mentions: Reference) -> None:
+        options.append(_option(key, ("when", _whole(seconds)), CHOICES["when"], **mentions))
+
     for entity in facts.entities:
-        x = _name(facts, entity, rng)
-        appear = entity.object.appear
-        if appear > 0:
-            answer = phrases.when_answer(appear)
-        elif rng.random() < 0.3:
-            answer = phrases.AT_START
-        else:
-            continue
-        options.append((ask("when", rng, x=x), answer, CHOICES["when"]))
-    if script.flash is not None and facts.state.flash.any():
-        answer = phrases.when_answer(script.flash.time)
-        options.append((ask("when text", rng), answer, CHOICES["when"]))
-    if len(script.cuts) == 1 and min(facts.lit_per_shot) > 0:
-        answer = phrases.when_answer(script.cuts[0])
-        options.append((ask("when cut", rng), answer, CHOICES["when"]))
+        obj, x = entity.object, _name(facts, entity, rng)
+        if obj.appear > 0:
+            add("when", obj.appear, x=x)
+        elif rng.random() < 0.2:
+            options.append(_option("when", ("start",), CHOICES["when"], x=x))
+        if obj.disappear < facts.last_lit:
+            add("when gone", obj.disappear, x=x)
+        if len(entity.colors) > 1 and obj.change is not None:
+            add("when change", obj.change.time, x=x)
+    for kind, key in (("text", "when text"), ("picture", "when picture"), ("cut", "when cut")):
+        if kind in facts.happenings:
+            add(key, facts.happenings[kind])
     return options
+
+
+def _whole(seconds: float) -> int:
+    """Half rounded up."""
+    return int(np.floor(seconds + 0.5))
+
+
+def _duration(facts: Facts, rng: Rng) -> list[Option]:
+    if facts.longest_gap > _COARSE:
+        return []
+    options = _negative(facts, rng, "duration", "shape", "color", "both")
+    for entity in facts.entities:
+        obj = entity.object
+        if obj.appear > 0 or obj.disappear < facts.last_lit:
+            seconds = ("duration", _whole(obj.disappear - obj.appear))
+            x = _name(facts, entity, rng)
+            options.append(_option("duration", seconds, CHOICES["duration"], x=x))
+    return options
+
+
+def _repeat(facts: Facts, rng: Rng) -> list[Option]:
+    options = []
+    for entity in facts.entities:
+        hops = len(entity.object.hops)
+        if entity.hops_seen if hops else rng.random() < 0.12:
+            x = _name(facts, entity, rng)
+            options.append(_option("repeat", ("jumps", hops), CHOICES["repeat"], x=x))
+    return options
+
+
+def _change(facts: Facts, rng: Rng) -> list[Option]:
+    if not facts.entities:
+        return []
+    none: Answer = ("no change",)
+    answer, choices = none, [none]
+    for entity in facts.entities:
+        free = [str(c) for c in rng.permutation([c for c in COLORS if c not in entity.colors])]
+        named = ("change", entity.colors[0], entity.object.shape)
+        if len(entity.colors) > 1:
+            answer = (*named, entity.colors[-1])
+            choices.append(answer)
+        choices += [(*named, color) for color in free[:2]]
+    if answer == none and rng.random() < 0.75:
+        return []  # most clips have no change
+    return [_option("change", answer, tuple(choices))]
 
 
 def _camera(facts: Facts, rng: Rng) -> list[Option]:
     if max(facts.lit_per_shot) < 2:
         return []
-    answer = phrases.camera_answer(facts.script.camera.motion)
-    return [(ask("camera", rng), answer, CHOICES["camera"])]
+    return [_option("camera", ("camera", facts.script.camera.motion), CHOICES["camera"])]
 
 
 def _cuts(facts: Facts, rng: Rng) -> list[Option]:
-    if min(facts.lit_per_shot) == 0:
-        return []
-    return [(ask("cuts", rng), phrases.CUT_ANSWERS[len(facts.script.cuts)], CHOICES["cuts"])]
+    if min(facts.lit_per_shot) == 0 or facts.script.needle is not None:
+        return []  # some would count an inserted picture
+    return [_option("cuts", ("cuts", len(facts.script.cuts)), CHOICES["cuts"])]
 
 
 def _text(facts: Facts, rng: Rng) -> list[Option]:
     flash = facts.script.flash
     if flash is None:
-        return [(ask("text", rng), phrases.NO_TEXT, CHOICES["text"])]
+        return [] if rng.random() < 0.3 else [_option("text", ("no text",), CHOICES["text"])]
     if not facts.state.flash.any():
         return []
-    return [(ask("text", rng), phrases.text_answer(flash.glyph), CHOICES["text"])]
+    return [_option("text", ("text", flash.glyph), CHOICES["text"])]
+
+
+def _needle(facts: Facts, rng: Rng) -> list[Option]:
+    needle, none = facts.script.needle, ("no picture",)
+    if needle is None:
+        looks = [(str(rng.choice(COLORS)), str(rng.choice(SHAPES))) for _ in range(5)]
+        answer: Answer = none
+    elif facts.state.needle.any():
+        others = [(c, s) for c in COLORS for s in SHAPES if (c, s) != (needle.color, needle.shape)]
+        near = [(c, s) for c, s in others if c == needle.color or s == needle.shape]
+        looks = [near[int(i)] for i in rng.permutation(len(near))[:5]]
+        answer = ("picture", needle.color, needle.shape)
+    else:
+        return []
+    if answer == none and rng.random() < 0.75:
+        return []
+    choices = dict.fromkeys([answer, none, *(("picture", c, s) for c, s in looks)])
+    return [_option("needle", answer, tuple(choices))]
 
 
 def _fade(facts: Facts, rng: Rng) -> list[Option]:
@@ -234,7 +403,7 @@ def _fade(facts: Facts, rng: Rng) -> list[Option]:
         return []
     # Most clips do not fade; asking all of them would make one answer right nearly always.
     skip = rng.random() < 0.6 if kind == "none" else facts.state.gain.min() > 0.7
-    return [] if skip else [(ask("fade", rng), phrases.FADE_ANSWERS[kind], CHOICES["fade"])]
+    return [] if skip else [_option("fade", ("fade", kind), CHOICES["fade"])]
 
 
 def _presence(facts: Facts, rng: Rng) -> list[Option]:
@@ -246,79 +415,126 @@ def _presence(facts: Facts, rng: Rng) -> list[Option]:
         there = bool(rng.random() < 0.5)
         if there:
             entity = facts.entities[int(rng.integers(len(facts.entities)))]
-            color = str(rng.choice(entity.colors))
-            full = {"shape": entity.object.shape, "color": f"{color} object"}
-            x = full.get(form, f"{color} {entity.object.shape}")
+            shape, color = entity.object.shape, str(rng.choice(entity.colors))
+            by = {"shape": ("shape", shape), "color": ("color", color)}
+            thing: Reference = by.get(form, ("both", color, shape))
         else:
-            x = _absent(facts, rng, form).removeprefix("the ")
-        article = "an" if x[0] in "aeiou" else "a"
-        text = ask("presence", rng, x=f"{article} {x}")
-        options.append((text, "Yes." if there else "No.", CHOICES["presence"]))
+            thing = _absent(facts, rng, form)
+        answer = ("yes",) if there else ("no",)
+        options.append(_option("presence", answer, CHOICES["yes or no"], any=thing))
+    return options
+
+
+def _events(facts: Facts, rng: Rng) -> list[Option]:
+    """Whether anything happens, moves, comes or goes; plain cases only."""
+    script, options = facts.script, []
+    objects = [entity.object for entity in facts.entities]
+    if not objects or facts.longest_gap > _COARSE:
+        return []
+    happens: tuple[Answer, ...] = (("yes",), ("nothing",))
+    if facts.quiet:
+        options.append(_option("happens", ("nothing",), happens))
+    elif rng.random() < 0.1 and any(o.appear > 0 or o.hops for o in objects):
+        options.append(_option("happens", ("yes",), happens))
+
+    def add(key: str, yes: bool, share_asked: float) -> None:
+        if rng.random() < share_asked:
+            answer = ("yes",) if yes else ("no",)
+            options.append(_option(key, answer, CHOICES["yes or no"]))
+
+    if script.camera.motion == "still" and script.camera.shake == 0 and not script.cuts:
+        seen = any((e.object.speed > 0 and e.moves_seen) or e.hops_seen for e in facts.entities)
+        add("moves", seen or bool(script.distractors), 0.4 if seen else 1.0)
+    if not script.distractors:
+        add("enters", any(o.appear > 0 for o in objects), 0.4)
+        add("leaves", any(o.disappear < facts.last_lit for o in objects), 0.6)
     return options
 
 
 def _describe(facts: Facts, rng: Rng) -> list[Option]:
     if not all(e.moves_seen for e in facts.entities) or not facts.entities:
         return []
-    parts = []
-    for entity in facts.entities:
-        article = "an" if entity.name[0] in "aeiou" else "a"
-        turns = f" that turns {entity.colors[-1]}" if len(entity.colors) > 1 else ""
-        parts.append(f"{article} {entity.name}{turns} {phrases.MOVES[entity.object.motion]}")
-    text = " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
-    motion = facts.script.camera.motion
-    if motion != "still":
-        text += f" while the camera {phrases.CAMERA_MOVES[motion]}"
-    answer = f"{text[0].upper()}{text[1:]}."
-    return [(ask("describe", rng), answer, (answer,))]
+    parts = [
+        (e.colors, e.object.shape, e.object.motion, bool(e.object.hops)) for e in facts.entities
+    ]
+    answer = ("describe", facts.script.camera.motion, *parts)
+    return [_option("describe", answer, (answer,))]
 
 
 def _unknown(facts: Facts, rng: Rng) -> list[Option]:
-    texts = [phrases.careless(sample_unknown(rng), rng) for _ in range(2)]
-    return [(text, UNKNOWN_ANSWER, (UNKNOWN_ANSWER,)) for text in dict.fromkeys(texts)]
+    return [_option("unknown", ("unknown",), (("unknown",),))] * 2
 
 
 _MAKERS: dict[str, Callable[[Facts, Rng], list[Option]]] = {
     "color": _color,
     "shape": _shape,
     "direction": _direction,
+    "speed": _speed,
     "count": _count,
     "order": _order,
     "when": _when,
+    "duration": _duration,
+    "repeat": _repeat,
+    "change": _change,
     "camera": _camera,
     "cuts": _cuts,
     "text": _text,
+    "needle": _needle,
     "fade": _fade,
     "presence": _presence,
+    "events": _events,
     "describe": _describe,
     "unknown": _unknown,
 }
+TYPES = tuple(_MAKERS)
 
 
 def normalise(text: str) -> str:
     """Lower case words separated by single spaces, without punctuation."""
-    return " ".join(re.findall(r"[a-z0-9]+", text.lower()))
+    return " ".join(re.findall(r"\w+", text.lower()))
 
 
-def described(text: str) -> tuple[frozenset[tuple[str, str]], str]:
+_PAIR = re.compile(rf"\b({'|'.join(COLORS)}) ({'|'.join(SHAPES)})\b")
+_PAIR_CHINESE = re.compile(
+    rf"({'|'.join(COLOR_NAMES.values())})的({'|'.join(SHAPE_NAMES.values())})"
+)
+_CAMERA = re.compile(
+    r"camera (pan|tilt|zoom|roll)s (left|right|up|down|in|out|clockwise|counterclockwise)\b"
+)
+
+
+def described(text: str) -> tuple[frozenset[tuple[str, ...]], str]:
     """The (colour, shape) pairs that a sentence mentions, and the camera motion it tells."""
     plain = normalise(text).replace(" to the ", " ")
-    pairs = re.findall(rf"\b({'|'.join(COLORS)}) ({'|'.join(SHAPES)})\b", plain)
-    moves = re.search(r"camera (pan|tilt|zoom)s (left|right|up|down|in|out)\b", plain)
-    motion = f"{moves[1]} {moves[2]}" if moves else "still"
+    pairs = _PAIR.findall(plain) or _PAIR_CHINESE.findall(text)
+    moves = _CAMERA.search(plain)
+    told = [motion for motion, words in CAMERA_NAMES.items() if words in text]
+    motion = f"{moves[1]} {moves[2]}" if moves else told[0] if told else "still"
     return frozenset(pairs), motion if motion in CAMERA_MOTIONS else "other"
 
 
 def score(qa: QA, text: str) -> bool:
-    """Whether ``text`` answers ``qa``: seconds may be one off, a description may be worded
-    freely as long as it names the same objects and camera motion, all else is matched exactly
-    but for case, punctuation and spaces.
+    """Whether ``text`` answers ``qa``.
+
+    Seconds may be one off; a description may be worded freely as long as it names the same objects
+    and camera motion; of a choice only the letter counts; all else is matched exactly but for
+    case, punctuation and spaces.
     """
     given, right = normalise(text), normalise(qa.answer)
+    if qa.form == "choice":
+        return given.split(" ")[0] == right
     if qa.type == "describe":
         return described(text) == described(qa.answer)
-    if qa.type == "when":
-        told = [re.fullmatch(r"at (\d+) seconds?", s) for s in (given, right)]
-        if told[0] and told[1]:
-            return abs(int(told[0][1]) - int(told[1][1])) <= 1
+    if qa.type in ("when", "duration"):
+        off = seconds_off(qa, text)
+        return given == right if off is None else off <= 1
     return given == right
+
+
+def seconds_off(qa: QA, text: str) -> int | None:
+    """How many seconds a told time is off; None where the answer or the truth tells none."""
+    pattern = re.compile(r"(at |for |第 ?)?(\d+) ?(seconds?|秒)")
+    told = [pattern.fullmatch(normalise(sentence)) for sentence in (text, qa.answer)]
+    if told[0] is None or told[1] is None:
+        return None
+    return abs(int(told[0][2]) - int(told[1][2]))

@@ -6,6 +6,7 @@ whichever other times are drawn with it.
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from functools import cache
 
@@ -13,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
-from slowfast_mllm.world.backgrounds import Window, texture
+from slowfast_mllm.world.backgrounds import Window, dull_color, photo, texture
 from slowfast_mllm.world.colors import RGB
-from slowfast_mllm.world.geometry import State, camera_at, evaluate
-from slowfast_mllm.world.script import Flash, Object, Script, stream
+from slowfast_mllm.world.geometry import State, camera_at, distractor_center, evaluate
+from slowfast_mllm.world.script import Distractor, Flash, Needle, Object, Script, stream
 from slowfast_mllm.world.sprites import EXTENT, glyph_masks, sample_table, shape_table
 
 Floats = npt.NDArray[np.float64]
@@ -30,7 +32,10 @@ class Look:
     """How a clip is lit and filmed; one random draw per clip.
 
     ``tone`` is (gamma, gain, lift), ``tint`` a factor per channel, ``soft`` the width of edges
-    in pixels of a 96 pixel frame, ``noise`` the sensor noise, ``blocks`` the share of blockiness.
+    in pixels of a 96 pixel frame, ``noise`` the sensor noise, ``blur`` the deviation of the defocus
+    in pixels of a 96 pixel frame, ``flicker`` (amplitude, hertz, phase) of the exposure,
+    ``quality`` that of JPEG, 0 for none, and ``posts`` (place, width, grey, upright) what stands
+    between camera and world.
     """
 
     tone: tuple[float, float, float]
@@ -38,7 +43,10 @@ class Look:
     soft: float
     noise: float
     vignette: float
-    blocks: float
+    blur: float
+    flicker: tuple[float, float, float]
+    quality: int
+    posts: tuple[tuple[float, float, float, bool], ...]
 
     def apply(self, colors: torch.Tensor) -> torch.Tensor:
         """Tone and tint of colours (..., 3, H, W) in [0, 1]."""
@@ -62,20 +70,48 @@ def sample_look(seed: int) -> Look:
         soft=float(rng.uniform(0.8, 2.0)),
         noise=float(rng.choice([0.0, 0.5, 1.0]) * rng.uniform(0.01, 0.04)),
         vignette=float(rng.uniform(0.0, 0.35)) if rng.random() < 0.5 else 0.0,
-        blocks=float(rng.uniform(0.15, 0.45)) if rng.random() < 0.35 else 0.0,
+        blur=float(rng.uniform(0.4, 1.1)) if rng.random() < 0.3 else 0.0,
+        flicker=(
+            float(rng.uniform(0.02, 0.12)) if rng.random() < 0.3 else 0.0,
+            float(rng.uniform(0.05, 0.4)),
+            float(rng.uniform(0.0, 6.3)),
+        ),
+        quality=int(rng.integers(15, 60)) if rng.random() < 0.3 else 0,
+        posts=tuple(
+            (
+                float(rng.uniform(0.05, 0.95)),
+                float(rng.uniform(0.02, 0.05)),
+                float(rng.uniform(0.15, 0.8)),
+                bool(rng.random() < 0.7),
+            )
+            for _ in range(int(rng.choice([0, 1, 2], p=[0.84, 0.1, 0.06])))
+        ),
     )
 
 
-def render(script: Script, timestamps: Floats, size: int) -> npt.NDArray[np.uint8]:
-    """Frames (T, size, size, 3), uint8 RGB, of the clip at ``timestamps`` (T,) in seconds."""
+def render(
+    script: Script, timestamps: Floats, size: int, photos: tuple[str, ...] = ()
+) -> npt.NDArray[np.uint8]:
+    """Frames (T, size, size, 3), uint8 RGB, of the clip at ``timestamps`` (T,) in seconds.
+
+    ``photos`` are picture files for the backgrounds of half of the shots.
+    """
     times = np.asarray(timestamps, dtype=np.float64)
     look = sample_look(script.seed)
     state = evaluate(script, times)
     with torch.inference_mode():
-        frames = _backgrounds(script, times, state, look, size)
+        frames = _backgrounds(script, times, state, look, size, photos)
         pixels = frames.numpy()
+        for blob in script.distractors:
+            _draw_distractor(pixels, script, blob, times, state, look)
         for index, obj in enumerate(script.objects):
             _draw_object(pixels, script, index, obj, times, state, look)
+        for place, width, grey, upright in look.posts:
+            span = slice(round((place - width / 2) * size), round((place + width / 2) * size) + 1)
+            at = (..., span) if upright else (..., span, slice(None))
+            pixels[at] = look.color((grey,) * 3).numpy()[:, None, None]
+        if script.needle is not None:
+            _draw_needle(pixels, script, script.needle, state, look)
         if script.flash is not None:
             _draw_flash(pixels, script.flash, times, look)
         return _film(frames, script, times, state, look)
@@ -85,17 +121,23 @@ def _window(script: Script) -> Window:
     """The part of the world that the camera can see in any shot."""
     times = np.array([t for s in script.shots for t in (s.start, s.end)])
     shot = np.repeat(np.arange(len(script.shots)), 2)
-    offset, zoom = camera_at(script, times, shot, shake=False)
-    half = 0.5 / zoom.min() + script.camera.shake + 0.01
+    offset, zoom, turn = camera_at(script, times, shot, shake=False)
+    corner = (np.abs(np.cos(turn)) + np.abs(np.sin(turn))).max()
+    half = 0.5 * corner / zoom.min() + script.camera.shake + 0.01
     low, high = 0.5 + offset.min(axis=0) - half, 0.5 + offset.max(axis=0) + half
     return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
 
 def _backgrounds(
-    script: Script, times: Floats, state: State, look: Look, size: int
+    script: Script,
+    times: Floats,
+    state: State,
+    look: Look,
+    size: int,
+    photos: tuple[str, ...],
 ) -> torch.Tensor:
     """The plane of each frame's shot seen by the camera, float32 (T, 3, size, size)."""
-    offset, zoom = camera_at(script, times, state.shot)
+    offset, zoom, turn = camera_at(script, times, state.shot)
     window = _window(script)
     frames = torch.empty(len(times), 3, size, size)
     # Pixel centres, so that pictures of different sizes show the same place.
@@ -103,17 +145,24 @@ def _backgrounds(
     still = script.camera.motion == "still" and script.camera.shake == 0.0
     for shot in np.unique(state.shot):
         rows = np.flatnonzero(state.shot == shot)
-        plane = look.apply(texture(script.shots[shot].seed, window, round(size * 0.9)))
+        seed = script.shots[shot].seed
+        if photos and seed % 2:
+            plane = photo(photos[seed // 2 % len(photos)], seed, window, round(size * 0.9))
+        else:
+            plane = texture(seed, window, round(size * 0.9))
+        plane = look.apply(plane)
         used = rows[:1] if still else rows
+        screen = torch.from_numpy(axis / zoom[used, None]).float()
+        x, y = screen[:, None, :], screen[:, :, None]
+        # Back from the screen to the world: the picture's turn undone.
+        cos = torch.from_numpy(np.cos(turn[used])).float()[:, None, None]
+        sin = torch.from_numpy(np.sin(turn[used])).float()[:, None, None]
         where = []
-        for dim in range(2):
-            world = 0.5 + offset[used, dim, None] + axis / zoom[used, None]
+        for dim, world in enumerate((cos * x + sin * y, cos * y - sin * x)):
+            world = world + torch.from_numpy(0.5 + offset[used, dim]).float()[:, None, None]
             span = window[dim + 2] - window[dim]
-            where.append(torch.from_numpy(2 * (world - window[dim]) / span - 1).float())
-        shape = (len(used), size, size)
-        grid = torch.stack(
-            [where[0][:, None, :].expand(shape), where[1][:, :, None].expand(shape)], dim=-1
-        )
+            where.append(2 * (world - window[dim]) / span - 1)
+        grid = torch.stack(where, dim=-1)
         seen = F.grid_sample(
             plane.expand(len(used), -1, -1, -1), grid, padding_mode="border", align_corners=True
         )
@@ -169,22 +218,60 @@ def _draw_object(
     if len(frame) == 0:
         return
     rng = stream(script.seed, f"paint{index}")
-    size = pixels.shape[-1]
-    scale = size / 96.0
-    radius = 0.5 * state.size[frame, index] * size
-    outline = scale * _outline_width(rng, obj)
-    rows, columns, dx, dy = _patch(
-        state.center[frame, index], float(radius.max()) * 1.2 + outline, size
-    )
-    unit = radius[:, None, None]
-    cos, sin = np.cos(obj.angle), np.sin(obj.angle)
-    x, y = (cos * dx + sin * dy) / unit, (cos * dy - sin * dx) / unit
-    distance = sample_table(shape_table(obj.shape), x, y, EXTENT)[0].numpy() * unit
-    soft = max(look.soft * scale, 0.8)
-    fill = np.clip(0.5 - distance / soft, 0.0, 1.0).astype(np.float32)
+    _, _, turn = camera_at(script, times[frame], state.shot[frame])
     body = look.color(obj.rgb).numpy()[None].repeat(len(frame), axis=0)
     if obj.change is not None:
         body[times[frame] >= obj.change.time] = look.color(obj.change.rgb).numpy()
+    outline = _outline_width(rng, obj.color, obj.change.color if obj.change else obj.color)
+    radius = 0.5 * state.size[frame, index] * pixels.shape[-1]
+    center = state.center[frame, index]
+    _draw_shape(
+        pixels, frame, obj.shape, center, radius, obj.angle + turn, body, outline, look, rng
+    )
+
+
+def _draw_needle(
+    pixels: npt.NDArray[np.float32], script: Script, needle: Needle, state: State, look: Look
+) -> None:
+    """Put the inserted picture in the place of the frames that show it."""
+    frame = np.flatnonzero(state.needle)
+    if len(frame) == 0:
+        return
+    rng = stream(script.seed, "paint needle")
+    size = pixels.shape[-1]
+    pixels[frame] = look.apply(texture(needle.seed, (0.0, 0.0, 1.0, 1.0), size)).numpy()
+    body = look.color(needle.rgb).numpy()[None].repeat(len(frame), axis=0)
+    outline = _outline_width(rng, needle.color, needle.color)
+    radius = np.full(len(frame), 0.5 * needle.size * size)
+    center, still = np.full((len(frame), 2), 0.5), np.zeros(len(frame))
+    _draw_shape(pixels, frame, needle.shape, center, radius, still, body, outline, look, rng)
+
+
+def _draw_shape(
+    pixels: npt.NDArray[np.float32],
+    frame: npt.NDArray[np.int64],
+    shape: str,
+    center: Floats,
+    radius: Floats,
+    angle: Floats,
+    body: npt.NDArray[np.float32],
+    outline: float,
+    look: Look,
+    rng: np.random.Generator,
+) -> None:
+    """Draw a shape into frames (n,): ``center`` (n, 2) in frame sides, ``radius`` (n,) in pixels,
+    ``angle`` (n,), ``body`` (n, 3) its colour, ``outline`` in pixels of a 96 pixel frame.
+    """
+    size = pixels.shape[-1]
+    scale = size / 96.0
+    outline *= scale
+    rows, columns, dx, dy = _patch(center, float(radius.max()) * 1.2 + outline, size)
+    unit = radius[:, None, None]
+    cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
+    x, y = (cos * dx + sin * dy) / unit, (cos * dy - sin * dx) / unit
+    distance = sample_table(shape_table(shape), x, y, EXTENT)[0].numpy() * unit
+    soft = max(look.soft * scale, 0.8)
+    fill = np.clip(0.5 - distance / soft, 0.0, 1.0).astype(np.float32)
     turn, depth = rng.uniform(0, 2 * np.pi), rng.uniform(0.0, 0.16)
     shade = (1.0 - depth * (1 + x * np.cos(turn) + y * np.sin(turn)) / 2).astype(np.float32)
     color = body[:, :, None, None] * shade[:, None]
@@ -197,14 +284,41 @@ def _draw_object(
     _blend(pixels, frame, rows, columns, alpha, color)
 
 
-def _outline_width(rng: np.random.Generator, obj: Object) -> float:
+def _draw_distractor(
+    pixels: npt.NDArray[np.float32],
+    script: Script,
+    blob: Distractor,
+    times: Floats,
+    state: State,
+    look: Look,
+) -> None:
+    """Draw a blob with a soft edge and a pattern that moves along with it."""
+    rng = np.random.default_rng([blob.seed, 3])
+    size = pixels.shape[-1]
+    _, zoom, _ = camera_at(script, times, state.shot)
+    center = distractor_center(script, blob, times, state.shot)
+    radius = (0.5 * blob.size * size * zoom)[:, None, None]
+    rows, columns, dx, dy = _patch(center, float(radius.max()) * 1.1, size)
+    stretch = float(rng.uniform(1.0, 2.2))
+    x, y = dx / radius, dy / radius
+    around = np.sqrt(x**2 + (stretch * y) ** 2)
+    table = torch.from_numpy(rng.random((1, 1, 9, 9), dtype=np.float32))
+    pattern = sample_table(table, np.clip(x, -1, 1), np.clip(y, -1, 1), 1.0)[0].numpy()
+    # The pattern may eat into the outline: no two blobs are of one shape.
+    alpha = np.clip((0.95 - around - 0.5 * pattern) * 6.0, 0.0, 1.0).astype(np.float32)
+    color = look.apply(torch.from_numpy(dull_color(rng))[:, None, None]).numpy()[None]
+    color = color * (0.55 + 0.8 * pattern)[:, None]
+    _blend(pixels, np.arange(len(times)), rows, columns, alpha, color)
+
+
+def _outline_width(rng: np.random.Generator, *colors: str) -> float:
     """Outline in pixels at 96, 0 for none.
 
     White, black and purple always need one: backgrounds come closest to these.
     """
     width = float(rng.uniform(0.9, 1.7))
-    names = {obj.color, obj.change.color if obj.change else obj.color}
-    return width if rng.random() < 0.5 or names & {"white", "black", "purple"} else 0.0
+    needed = {"white", "black", "purple"} & set(colors)
+    return width if rng.random() < 0.5 or needed else 0.0
 
 
 def _draw_flash(pixels: npt.NDArray[np.float32], flash: Flash, times: Floats, look: Look) -> None:
@@ -242,17 +356,16 @@ def _distance_squared(size: int) -> torch.Tensor:
 def _film(
     frames: torch.Tensor, script: Script, times: Floats, state: State, look: Look
 ) -> npt.NDArray[np.uint8]:
-    """Fade, vignette, compression blocks and noise, then 8 bits and channels last."""
+    """Fade, flicker, vignette, blur, noise, 8 bits and channels last, and compression."""
     size = frames.shape[-1]
-    light = torch.from_numpy(state.gain).float()[:, None, None, None] * 255.0
+    strength, hertz, phase = look.flicker
+    gain = state.gain * (1 - strength * (1 + np.sin(2 * np.pi * hertz * times + phase)) / 2)
+    light = torch.from_numpy(gain).float()[:, None, None, None] * 255.0
     if look.vignette > 0:
         light = light * (1 - look.vignette * _distance_squared(size))
     frames *= light
-    if look.blocks > 0:
-        side = max(2, size // 24)
-        coarse = F.avg_pool2d(frames, side, ceil_mode=True, count_include_pad=False)
-        coarse = F.interpolate(coarse, scale_factor=side, mode="nearest")[..., :size, :size]
-        frames += look.blocks * (coarse - frames)
+    if look.blur > 0:
+        frames = _blurred(frames, look.blur * size / 96.0)
     if look.noise > 0:
         bank, length = _noise_bank(), size * size
         for row, time in enumerate(times):
@@ -263,4 +376,25 @@ def _film(
                 grain = bank.repeat(1 + length // _NOISE_BANK)[:length]
             frames[row] += 255.0 * look.noise * grain.view(1, size, size)
     done = frames.clamp_(0, 255).to(torch.uint8)
-    return done.permute(0, 2, 3, 1).contiguous().numpy()
+    pictures = done.permute(0, 2, 3, 1).contiguous().numpy()
+    return _compressed(pictures, look.quality) if look.quality else pictures
+
+
+def _blurred(frames: torch.Tensor, deviation: float) -> torch.Tensor:
+    """Frames (T, 3, S, S) under a Gaussian."""
+    reach = int(np.ceil(2.5 * deviation))
+    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / deviation) ** 2)
+    weights /= weights.sum()
+    padded = F.pad(frames, (reach,) * 4, mode="replicate").flatten(0, 1)[:, None]
+    once = F.conv2d(padded, weights.view(1, 1, 1, -1))
+    return F.conv2d(once, weights.view(1, 1, -1, 1))[:, 0].unflatten(0, frames.shape[:2])
+
+
+def _compressed(pictures: npt.NDArray[np.uint8], quality: int) -> npt.NDArray[np.uint8]:
+    """Each picture (T, S, S, 3) written as JPEG and read again."""
+    result = np.empty_like(pictures)
+    for row, picture in enumerate(pictures):
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "JPEG", quality=quality)
+        result[row] = np.asarray(Image.open(file))
+    return result

@@ -25,11 +25,16 @@ CAMERA_MOTIONS = (
     "tilt down",
     "zoom in",
     "zoom out",
+    "roll clockwise",
+    "roll counterclockwise",
 )
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring", "heart", "moon")
 GLYPHS = tuple("0123456789ACEFHKLPTX")
 OBJECT_MOTIONS = ("still", "left", "right", "up", "down")
 FADES = ("none", "in", "out")
+HOP_SECONDS = 0.7
+HOP_SPACING = 1.2  # from one jump to the next, so that 32 frames show the rest between them
+_QUIET = 0.06  # share of clips in which nothing happens at all
 
 DIRECTIONS: dict[str, tuple[float, float]] = {
     "still": (0.0, 0.0),
@@ -42,7 +47,7 @@ DIRECTIONS: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Camera:
-    """One motion for the whole clip; speed in frame sides (or natural zoom log) per second."""
+    """One motion for the whole clip; speed in frame sides, natural zoom log or radians a second."""
 
     motion: str
     speed: float
@@ -60,6 +65,12 @@ class Camera:
     def zoom_rate(self) -> float:
         """Growth of the log zoom per second; positive when zooming in."""
         return {"zoom in": self.speed, "zoom out": -self.speed}.get(self.motion, 0.0)
+
+    @property
+    def turn_rate(self) -> float:
+        """Clockwise turn of the picture per second: against the roll of the camera."""
+        turns = {"roll clockwise": -self.speed, "roll counterclockwise": self.speed}
+        return turns.get(self.motion, 0.0)
 
 
 @dataclass(frozen=True)
@@ -87,7 +98,10 @@ class ColorChange:
 
 @dataclass(frozen=True)
 class Object:
-    """A flat coloured shape; ``positions[k]`` is its world centre at the start of shot k."""
+    """A flat coloured shape; ``positions[k]`` is its world centre at the start of shot k.
+
+    ``hops`` are the times at which it begins to jump, ``hop_height`` in frame sides.
+    """
 
     shape: str
     color: str
@@ -101,12 +115,41 @@ class Object:
     slides_in: bool
     positions: tuple[tuple[float, float], ...]
     change: ColorChange | None
+    hops: tuple[float, ...] = ()
+    hop_height: float = 0.0
 
     @property
     def velocity(self) -> tuple[float, float]:
         """Own velocity in the world, frame sides per second."""
         dx, dy = DIRECTIONS[self.motion]
         return dx * self.speed, dy * self.speed
+
+
+@dataclass(frozen=True)
+class Distractor:
+    """A grey, textured blob behind the objects that wanders about and is no object.
+
+    ``at`` and ``velocity`` in the world; ``swing`` is the amplitude of its detours.
+    """
+
+    seed: int
+    at: tuple[float, float]
+    velocity: tuple[float, float]
+    swing: float
+    size: float
+
+
+@dataclass(frozen=True)
+class Needle:
+    """A picture of one large shape that takes the place of everything for a very short time."""
+
+    time: float
+    duration: float
+    color: str
+    rgb: RGB
+    shape: str
+    size: float
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -131,6 +174,9 @@ class Fade:
     duration: float
 
 
+NO_FADE = Fade("none", 0.0)
+
+
 @dataclass(frozen=True)
 class Script:
     """Everything that happens in one clip."""
@@ -142,6 +188,8 @@ class Script:
     objects: tuple[Object, ...]
     flash: Flash | None
     fade: Fade
+    needle: Needle | None
+    distractors: tuple[Distractor, ...]
 
     @property
     def cuts(self) -> tuple[float, ...]:
@@ -158,17 +206,24 @@ def sample_script(seed: int) -> Script:
     """The clip with this number; the same number always gives the same script."""
     rng = stream(seed, "script")
     duration = float(rng.uniform(4.0, 12.0))
+    if rng.random() < _QUIET:
+        shots: tuple[Shot, ...] = (Shot(0.0, duration, int(rng.integers(2**31))),)
+        camera = Camera("still", 0.0, 0.0, (0.0, 0.0))
+        objects = _sample_objects(stream(seed, "objects"), duration, NO_FADE, shots, camera, True)
+        return Script(seed, duration, camera, shots, objects, None, NO_FADE, None, ())
     fade = _sample_fade(rng)
     shots = _sample_shots(rng, duration)
     camera = _sample_camera(rng, max(shot.end - shot.start for shot in shots))
     objects = _sample_objects(stream(seed, "objects"), duration, fade, shots, camera)
     flash = _sample_flash(stream(seed, "flash"), duration, fade)
-    return Script(seed, duration, camera, shots, objects, flash, fade)
+    needle = _sample_needle(stream(seed, "needle"), duration, fade, shots, flash, objects)
+    distractors = _sample_distractors(stream(seed, "distractors"))
+    return Script(seed, duration, camera, shots, objects, flash, fade, needle, distractors)
 
 
 def _sample_fade(rng: np.random.Generator) -> Fade:
     kind = str(rng.choice(FADES, p=(0.7, 0.15, 0.15)))
-    return Fade(kind, 0.0 if kind == "none" else float(rng.uniform(0.7, 1.0)))
+    return NO_FADE if kind == "none" else Fade(kind, float(rng.uniform(0.7, 1.0)))
 
 
 def _sample_shots(rng: np.random.Generator, duration: float) -> tuple[Shot, ...]:
@@ -181,26 +236,33 @@ def _sample_shots(rng: np.random.Generator, duration: float) -> tuple[Shot, ...]
 
 
 def _sample_camera(rng: np.random.Generator, longest: float) -> Camera:
-    chances = [0.35] + [0.65 / 6] * 6
+    chances = [0.36] + [0.08] * 8
     motion = str(rng.choice(CAMERA_MOTIONS, p=chances))
     # The travel within a shot is bounded so that what is anchored in the world stays in sight.
     if motion == "still":
         speed = 0.0
     elif motion.startswith("zoom"):
         speed = float(np.clip(rng.uniform(0.45, 0.85) / longest, 0.07, 0.25))
+    elif motion.startswith("roll"):
+        speed = float(np.clip(rng.uniform(0.45, 0.8) / longest, 0.08, 0.3))
     else:
         speed = float(np.clip(rng.uniform(0.4, 0.72) / longest, 0.06, 0.25))
     shake = float(rng.uniform(0.001, 0.006)) if rng.random() < 0.4 else 0.0
     return Camera(motion, speed, shake, (float(rng.uniform(0, 6.3)), float(rng.uniform(0, 6.3))))
 
 
-def _sample_flash(rng: np.random.Generator, duration: float, fade: Fade) -> Flash | None:
-    if rng.random() >= 0.55:
-        return None
-    # Between one and two spacings of 32 frames: at least one of them sees it, at most two.
+def _brief(rng: np.random.Generator, duration: float, fade: Fade) -> tuple[float, float]:
+    """Time and duration of something that 32 frames see at least once and at most twice."""
     length = duration / 32.0 * float(rng.uniform(1.06, 1.95))
     first = 0.8 + (fade.duration if fade.kind == "in" else 0.0)
     last = duration - length - 0.3 - (fade.duration if fade.kind == "out" else 0.0)
+    return float(rng.uniform(first, last)), length
+
+
+def _sample_flash(rng: np.random.Generator, duration: float, fade: Fade) -> Flash | None:
+    if rng.random() >= 0.55:
+        return None
+    time, length = _brief(rng, duration, fade)
     size = float(rng.uniform(18.0, 30.0)) / 96.0
     position = rng.uniform(0.55 * size, 1.0 - 0.55 * size, size=2)
     light: RGB = colorsys.hsv_to_rgb(rng.random(), float(rng.choice([0.0, 0.25, 0.5])), 1.0)
@@ -208,7 +270,7 @@ def _sample_flash(rng: np.random.Generator, duration: float, fade: Fade) -> Flas
     color, backing = (light, dark) if rng.random() < 0.6 else (dark, light)
     return Flash(
         glyph=str(rng.choice(GLYPHS)),
-        time=float(rng.uniform(first, last)),
+        time=time,
         duration=length,
         position=(float(position[0]), float(position[1])),
         size=size,
@@ -216,6 +278,54 @@ def _sample_flash(rng: np.random.Generator, duration: float, fade: Fade) -> Flas
         backing=backing,
         plate=bool(rng.random() < 0.5),
     )
+
+
+def _sample_needle(
+    rng: np.random.Generator,
+    duration: float,
+    fade: Fade,
+    shots: tuple[Shot, ...],
+    flash: Flash | None,
+    objects: tuple[Object, ...],
+) -> Needle | None:
+    """Now and then, where it meets neither a cut nor the flash, and unlike any object."""
+    if rng.random() >= 0.3:
+        return None
+    time, length = _brief(rng, duration, fade)
+    busy = [(shot.start, 0.0) for shot in shots[1:]]
+    busy += [(flash.time, flash.duration)] if flash else []
+    if any(time - d - 0.45 < at < time + length + 0.45 for at, d in busy):
+        return None
+    taken = {o.color for o in objects} | {o.change.color for o in objects if o.change}
+    color = str(rng.choice([c for c in COLORS if c not in taken]))
+    shapes = {o.shape for o in objects}
+    return Needle(
+        time=time,
+        duration=length,
+        color=color,
+        rgb=color_rgb(color, rng),
+        shape=str(rng.choice([s for s in SHAPES if s not in shapes])),
+        size=float(rng.uniform(0.45, 0.8)),
+        seed=int(rng.integers(2**31)),
+    )
+
+
+def _sample_distractors(rng: np.random.Generator) -> tuple[Distractor, ...]:
+    if rng.random() >= 0.3:
+        return ()
+    found = []
+    for _ in range(int(rng.integers(1, 4))):
+        at, velocity = rng.uniform(0.0, 1.0, size=2), rng.normal(0.0, 0.08, size=2)
+        found.append(
+            Distractor(
+                seed=int(rng.integers(2**31)),
+                at=(float(at[0]), float(at[1])),
+                velocity=(float(velocity[0]), float(velocity[1])),
+                swing=float(rng.uniform(0.0, 0.08)),
+                size=float(rng.uniform(0.12, 0.45)),
+            )
+        )
+    return tuple(found)
 
 
 def _sample_looks(rng: np.random.Generator, count: int) -> list[tuple[str, str]]:
@@ -252,7 +362,7 @@ def _sample_times(
     times = []
     for appear in appears:
         leave = duration
-        if last - appear > 2.0 and rng.random() < 0.2:
+        if last - appear > 2.0 and rng.random() < 0.3:
             leave = float(rng.uniform(appear + 1.6, last + 0.5))
         times.append((appear, leave))
     return times
@@ -271,10 +381,10 @@ def _sample_motion(
     ways = {"pan": ["up", "down"], "tilt": ["left", "right"]}.get(
         kind, ["left", "right", "up", "down"]
     )
-    if rng.random() < (0.38 if kind == "still" else 0.6):
+    if rng.random() < (0.32 if kind == "still" else 0.6):
         return "still", 0.0
-    room = (0.95 - size) * (0.55 if kind == "zoom" else 1.0)
-    speed = float(np.clip(room * rng.uniform(0.45, 0.95) / span, 0.045, 0.26))
+    room = (0.95 - size) * (0.55 if kind in ("zoom", "roll") else 1.0)
+    speed = float(np.clip(room * rng.uniform(0.3, 0.95) / span, 0.04, 0.26))
     return str(rng.choice(ways)), speed
 
 
@@ -287,7 +397,7 @@ def _sample_change(
     """At most one object changes its colour, well away from cuts and from its own end."""
     index = int(rng.integers(len(looks)))
     appear, leave = times[index]
-    if rng.random() >= 0.28 or leave - appear < 3.2:
+    if rng.random() >= 0.4 or leave - appear < 3.2:
         return None
     time = float(rng.uniform(appear + 1.2, leave - 1.6))
     if min((abs(time - c) for c in cuts), default=9.0) < 0.7:
@@ -297,29 +407,65 @@ def _sample_change(
     return index, ColorChange(time, color, color_rgb(color, rng))
 
 
+def _sample_hops(
+    rng: np.random.Generator,
+    motions: list[tuple[str, float]],
+    times: list[tuple[float, float]],
+    cuts: list[float],
+) -> tuple[int, tuple[float, ...]] | None:
+    """At most one object, which does not move otherwise, jumps one to four times."""
+    resting = [
+        i
+        for i, (appear, leave) in enumerate(times)
+        if motions[i][0] == "still" and leave - appear > 2.5
+    ]
+    if not resting or rng.random() >= 0.4:
+        return None
+    index = int(rng.choice(resting))
+    appear, leave = times[index]
+    room = leave - appear - 0.5 - HOP_SECONDS
+    count = min(int(rng.integers(1, 5)), 1 + int(room / HOP_SPACING))
+    free = room - (count - 1) * HOP_SPACING
+    starts = appear + 0.25 + np.sort(rng.uniform(0, free, size=count))
+    hops = starts + HOP_SPACING * np.arange(count)
+    away = [t for t in hops if all(t - 0.45 > c or c > t + HOP_SECONDS + 0.45 for c in cuts)]
+    return (index, tuple(float(t) for t in away)) if away else None
+
+
 def _sample_objects(
     rng: np.random.Generator,
     duration: float,
     fade: Fade,
     shots: tuple[Shot, ...],
     camera: Camera,
+    quiet: bool = False,
 ) -> tuple[Object, ...]:
+    """``quiet`` ones are there from the first to the last frame and do nothing."""
     count = int(rng.integers(1, 5))
     cuts = [shot.start for shot in shots[1:]]
     looks = _sample_looks(rng, count)
     times = _sample_times(rng, count, duration, fade, cuts)
     change = _sample_change(rng, looks, times, cuts)
-    low, high = (18.0, 25.0) if camera.zoom_rate else (14.0, 30.0 if count < 3 else 25.0)
-    tracks: list[Track] = []
+    if quiet:
+        times, change = [(0.0, duration)] * count, None
     motions: list[tuple[str, float]] = []
+    sizes: list[float] = []
+    low, high = (18.0, 25.0) if camera.zoom_rate else (14.0, 30.0 if count < 3 else 25.0)
     for appear, leave in times:
-        size = float(rng.uniform(low, high)) / 96.0
-        motion = _sample_motion(rng, _longest_span(appear, leave, shots), camera, size)
-        dx, dy = DIRECTIONS[motion[0]]
-        tracks.append(Track(size, (dx * motion[1], dy * motion[1]), appear, leave))
-        motions.append(motion)
+        sizes.append(float(rng.uniform(low, high)) / 96.0)
+        motion = _sample_motion(rng, _longest_span(appear, leave, shots), camera, sizes[-1])
+        motions.append(("still", 0.0) if quiet else motion)
+    hops = None if quiet else _sample_hops(rng, motions, times, cuts)
+    height = float(rng.uniform(0.14, 0.24))
+    tracks: list[Track] = []
+    for index, (appear, leave) in enumerate(times):
+        (dx, dy), speed = DIRECTIONS[motions[index][0]], motions[index][1]
+        lift = height if hops is not None and hops[0] == index else 0.0
+        tracks.append(Track(sizes[index], (dx * speed, dy * speed), appear, leave, lift))
     bounds = [(shot.start, shot.end) for shot in shots]
-    placed = place(rng, tracks, bounds, camera.velocity, camera.zoom_rate)
+    placed = place(
+        rng, tracks, bounds, camera.velocity, camera.zoom_rate, turn_rate=camera.turn_rate
+    )
     objects = []
     for index, (size, positions) in enumerate(placed):
         (color, shape), (appear, leave) = looks[index], times[index]
@@ -338,6 +484,8 @@ def _sample_objects(
                 slides_in=bool(appear > 0 and motion_name != "still" and rng.random() < 0.6),
                 positions=positions,
                 change=change[1] if change is not None and change[0] == index else None,
+                hops=hops[1] if hops is not None and hops[0] == index else (),
+                hop_height=height,
             )
         )
     return tuple(objects)

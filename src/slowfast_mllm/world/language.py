@@ -1,0 +1,74 @@
+"""What a language of the questions consists of; one module per language fills it in.
+
+Makers of questions speak in neutral tuples. A reference names a thing: ("both", "red", "star"),
+("shape", "star"), ("color", "red"), ("motion", "left"), ("only",), ("changing",), and of events
+("text",), ("picture",), ("cut",), ("change",). An answer is a kind and its values: ("count", 2),
+("object", "red", "star"), ("yes",); see ``english.say`` for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Reference = tuple[str, ...]
+Answer = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Language:
+    """``templates``: the last wording of each is held out: no training ever draws it.
+
+    ``unknown`` are questions about what this world does not contain, every eighth held out;
+    ``patterns`` and ``things`` make more of them. ``careless`` says that some people type lower
+    case and leave the mark out.
+    """
+
+    templates: dict[str, tuple[str, ...]]
+    refer: Callable[[Reference], str]
+    name: Callable[[Reference], str]
+    say: Callable[[Answer], str]
+    unknown: tuple[str, ...]
+    patterns: tuple[str, ...]
+    things: tuple[str, ...]
+    careless: bool
+
+    def ask(
+        self, key: str, rng: np.random.Generator, held_out: bool, **references: Reference
+    ) -> str:
+        """A random wording of the question ``key``.
+
+        ``x``, ``a``, ``b`` are things that are there ("the star"), ``any`` is one that may not be
+        ("a star"), ``plural`` a kind of things.
+        """
+        wordings = self.templates[key]
+        template = wordings[-1] if held_out else str(rng.choice(wordings[:-1]))
+        words = {
+            slot: self.refer(reference) if slot in ("x", "a", "b") else self.name(reference)
+            for slot, reference in references.items()
+        }
+        return self._typed(template.format(**words), rng)
+
+    def ask_unknown(self, rng: np.random.Generator, held_out: bool) -> str:
+        """A question that cannot be answered from what this world can show."""
+        if held_out:
+            return self._typed(str(rng.choice(self.unknown[::8])), rng)
+        if rng.random() < 0.6:
+            place = int(rng.integers(len(self.unknown)))
+            return self._typed(self.unknown[place + 1 if place % 8 == 0 else place], rng)
+        thing = str(rng.choice(self.things))
+        question = str(rng.choice(self.patterns)).format(thing=thing)
+        if thing[0] in "aeiou":
+            question = question.replace(f" a {thing}", f" an {thing}")
+        return self._typed(question, rng)
+
+    def _typed(self, question: str, rng: np.random.Generator) -> str:
+        question = question[0].upper() + question[1:]
+        if self.careless and rng.random() < 0.15:
+            question = question[0].lower() + question[1:]
+        if self.careless and rng.random() < 0.15:
+            question = question.rstrip("?.")
+        return question
