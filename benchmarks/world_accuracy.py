@@ -1,7 +1,8 @@
 """Accuracy of a model on unseen clips of the procedural world, per question type, beside chance.
 
-Chance is what the most frequent answer of each type would score on the same questions; for "order"
-and "presence", whose answers differ from question to question, one over the number of choices if
+The same questions four times: in words that training drew from, in words that it never draws, in
+Traditional Chinese, and with answers to choose from by letter. Chance is what the most frequent
+answer of each type would score in the first of these ways, or one over the number of choices if
 that is more. Prints a Markdown table.
 
     python benchmarks/world_accuracy.py --clips 300
@@ -10,29 +11,46 @@ that is more. Prints a Markdown table.
 import argparse
 import time
 from collections import Counter, defaultdict
+from typing import Any
 
+import numpy as np
 import torch
 
 from slowfast_mllm import SlowFast, load, world
+from slowfast_mllm.model import VideoMemory
 
 TURN = "<video>\n"
+WAYS: dict[str, dict[str, Any]] = {
+    "open": {},
+    "held-out words": {"held_out": True},
+    "zh-TW": {"language": "zh-TW"},
+    "choice": {"multiple_choice": 1.0},
+}
 
 
-def answers(assistant: SlowFast, clip: world.Clip) -> list[str]:
-    """Answer all questions of a clip as one batch on one memory."""
+def remember(assistant: SlowFast, clip: world.Clip) -> tuple[VideoMemory, str]:
+    """What the model keeps of a clip, and the placeholders that stand for it in a prompt."""
     processor, model = assistant.processor, assistant.model
     times = torch.from_numpy(clip.timestamps)
     pixels = processor.video_processor(clip.frames, do_sample_frames=False)
     prompt = processor.replace_video_token({**pixels, "video_timestamps": times[None]}, video_idx=0)
     with torch.no_grad():  # an array has no times of its own: give it the clip's
         memory = model.encode_video(pixels["pixel_values_videos"][0].to(model.dtype), times)
+    return memory, prompt
+
+
+def answers(
+    assistant: SlowFast, memory: VideoMemory, prompt: str, questions: list[str]
+) -> list[str]:
+    """Answer all questions about a clip as one batch on one memory."""
+    processor, model = assistant.processor, assistant.model
     texts = [
         processor.apply_chat_template(
-            [{"role": "user", "content": TURN + qa.question}],
+            [{"role": "user", "content": TURN + question}],
             tokenize=False,
             add_generation_prompt=True,
         ).replace(processor.video_token, prompt)
-        for qa in clip.questions
+        for question in questions
     ]
     batch = processor.tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
     output = model.generate(
@@ -45,40 +63,63 @@ def answers(assistant: SlowFast, clip: world.Clip) -> list[str]:
     return processor.batch_decode(new, skip_special_tokens=True)
 
 
+def chance(rows: list[tuple[world.QA, str]]) -> float:
+    """What always giving the most frequent answer, or drawing one of the choices, would score."""
+    frequent = Counter(qa.answer for qa, _ in rows).most_common(1)[0][1]
+    drawn = sum(1 / len(qa.choices) for qa, _ in rows if len(qa.choices) > 1)
+    return max(frequent, drawn) / len(rows)
+
+
+def median_error(rows: list[tuple[world.QA, str]]) -> float:
+    """In seconds, over questions that have a time; an answer without one is off by infinity."""
+    timed = [(qa.seconds, world.told_seconds(text)) for qa, text in rows if qa.seconds is not None]
+    return float(np.median([np.inf if told is None else abs(told - s) for s, told in timed]))
+
+
 def main() -> None:
-    """Parse the arguments, run, print the table."""
+    """Parse the arguments, run, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", help="checkpoint; default: the packaged model")
     parser.add_argument("--clips", type=int, default=300)
     parser.add_argument("--first-seed", type=int, default=0, help="no recipe trains below 1000000")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--show-errors", type=int, default=0, help="wrong answers to print a type")
     options = parser.parse_args()
     assistant = load(options.model)
     num_frames = assistant.processor.video_processor.num_frames
-    right: Counter[str] = Counter()
-    given: dict[str, Counter[str]] = defaultdict(Counter)
-    guess: dict[str, float] = defaultdict(float)
-    shown: Counter[str] = Counter()
+    side = assistant.model.config.vision_config.image_size
+    asked: dict[tuple[str, str], list[tuple[world.QA, str]]] = defaultdict(list)
     began = time.perf_counter()
     for seed in range(options.first_seed, options.first_seed + options.clips):
-        clip = world.sample_clip(seed, num_frames, assistant.model.config.vision_config.image_size)
-        for qa, text in zip(clip.questions, answers(assistant, clip), strict=True):
-            hit = world.score(qa, text)
-            right[qa.type] += hit
-            given[qa.type][qa.answer] += 1
-            guess[qa.type] += 1 / len(qa.choices) if len(qa.choices) > 1 else 0
-            if not hit and shown[qa.type] < options.show_errors:
-                shown[qa.type] += 1
-                print(f"{qa.type}: {qa.question} expected {qa.answer!r} got {text!r}")
+        clip = world.sample_clip(seed, num_frames, side)
+        memory = remember(assistant, clip)
+        for way in options.ways:
+            questions = world.questions(clip.script, seed, clip.timestamps, **WAYS[way])
+            told = answers(assistant, *memory, [qa.question for qa in questions])
+            for qa, text in zip(questions, told, strict=True):
+                asked[qa.type, way].append((qa, text))
     each = (time.perf_counter() - began) / options.clips
     print(f"{options.clips} clips from seed {options.first_seed}, {each:.2f} s each\n")
-    print("| type | questions | accuracy | chance |\n|---|---|---|---|")
+    print("| type | questions | " + " | ".join(options.ways) + " | chance |")
+    print("|---|---|" + "---|" * len(options.ways) + "---|")
     for kind in world.TYPES:
-        count = given[kind].total()
-        if not count:
-            continue
-        chance = max(given[kind].most_common(1)[0][1], guess[kind]) / count
-        print(f"| {kind} | {count} | {right[kind] / count:.1%} | {chance:.1%} |")
+        rows = [asked[kind, way] for way in options.ways]
+        if rows[0]:
+            shares = [f"{np.mean([world.score(*row) for row in part]):.1%}" for part in rows]
+            print(f"| {kind} | {len(rows[0])} | {' | '.join(shares)} | {chance(rows[0]):.1%} |")
+    for kind in ("when", "duration"):
+        print(
+            f"\nMedian error of {kind!r} in seconds: "
+            + ", ".join(
+                f"{median_error(asked[kind, way]):.2f} ({way})"
+                for way in options.ways
+                if way != "choice"
+            )
+        )
+    for rows in asked.values():
+        wrong = [(qa, text) for qa, text in rows if not world.score(qa, text)]
+        for qa, text in wrong[: options.show_errors]:
+            print(f"{qa.type}: {qa.question} expected {qa.answer!r} got {text!r}")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from slowfast_mllm.world import (
     questions,
     sample_script,
     score,
-    seconds_off,
+    told_seconds,
 )
 from slowfast_mllm.world.chinese import COLOR_NAMES, SHAPE_NAMES
 from slowfast_mllm.world.questions import described
@@ -160,6 +160,13 @@ def test_answers_follow_the_script() -> None:
                 assert not turned or qa.answer.endswith((*turned, "its color."))
 
 
+def test_exact_seconds_are_those_of_the_answer() -> None:
+    timed = [qa for qa in ALL + CHINESE if qa.seconds is not None]
+    assert {qa.type for qa in timed} == {"when", "duration"}
+    for qa in timed:
+        assert abs(told_seconds(qa.answer) - qa.seconds) <= 0.5 + 1e-9
+
+
 def test_absent_things_are_not_seen() -> None:
     for script, asked in zip(SCRIPTS, ASKED, strict=True):
         shapes = {o.shape for o in script.objects}
@@ -194,7 +201,7 @@ def test_seconds_may_be_one_off() -> None:
     assert [score(qa, f"At {n} seconds.") for n in range(5)] == [False, True, True, True, False]
     assert score(qa, "at 1 second")
     assert not score(qa, "At the start.")
-    assert [seconds_off(qa, t) for t in ("At 5 seconds.", "第 2 秒。", "Red.")] == [3, 0, None]
+    assert [told_seconds(t) for t in ("At 5 seconds.", "第 2 秒。", "Red.")] == [5, 2, None]
     assert score(QA("duration", "How long?", "For 1 second.", ()), "for 2 seconds")
 
 

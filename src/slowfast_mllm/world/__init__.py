@@ -4,7 +4,7 @@ from slowfast_mllm.world.clip import Clip, frame_times, sample_clip
 from slowfast_mllm.world.colors import COLORS
 from slowfast_mllm.world.export import write_video
 from slowfast_mllm.world.labels import EVENTS, DenseLabels, dense_labels
-from slowfast_mllm.world.questions import LANGUAGES, QA, TYPES, questions, score, seconds_off
+from slowfast_mllm.world.questions import LANGUAGES, QA, TYPES, questions, score, told_seconds
 from slowfast_mllm.world.render import render
 from slowfast_mllm.world.script import (
     CAMERA_MOTIONS,
@@ -51,6 +51,6 @@ __all__ = [
     "sample_clip",
     "sample_script",
     "score",
-    "seconds_off",
+    "told_seconds",
     "write_video",
 ]

@@ -56,7 +56,8 @@ class QA:
     """A question, its one right answer, and all the answers such a question can have.
 
     ``form`` "choice" has its options in the question and letters for answers. For "describe" and
-    "unknown" there is nothing to choose from but the answer itself.
+    "unknown" there is nothing to choose from but the answer itself. ``seconds`` is the exact time
+    or duration that an answer in whole seconds rounds.
     """
 
     type: str
@@ -65,6 +66,7 @@ class QA:
     choices: tuple[str, ...]
     form: Literal["open", "choice"] = "open"
     language: str = "en"
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Option:
     answer: Answer
     choices: tuple[Answer, ...]
     mentions: dict[str, Reference]
+    seconds: float | None = None
 
 
 def questions(
@@ -109,7 +112,8 @@ def questions(
             else:
                 question = words.ask(option.key, style, held_out, **option.mentions)
             choices = tuple(dict.fromkeys(words.say(choice) for choice in option.choices))
-            qa = QA(kind, question, words.say(option.answer), choices, "open", language)
+            answer = words.say(option.answer)
+            qa = QA(kind, question, answer, choices, "open", language, option.seconds)
             if len(choices) > 1 and style.random() < multiple_choice:
                 qa = _as_choice(qa, style)
             result.append(qa)
@@ -295,7 +299,8 @@ def _when(facts: Facts, rng: Rng) -> list[Option]:
     options = _negative(facts, rng, "when", "shape", "color", "both")
 
     def add(key: str, seconds: float, **mentions: Reference) -> None:
-        options.append(_option(key, ("when", _whole(seconds)), CHOICES["when"], **mentions))
+        answer = ("when", _whole(seconds))
+        options.append(Option(key, answer, CHOICES["when"], mentions, seconds))
 
     for entity in facts.entities:
         obj, x = entity.object, _name(facts, entity, rng)
@@ -325,9 +330,9 @@ def _duration(facts: Facts, rng: Rng) -> list[Option]:
     for entity in facts.entities:
         obj = entity.object
         if obj.appear > 0 or obj.disappear < facts.last_lit:
-            seconds = ("duration", _whole(obj.disappear - obj.appear))
-            x = _name(facts, entity, rng)
-            options.append(_option("duration", seconds, CHOICES["duration"], x=x))
+            seconds = obj.disappear - obj.appear
+            answer, x = ("duration", _whole(seconds)), {"x": _name(facts, entity, rng)}
+            options.append(Option("duration", answer, CHOICES["duration"], x, seconds))
     return options
 
 
@@ -525,16 +530,13 @@ def score(qa: QA, text: str) -> bool:
         return given.split(" ")[0] == right
     if qa.type == "describe":
         return described(text) == described(qa.answer)
-    if qa.type in ("when", "duration"):
-        off = seconds_off(qa, text)
-        return given == right if off is None else off <= 1
+    told, true = told_seconds(text), told_seconds(qa.answer)
+    if told is not None and true is not None:
+        return abs(told - true) <= 1
     return given == right
 
 
-def seconds_off(qa: QA, text: str) -> int | None:
-    """How many seconds a told time is off; None where the answer or the truth tells none."""
-    pattern = re.compile(r"(at |for |第 ?)?(\d+) ?(seconds?|秒)")
-    told = [pattern.fullmatch(normalise(sentence)) for sentence in (text, qa.answer)]
-    if told[0] is None or told[1] is None:
-        return None
-    return abs(int(told[0][2]) - int(told[1][2]))
+def told_seconds(text: str) -> int | None:
+    """The seconds of an answer like "At 3 seconds." or "3 秒。"; None for other answers."""
+    told = re.fullmatch(r"(at |for |第 ?)?(\d+) ?(seconds?|秒)", normalise(text))
+    return int(told[2]) if told else None
