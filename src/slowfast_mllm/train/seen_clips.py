@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from slowfast_mllm.model import SlowFastForConditionalGeneration
+from slowfast_mllm.model import SlowFastForConditionalGeneration, VideoMemory
 from slowfast_mllm.train.conversations import IGNORED
 from slowfast_mllm.train.recipe import ModelRecipe, StageRecipe
 from slowfast_mllm.train.world_data import FramesDataset, SeenClipDataset, normalise
@@ -48,15 +48,19 @@ class SeenClipModel(nn.Module):
     ) -> dict[str, Tensor]:
         """Batches as `ConversationCollator` makes them; returns the `loss`."""
         base = self.model.model
-        memories = [
-            base.remember(*base.fast_and_slow(base.slow_maps(seen, moves, times)), times)
-            for seen, moves, times in zip(maps.to(base.dtype), motion, timestamps, strict=True)
-        ]
+        clips = zip(maps.to(base.dtype), motion, timestamps, strict=True)
+        memories = [self.remember(*clip) for clip in clips]
         text = base(input_ids=input_ids, attention_mask=attention_mask, video_memory=memories)
         # One position of ten is an answer's: the others need no logits.
         taught = labels[:, 1:] != IGNORED
         logits = self.model.lm_head(text.last_hidden_state[:, :-1][taught])
         return {"loss": F.cross_entropy(logits.float(), labels[:, 1:][taught])}
+
+    def remember(self, maps: Tensor, motion: Tensor, timestamps: Tensor) -> VideoMemory:
+        """The memory of one clip, from what `SlowFastModel.vision_maps` made of it."""
+        base = self.model.model
+        tokens = base.fast_and_slow(base.slow_maps(maps, motion, timestamps))
+        return base.remember(*tokens, timestamps)
 
 
 def _drop_tied_head(module: nn.Module, state: dict[str, Any], *_: Any) -> None:

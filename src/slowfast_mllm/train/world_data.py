@@ -142,6 +142,7 @@ class SeenClipDataset(Dataset):
     `maps` and `motion` have one entry per clip; item i is visit i // clips of clip i % clips.
     `weights`: how often a type of question is drawn beside the others; 1 where nothing is said.
     `chinese`, `multiple_choice`: shares of the visits in Chinese and of the questions with options.
+    `asked_frames`: questions are those that so many frames can decide; default: those of `maps`.
     """
 
     first_seed: int
@@ -152,6 +153,7 @@ class SeenClipDataset(Dataset):
     multiple_choice: float
     maps: Tensor
     motion: Tensor
+    asked_frames: int | None = None
 
     def __len__(self) -> int:
         return len(self.maps) * self.epochs
@@ -160,12 +162,13 @@ class SeenClipDataset(Dataset):
         visit, clip = divmod(index, len(self.maps))
         script = world.sample_script(self.first_seed + clip)
         times = world.frame_times(script.duration, self.maps.shape[1])
+        seen = world.frame_times(script.duration, self.asked_frames or self.maps.shape[1])
         rng = np.random.default_rng([script.seed, visit])
         language = "zh-TW" if rng.random() < self.chinese else "en"
         drawn = [
             qa
             for _ in range(_DRAWS)
-            for qa in world.questions(script, rng, times, language, self.multiple_choice)
+            for qa in world.questions(script, rng, seen, language, self.multiple_choice)
         ]
         # The same answer again, in other words, would be copied and not looked for.
         questions = list({(qa.type, qa.form, qa.answer): qa for qa in drawn}.values())
@@ -208,13 +211,16 @@ class ConversationCollator:
         ids: list[int] = []
         labels: list[int] = []
         for turn, qa in enumerate(clip.questions):
-            prompt = self._encode(turn_prompt(qa.question, first=turn == 0))
-            if turn == 0:
-                prompt = self._expand(prompt, clip)
+            prompt = self.prompt(clip, qa.question, first=turn == 0)
             answer = self._encode(qa.answer + "<|im_end|>")
             ids += prompt + answer
             labels += [IGNORED] * len(prompt) + answer
         return ids, labels
+
+    def prompt(self, clip: SeenClip, question: str, first: bool = True) -> list[int]:
+        """Ids of a turn until its answer; the first brings the placeholders of the video."""
+        ids = self._encode(turn_prompt(question, first))
+        return self._expand(ids, clip) if first else ids
 
     def _encode(self, text: str) -> list[int]:
         return self.processor.tokenizer(text, add_special_tokens=False).input_ids
