@@ -29,7 +29,7 @@ PARTS = (
     ),
     (
         "Asking again, asking together",
-        "benchmarks/asking.py --questions 16 --repeats 2",
+        "benchmarks/asking.py --questions 12 --repeats 2",
         "The packaged model, and one of random weights where the figures depend on size alone.",
     ),
     (
@@ -55,7 +55,7 @@ PARTS = (
     ),
     (
         "Quantized weights",
-        "benchmarks/quantized.py --clips 8",
+        "benchmarks/quantized.py --clips 5",
         "Against float32. Models of random weights have nearly equal logits everywhere: look at "
         "the error there, and at the tokens of the packaged model.",
     ),

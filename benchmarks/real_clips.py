@@ -1,0 +1,148 @@
+"""What the packaged model makes of real footage it never saw: camera, cuts, comings and goings.
+
+The model knows clips of 4 to 12 seconds, so longer ones are asked window by window: the camera
+motion is what most windows say, cuts are added up. Truth is the manifest of the clips. Prints a
+Markdown table, a clip a row, and answers to questions that the model must turn away.
+
+    python benchmarks/real_clips.py --videos path/to/folder/with/MANIFEST.json
+"""
+
+import argparse
+import json
+import math
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from world_accuracy import answers, remember
+
+from slowfast_mllm import SlowFast, load, world
+from slowfast_mllm.video import read_video
+
+WINDOW = 10.0
+ASKED = {
+    "camera": "How does the camera move?",
+    "cuts": "How many cuts are there?",
+    "when": "When is the cut?",
+    "moves": "Does anything move?",
+    "enters": "Does something new come into view?",
+    "leaves": "Does anything disappear?",
+}
+UNKNOWN = (
+    "Who is in the video?",
+    "What is the person doing?",
+    "What is the weather like?",
+    "What animal is in the video?",
+    "Where was this filmed?",
+    "影片中有什麼動物？",
+)
+# Of the clips whose manifest tells it: whether something comes into the picture, or goes out.
+ENTERS = {"dog_fetch", "cars_overhead", "street_pedestrians", "three_bottles", "highway_dashcam"}
+LEAVES = {"dog_fetch", "cars_overhead", "street_pedestrians", "three_bottles", "rollercoaster"}
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of a clip as the world's clips come: `timestamps` begin near 0."""
+
+    frames: np.ndarray
+    timestamps: np.ndarray
+
+
+def windows(path: Path, duration: float, num_frames: int) -> list[tuple[float, Window]]:
+    count = math.ceil(duration / WINDOW - 0.2)
+    length = duration / max(count, 1)
+    found = []
+    for index in range(max(count, 1)):
+        start = index * length
+        seen = read_video(path, num_frames=num_frames, start=start, end=start + length)
+        found.append((start, Window(seen.frames, seen.timestamps - start)))
+    return found
+
+
+def camera_is_right(told: str, camera: dict) -> bool:
+    """A still camera is still; of a moving one, any motion that the manifest names will do."""
+    if not camera["moves"]:
+        return told == "still"
+    named = {f"pan {word}" for word in ("left", "right") if word in camera.get("pan", "")}
+    named |= {f"tilt {word}" for word in ("up", "down") if word in camera.get("tilt", "")}
+    named |= {f"zoom {word}" for word in ("in", "out") if word in camera.get("zoom", "").split()}
+    named |= {"zoom in"} if camera.get("travel") == "forward" else set()
+    return told in named
+
+
+def look_at(assistant: SlowFast, path: Path, duration: float) -> dict[str, list[str]]:
+    """The answers of every window to every question."""
+    num_frames = assistant.processor.video_processor.num_frames
+    told: dict[str, list[str]] = {name: [] for name in (*ASKED, "unknown")}
+    for start, window in windows(path, duration, num_frames):
+        asked = [*ASKED.values(), *UNKNOWN]
+        replies = answers(assistant, *remember(assistant, window), asked)
+        for name, reply in zip(ASKED, replies, strict=False):
+            told[name].append(reply)
+        cut = world.told_seconds(told["when"][-1])
+        one = told["cuts"][-1] == "There is 1 cut."
+        told["when"][-1] = f"{start + cut:.0f} s" if one and cut is not None else ""
+        told["unknown"] += replies[len(ASKED) :]
+    return told
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--videos", type=Path, required=True, help="folder with a MANIFEST.json")
+    parser.add_argument("--model", help="checkpoint; default: the packaged model")
+    options = parser.parse_args()
+    assistant = load(options.model)
+    manifest = json.loads((options.videos / "MANIFEST.json").read_text())
+    say = world.LANGUAGES["en"].say
+    motions = {say(("camera", motion)): motion for motion in world.CAMERA_MOTIONS}
+    right: Counter[str] = Counter()
+    turned_away = asked_away = 0
+    print("| clip | camera: said | true | cuts: said | true | moves | enters | leaves |")
+    print("|---|---|---|---|---|---|---|---|")
+    for entry in manifest["files"]:
+        truth, name = entry["ground_truth"], Path(entry["file"]).stem
+        told = look_at(assistant, options.videos / entry["file"], entry["duration_s"])
+        camera = Counter(motions.get(t, "other") for t in told["camera"]).most_common(1)[0][0]
+        cuts = sum(int(next(iter(c for c in t if c.isdigit()), 0)) for t in told["cuts"])
+        hits = {
+            "camera": camera_is_right(camera, truth["camera"]),
+            "camera moves": (camera != "still") == truth["camera"]["moves"],
+            "cuts": cuts == truth["cuts"]["count"],
+            "moves": "Yes." in told["moves"],
+        }
+        cells = [f"{camera} {mark(hits['camera'])}", truth["camera"]["how"].split(";")[0]]
+        times = ", ".join(t for t in told["when"] if t)
+        true_times = ", ".join(f"{t:g}" for t in truth["cuts"]["times_s"])
+        cells.append(f"{cuts}{f' ({times})' if times else ''} {mark(hits['cuts'])}")
+        cells.append(f"{truth['cuts']['count']}{f' ({true_times} s)' if true_times else ''}")
+        cells.append(f"{'yes' if hits['moves'] else 'no'} {mark(hits['moves'])}")
+        for kind, known in (("enters", ENTERS), ("leaves", LEAVES)):
+            said = "Yes." in told[kind]
+            if name in known:
+                hits[kind] = said
+            cells.append(("yes" if said else "no") + (f" {mark(said)}" if name in known else ""))
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+        for kind, hit in hits.items():
+            right[kind] += hit
+            right[f"{kind} asked"] += 1
+        refusals = ("I was not taught to tell that.", "這個我沒有學過。")
+        turned_away += sum(reply in refusals for reply in told["unknown"])
+        asked_away += len(told["unknown"])
+    print(
+        "\n"
+        + "; ".join(
+            f"{kind}: {right[kind]} of {right[f'{kind} asked']}"
+            for kind in ("camera", "camera moves", "cuts", "moves", "enters", "leaves")
+        )
+    )
+    print(f"\nQuestions it was not taught, turned away: {turned_away} of {asked_away}")
+
+
+def mark(hit: bool) -> str:
+    return "✓" if hit else "✗"
+
+
+if __name__ == "__main__":
+    main()
