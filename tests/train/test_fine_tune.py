@@ -329,14 +329,17 @@ def in_two_processes(*arguments: object) -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.mark.slow
-def test_two_processes_train_one_model(tmp_path: Path, records: Path) -> None:
-    in_two_processes("ddp", records, tmp_path / "run")
+@pytest.mark.parametrize("how", ["ddp", "deepspeed"])
+def test_two_processes_train_one_model(tmp_path: Path, records: Path, how: str) -> None:
+    if how == "deepspeed":
+        pytest.importorskip("deepspeed")
+    in_two_processes(how, records, tmp_path / "run")
     model = load(tmp_path / "run" / "instruct" / "model")
     assert model.ask(CLIP, "What happens?", num_frames=4, max_new_tokens=4).text
     state = json.loads(

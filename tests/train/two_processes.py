@@ -1,10 +1,12 @@
 """What the test of two processes runs in each of them, under torchrun and gloo.
 
 torchrun --nproc-per-node 2 two_processes.py ddp RECORDS OUTPUT
+torchrun --nproc-per-node 2 two_processes.py deepspeed RECORDS OUTPUT
 torchrun --nproc-per-node 2 two_processes.py fsdp OUTPUT
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,11 +19,18 @@ from slowfast_mllm.train.fine_tune import fine_tune
 from slowfast_mllm.train.record_trainer import GatherSlowPath, sharded_classes
 
 
-def ddp(records: str, output: str) -> None:
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+def ddp(records: str, output: str, **changes: str) -> None:
     from test_fine_tune import recipe
 
-    plan = recipe(Path(records))
+    plan = replace(recipe(Path(records)), **changes)
     fine_tune(plan, Path(output), num_workers=0)
+
+
+def deepspeed(records: str, output: str) -> None:
+    ddp(records, output, deepspeed=str(RECIPES / "deepspeed_zero2.json"))
 
 
 def losses(model: torch.nn.Module, steps: int, rank: int, world: int) -> list[float]:
@@ -78,4 +87,4 @@ def fsdp(output: str) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"ddp": ddp, "fsdp": fsdp}[sys.argv[1]](*sys.argv[2:])
+    {"ddp": ddp, "deepspeed": deepspeed, "fsdp": fsdp}[sys.argv[1]](*sys.argv[2:])
