@@ -17,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import torch
+from matplotlib.figure import Figure
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -41,7 +41,6 @@ from slowfast_mllm.train.world_data import (
     collate_dense,
 )
 
-matplotlib.use("Agg")
 RECIPE = Path(__file__).parents[1] / "recipes" / "default_model.yaml"
 FAST_STEPS = 8  # every arm's language model sees 8 x 9 fast tokens
 ASKED_FRAMES = 32  # questions are the same for all arms: those that 32 frames can decide
@@ -291,7 +290,7 @@ def report(results: dict[str, dict[int, dict]], output: Path) -> str:
         )
         if not ARMS[name].ablation:
             points += [(cost["see"] + cost["read"], value, name) for value in each]
-    figure = matplotlib.figure.Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for name in main:
         own = [(x, 100 * y) for x, y, other in points if other == name]
