@@ -102,6 +102,23 @@ def test_choices_are_offered_by_letter() -> None:
     assert max(letters.values()) < 1.3 * min(letters.values())
 
 
+def test_a_letter_counts_only_as_a_letter() -> None:
+    qa = QA("shape", "Which?\nA. A ring.\nB. A star.", "A.", ("A.", "B."), "choice")
+    assert [score(qa, t) for t in ("A.", "a", "(A) A ring.", "A ring.", "B.", "")] == [
+        True, True, True, False, False, False,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_is_unknown_is_not_what_is_taught(language: str) -> None:
+    words = LANGUAGES[language]
+    if language == "en":
+        taught = " ".join(w for wordings in words.templates.values() for w in wordings).lower()
+        assert not set(words.things) & set(re.findall(r"[a-z]+", taught)) - {"text"}
+    taught_words = {w for wordings in words.templates.values() for w in wordings}
+    assert not taught_words & set(words.unknown)
+
+
 def test_quiet_clips_say_that_nothing_happens() -> None:
     quiet = [qa for qa in ALL if qa.answer == "No, nothing happens."]
     assert len(quiet) > 5

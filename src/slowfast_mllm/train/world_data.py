@@ -59,8 +59,8 @@ class Moment:
 class MomentDataset(Dataset):
     """One moment of each clip: the most variety for the tower. Kept once rendered.
 
-    Two of three clips are met when something happens, and at least half of these when a glyph
-    flashes or a picture is inserted: left to chance, that would be too rare to learn.
+    Two of three clips are met when something happens, many of these when a glyph flashes or a
+    picture is inserted: left to chance, that would be too rare to learn.
     """
 
     first_seed: int
@@ -84,7 +84,8 @@ class MomentDataset(Dataset):
         rng = np.random.default_rng(script.seed)
         moment = int(rng.integers(1, self.num_frames - 1))
         brief = [event.time for event in (script.flash, script.needle) if event is not None]
-        others = [t for o in script.objects for t in (o.appear, o.disappear, *o.hops)]
+        interval = float(times[1] - times[0])  # what leaves is last seen a frame before
+        others = [t for o in script.objects for t in (o.appear, o.disappear - interval, *o.hops)]
         others += [o.change.time for o in script.objects if o.change] + list(script.cuts)
         happens = [t for t in others if 0 < t < script.duration]
         chance = rng.random()
@@ -94,7 +95,7 @@ class MomentDataset(Dataset):
             moment = min(max(seen, 1), self.num_frames - 2)
         times = times[moment - 1 : moment + 2]
         frames = world.render(script, times, self.size, self.photos)
-        return Moment(frames, float(times[1] - times[0]), world.dense_labels(script, times))
+        return Moment(frames, interval, world.dense_labels(script, times))
 
 
 def collate_dense(moments: Sequence[Moment]) -> dict[str, Tensor]:

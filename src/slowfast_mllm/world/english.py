@@ -207,14 +207,14 @@ _TEMPLATES: dict[str, tuple[str, ...]] = {
         "Does {a} or {b} come later?",
     ),
     "order last": (
-        "What appears last?",
+        "Which object is the last one?",
         "Which object appears last?",
         "What is the last object to appear?",
         "Which object comes last?",
     ),
     "order after": (
-        "What appears after {x}?",
-        "What comes right after {x}?",
+        "Which object appears after {x}?",
+        "Which object comes right after {x}?",
         "Which object appears next after {x}?",
         "What is the next object to appear after {x}?",
     ),
@@ -361,15 +361,15 @@ _TEMPLATES: dict[str, tuple[str, ...]] = {
         "Is something in motion?",
     ),
     "enters": (
-        "Does anything appear later on?",
-        "Does something new come into view?",
+        "Does an object appear later on?",
+        "Does a new object come into view?",
         "Does any object enter after the start?",
-        "Does something join during the video?",
+        "Does a further object join during the video?",
     ),
     "leaves": (
-        "Does anything disappear?",
+        "Does an object disappear?",
         "Does any object leave before the end?",
-        "Does something go away?",
+        "Does an object go away?",
         "Is there an object that vanishes?",
     ),
 }
@@ -502,7 +502,7 @@ _THINGS = (
     "house tree flower chair table lamp phone computer book bottle cup plate knife spoon pizza "
     "cake apple banana hat shirt shoe bag ball guitar piano robot drone bridge tower mountain "
     "river cloud door window clock mirror player teacher doctor driver singer baby elephant "
-    "lion spider snake sandwich keyboard camera screen umbrella helmet ladder rocket candle"
+    "lion spider snake sandwich keyboard umbrella helmet ladder rocket candle"
 )
 
 ENGLISH = Language(

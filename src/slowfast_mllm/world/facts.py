@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +20,14 @@ Floats = npt.NDArray[np.float64]
 class Entity:
     """An object that at least one frame shows; ``colors`` in the order in which they are seen.
 
-    ``moves_seen`` says that one shot shows it at two or more times, ``hops_seen`` that the frames
-    show all its jumps and the rest between them.
+    ``moves_seen`` says that one shot shows it at two or more times, ``jumps`` that the frames show
+    it in the air, ``hops_seen`` that they show all its jumps and the rest between them.
     """
 
     object: Object
     colors: tuple[str, ...]
     moves_seen: bool
+    jumps: bool
     hops_seen: bool
 
 
@@ -115,6 +117,8 @@ class Facts:
         motion = entity.object.motion
         if self.script.camera.motion != "still" or motion == "still" or not entity.moves_seen:
             return False
+        if motion in ("up", "down") and any(o.object.hops for o in others):
+            return False  # what jumps goes up and down as well
         return all(o.object.motion != motion for o in others)
 
 
@@ -130,13 +134,20 @@ def gather(script: Script, timestamps: Floats) -> Facts:
         colors = tuple(COLORS[k] for k in dict.fromkeys(state.color[rows, index].tolist()))
         per_shot = np.bincount(state.shot[rows])
         left = float(state.center[rows[0], index, 0])
-        hops = all(
-            ((seen > hop + 0.15 * HOP_SECONDS) & (seen < hop + 0.85 * HOP_SECONDS)).any()
-            for hop in obj.hops
-            for seen in [times[rows]]
-        )
-        entity = Entity(obj, colors, bool(per_shot.max() >= 2), bool(obj.hops) and hops)
+        moves = bool(per_shot.max() >= 2)
+        entity = Entity(obj, colors, moves, *_hops_seen(obj.hops, times[rows]))
         found.append((obj.appear, left, entity))
     found.sort(key=lambda item: item[:2])
     gap = float(np.diff(times).max()) if len(times) > 1 else script.duration
     return Facts(script, state, tuple(entity for _, _, entity in found), gap)
+
+
+def _hops_seen(hops: tuple[float, ...], seen: Floats) -> tuple[bool, bool]:
+    """Whether times (V,) at which an object is visible show any jump, and all and their rests."""
+    jumps = [_any_within(seen, t + 0.15 * HOP_SECONDS, t + 0.85 * HOP_SECONDS) for t in hops]
+    rests = [_any_within(seen, a + HOP_SECONDS, b) for a, b in pairwise(hops)]
+    return any(jumps), bool(hops) and all(jumps) and all(rests)
+
+
+def _any_within(times: Floats, low: float, high: float) -> bool:
+    return bool(((times >= low) & (times <= high)).any())

@@ -21,6 +21,7 @@ _COVERED = 0.3
 _GLYPH_COVERED = 0.25
 _GLYPH_HIDES = 0.6
 _STEP = 0.01
+_LIT = 0.12  # gain below which a fade hides everything
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class DenseLabels:
     float32 (T, 4): background displacement x, y at the frame centre in cells per second, the zoom
     rate (natural log) per second, and the clockwise turn of the picture in radians per second.
     ``cut``, ``needle`` bool (T,): a cut lies between the previous time and this; this is the
-    inserted picture. ``steady`` bool (T,): neither is at this time or one of its neighbours, so
-    that the camera's motion can be seen.
+    inserted picture. ``steady`` bool (T,): neither is at this time or one of its neighbours, and
+    there is light, so that the camera's motion can be seen.
     """
 
     shape: Ints
@@ -86,7 +87,7 @@ def dense_labels(script: Script, timestamps: Floats, grid: int = 6) -> DenseLabe
         camera_motion=_camera_motion(script, times, state, grid),
         cut=cut,
         needle=state.needle,
-        steady=~broken,
+        steady=~broken & (state.gain > _LIT),
     )
 
 
@@ -111,7 +112,7 @@ def _owners(script: Script, state: State, turn: Floats, grid: int) -> Ints:
     axis = (np.arange(grid * _POINTS) + 0.5) / (grid * _POINTS)
     shares = np.zeros((len(script.objects) + 1, len(state.gain), grid, grid))
     shares[0] = 1e-9
-    drawn = state.alive & ((state.gain > 0.12) & ~state.needle)[:, None]
+    drawn = state.alive & ((state.gain > _LIT) & ~state.needle)[:, None]
     for index, obj in enumerate(script.objects):
         rows = np.flatnonzero(drawn[:, index])
         if len(rows) == 0:

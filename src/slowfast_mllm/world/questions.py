@@ -222,8 +222,8 @@ def _speed(facts: Facts, rng: Rng) -> list[Option]:
     for i, a in enumerate(moving):
         for b in moving[:i]:
             slow, fast = sorted((a, b), key=lambda e: e.object.speed)
-            if fast.object.speed < _SPEEDS_APART * slow.object.speed:
-                continue
+            if fast.object.speed < _SPEEDS_APART * slow.object.speed or slow.object.slides_in:
+                continue  # what slides in is fast at first
             pair = (a, b) if rng.random() < 0.5 else (b, a)
             names = tuple(_said(e) for e in pair)
             refs = {"a": _name(facts, pair[0], rng), "b": _name(facts, pair[1], rng)}
@@ -269,6 +269,8 @@ def _order(facts: Facts, rng: Rng) -> list[Option]:
     choices = (names[first], names[second])
     options.append(_option("order", names[early], choices, **refs))
     options.append(_option("order later", names[late], choices, **refs))
+    if facts.script.needle is not None:
+        return options  # which would come last, or next
     options.append(_option("order last", names[-1], names))
     index = int(rng.integers(len(times) - 1))
     if times[index + 1] - times[index] > 0.5:
@@ -372,6 +374,8 @@ def _camera(facts: Facts, rng: Rng) -> list[Option]:
 def _cuts(facts: Facts, rng: Rng) -> list[Option]:
     if min(facts.lit_per_shot) == 0 or facts.script.needle is not None:
         return []  # some would count an inserted picture
+    if not facts.script.cuts and rng.random() < 0.3:
+        return []  # most clips have none
     return [_option("cuts", ("cuts", len(facts.script.cuts)), CHOICES["cuts"])]
 
 
@@ -442,26 +446,27 @@ def _events(facts: Facts, rng: Rng) -> list[Option]:
     elif rng.random() < 0.1 and any(o.appear > 0 or o.hops for o in objects):
         options.append(_option("happens", ("yes",), happens))
 
-    def add(key: str, yes: bool, share_asked: float) -> None:
-        if rng.random() < share_asked:
-            answer = ("yes",) if yes else ("no",)
-            options.append(_option(key, answer, CHOICES["yes or no"]))
+    def add(key: str, yes: bool, no: bool, share_asked: float) -> None:
+        if (yes or no) and rng.random() < share_asked:
+            options.append(_option(key, ("yes",) if yes else ("no",), CHOICES["yes or no"]))
 
     if script.camera.motion == "still" and script.camera.shake == 0 and not script.cuts:
-        seen = any((e.object.speed > 0 and e.moves_seen) or e.hops_seen for e in facts.entities)
-        add("moves", seen or bool(script.distractors), 0.4 if seen else 1.0)
-    if not script.distractors:
-        add("enters", any(o.appear > 0 for o in objects), 0.4)
-        add("leaves", any(o.disappear < facts.last_lit for o in objects), 0.6)
+        seen = any((e.object.speed > 0 and e.moves_seen) or e.jumps for e in facts.entities)
+        rests = not any(o.speed > 0 or o.hops for o in objects) and not script.distractors
+        add("moves", seen, rests, 0.3 if seen else 1.0)
+        # A flash comes and goes too, and a cut or a pan brings in something: no plain "No" there.
+        same = not (script.distractors or script.flash or script.needle)
+        comes = any(o.appear > 0 for o in objects)
+        goes = any(o.disappear < facts.last_lit for o in objects)
+        add("enters", comes, same and not comes, 0.35 if comes else 1.0)
+        add("leaves", goes, same and not goes, 0.6)
     return options
 
 
 def _describe(facts: Facts, rng: Rng) -> list[Option]:
     if not all(e.moves_seen for e in facts.entities) or not facts.entities:
         return []
-    parts = [
-        (e.colors, e.object.shape, e.object.motion, bool(e.object.hops)) for e in facts.entities
-    ]
+    parts = [(e.colors, e.object.shape, e.object.motion, e.jumps) for e in facts.entities]
     answer = ("describe", facts.script.camera.motion, *parts)
     return [_option("describe", answer, (answer,))]
 
@@ -527,7 +532,8 @@ def score(qa: QA, text: str) -> bool:
     """
     given, right = normalise(text), normalise(qa.answer)
     if qa.form == "choice":
-        return given.split(" ")[0] == right
+        letter = re.match(r"\(?([A-D])(?:[.):]|$)", text.strip(), re.IGNORECASE)
+        return letter is not None and letter[1].lower() == right
     if qa.type == "describe":
         return described(text) == described(qa.answer)
     told, true = told_seconds(text), told_seconds(qa.answer)
