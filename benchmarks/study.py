@@ -1,19 +1,24 @@
 """Does Slow-Fast beat self-attention only? The paper's claim in small, on the procedural world.
 
-Every arm has the same tower (trained on dense labels, then frozen), the same size of language model
-from the same first weights, the same number of fast tokens, data, order and steps; only what the
-arm names differs. Accuracies are on clips of seeds that no arm trains on. What is done is kept in
-the output folder, so the program can be stopped and called again.
+Every arm has the same frozen tower (trained on dense labels), a language model of the same shape
+and first weights, the same 72 fast tokens, and the same clips, questions, order and steps; what its
+name says differs, and the weights of the slow path that go with it. All see the same features: the
+64 frames of a clip go through the tower as two interleaved series of 32, the spacing it was
+trained at, and arms with fewer frames take every second or eighth of them.
+Accuracies are on clips of seeds that nothing trains on. What is done is kept in the output folder:
+the program can be stopped and called again.
 
     python benchmarks/study.py --run runs/default --output runs/study --seeds 0 1
 """
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import statistics
 from collections import defaultdict
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +26,11 @@ import torch
 from matplotlib.figure import Figure
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.data import DataLoader, Subset
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments, set_seed
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerFast, Trainer, set_seed
 from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
 from slowfast_mllm import world
@@ -32,71 +40,80 @@ from slowfast_mllm.train.dense_labels import DenseLabelModel
 from slowfast_mllm.train.first_weights import start_from_dense_stage
 from slowfast_mllm.train.new_model import new_model
 from slowfast_mllm.train.recipe import Recipe, StageRecipe, load_recipe
-from slowfast_mllm.train.run_folder import last_checkpoint
-from slowfast_mllm.train.seen_clips import SeenClipModel, see_clips
+from slowfast_mllm.train.run import training_arguments
+from slowfast_mllm.train.run_folder import TrainingError, claim, last_checkpoint
+from slowfast_mllm.train.seen_clips import SeenClipModel
 from slowfast_mllm.train.world_data import (
     ConversationCollator,
+    FramesDataset,
     MomentDataset,
     SeenClipDataset,
     collate_dense,
+    normalise,
 )
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "default_model.yaml"
-FAST_STEPS = 8  # every arm's language model sees 8 x 9 fast tokens
+FRAMES = 64
+FAST_STEPS, CELLS = 8, 9  # every arm's language model sees 8 x 9 fast tokens
 ASKED_FRAMES = 32  # questions are the same for all arms: those that 32 frames can decide
 FIRST_TRAINED, FIRST_HELD_OUT = 4_000_000, 0
 SHAPE = {"hidden_size": 192, "intermediate_size": 576, "num_layers": 4}
+INFERENCE = "slow-fast, 32 frames"  # is also asked with generated tokens that do not attend
 
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
-    """What an arm changes. `without` names a part of the slow path that is left out."""
+    """What an arm changes. `special` is something done to the slow path."""
 
     frames: int
     hybrid_layers: tuple[int, ...] = (1, 3)
-    without: str = ""
+    special: str = ""
     ablation: bool = True
 
 
 ARMS = {
     "self-attention, 8 frames": Arm(8, (), ablation=False),
+    "self-attention, 32 frames pooled": Arm(32, (), ablation=False),
     "self-attention, 64 frames pooled": Arm(64, (), ablation=False),
-    "slow-fast, 32 frames": Arm(32, ablation=False),
+    INFERENCE: Arm(32, ablation=False),
     "slow-fast, 64 frames": Arm(64, ablation=False),
     "one hybrid layer, early": Arm(32, (1,)),
     "one hybrid layer, late": Arm(32, (3,)),
     "four hybrid layers": Arm(32, (0, 1, 2, 3)),
-    "gate always open": Arm(32, without="gate"),
-    "random slow keys and values": Arm(32, without="start"),
-    "no time in slow tokens": Arm(32, without="time"),
-    "slow keys turned by time": Arm(32, without="stillness"),
-    "generated tokens do not attend": Arm(32, without="generated"),
+    "gate always open": Arm(32, special="open gate"),
+    "random slow keys and values": Arm(32, special="random start"),
+    "no time in slow tokens": Arm(32, special="no time"),
+    "slow keys turned by time": Arm(32, special="rotary"),
 }
 
 
 class ArmModel(SeenClipModel):
-    """The model of an arm behind the frozen tower."""
+    """The model of an arm behind the frozen tower.
 
-    def __init__(self, model: SlowFastForConditionalGeneration, arm: Arm) -> None:
+    `first_placeholder` is the position of the first fast token in a prompt.
+    """
+
+    def __init__(
+        self, model: SlowFastForConditionalGeneration, arm: Arm, first_placeholder: int
+    ) -> None:
         super().__init__(model)
         self.arm = arm
+        self.first_placeholder = first_placeholder
 
     def remember(self, maps: Tensor, motion: Tensor, timestamps: Tensor) -> VideoMemory:
         base = self.model.model
-        slow = base.slow_maps(maps, motion, timestamps)
-        fast, tokens = base.fast_and_slow(slow)
-        if self.arm.without == "time":
+        fast, slow = base.fast_and_slow(base.slow_maps(maps, motion, timestamps))
+        if self.arm.special == "no time":
             still = base.slow_maps(maps, motion, torch.zeros_like(timestamps))
-            tokens = base.fast_and_slow(still)[1]
-        memory = base.remember(fast, tokens, timestamps)
-        return self._turned(memory) if self.arm.without == "stillness" else memory
+            slow = base.fast_and_slow(still)[1]
+        memory = base.remember(fast, slow, timestamps)
+        return self._turned(memory) if self.arm.special == "rotary" else memory
 
     def _turned(self, memory: VideoMemory) -> VideoMemory:
-        """Slow keys with the rotary position of their frame, one position a fast time step."""
-        each = memory.slow_keys[next(iter(memory.slow_keys))].shape[1]
-        frame = torch.arange(each) // (each // self.arm.frames)
-        position = (frame * FAST_STEPS * 9 / self.arm.frames)[None]
-        cos, sin = self.model.model.language_model.rotary_emb(memory.fast_tokens, position)
+        """Slow keys with the rotary positions of the fast tokens that were pooled from them."""
+        frame = torch.arange(self.arm.frames).repeat_interleave(CELLS)
+        position = self.first_placeholder + frame * FAST_STEPS * CELLS / self.arm.frames
+        cos, sin = self.model.model.language_model.rotary_emb(memory.fast_tokens, position[None])
         keys = {
             index: apply_rotary_pos_emb(key[None], key[None], cos, sin)[0][0]
             for index, key in memory.slow_keys.items()
@@ -107,14 +124,52 @@ class ArmModel(SeenClipModel):
 class Study:
     """What all arms share: recipe, tokenizer, tower, features on disk."""
 
-    def __init__(self, run: Path, output: Path, options: argparse.Namespace) -> None:
+    def __init__(self, options: argparse.Namespace) -> None:
         recipe = load_recipe(RECIPE)
         assert isinstance(recipe, Recipe)
-        self.recipe, self.run, self.output, self.options = recipe, run, output, options
-        self.tokenizer = PreTrainedTokenizerFast.from_pretrained(run / "tokenizer")
+        tower = options.run / "tower"
+        checkpoint = last_checkpoint(tower)
+        if checkpoint is None or not (tower / "done").exists():
+            raise TrainingError(f"{tower}: no finished stage; run `slowfast train {RECIPE}` first.")
+        self.dense = load_file(Path(checkpoint) / "model.safetensors")
+        self.recipe, self.options, self.output = recipe, options, options.output
+        self.tokenizer = PreTrainedTokenizerFast.from_pretrained(options.run / "tokenizer")
+        self.output.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256((Path(checkpoint) / "model.safetensors").read_bytes()).hexdigest()
+        same = ("clips", "epochs", "batch_size", "held_out")
+        claim((digest, {name: getattr(options, name) for name in same}), self.output)
 
-    def model(self, arm: Arm) -> SlowFastForConditionalGeneration:
-        """First weights: the tower's, and what its dense heads hand on."""
+    @cached_property
+    def moments(self) -> dict[str, Tensor]:
+        """What first weights are made from (see `start_from_dense_stage`)."""
+        stage, shape = self.recipe.stages[0], self.recipe.model
+        data = MomentDataset(stage.first_seed, 512, shape.num_frames, shape.image_size)
+        return collate_dense([data[i] for i in range(len(data))])
+
+    def model(self, arm: Arm, seed: int) -> SlowFastForConditionalGeneration:
+        """First weights: drawn once for all arms of a seed, then what the dense heads hand on."""
+        set_seed(seed)
+        all_layers = self._bare(dataclasses.replace(arm, hybrid_layers=(0, 1, 2, 3)))
+        model = self._bare(arm)
+        model.load_state_dict(all_layers.state_dict(), strict=False)
+        layers = model.model.language_model.layers
+        before = {i: self._slow_start(layers[i]) for i in arm.hybrid_layers}
+        learner = DenseLabelModel(model.model.vision_tower)
+        learner.load_state_dict(self.dense)
+        start_from_dense_stage(model, learner, self.tokenizer, self.moments)
+        for index, weights in before.items():
+            if arm.special == "random start":
+                layers[index].self_attn.load_state_dict(weights, strict=False)
+            if arm.special == "open gate":
+                gate = layers[index].self_attn.cross_attn.gate.requires_grad_(False)
+                gate.proj.weight.zero_()
+                gate.proj.bias.fill_(20.0)
+                gate.scale.fill_(20.0)
+        model.model.vision_tower.requires_grad_(False)
+        model.set_attn_implementation("eager")
+        return model
+
+    def _bare(self, arm: Arm) -> SlowFastForConditionalGeneration:
         shape = dataclasses.replace(
             self.recipe.model,
             **SHAPE,
@@ -123,99 +178,91 @@ class Study:
             fast_temporal_pool=max(1, arm.frames // FAST_STEPS),
             min_fast_frames=FAST_STEPS,
         )
-        model = new_model(shape, self.tokenizer)
-        learner = DenseLabelModel(model.model.vision_tower)
-        checkpoint = last_checkpoint(self.run / "tower")
-        assert checkpoint is not None, "the run has no trained tower"
-        learner.load_state_dict(load_file(Path(checkpoint) / "model.safetensors"))
-        slow = {
-            index: (layer.k_proj.weight.clone(), layer.v_proj.weight.clone())
-            for index in arm.hybrid_layers
-            for layer in [model.model.language_model.layers[index].self_attn.cross_attn]
-        }
-        start_from_dense_stage(model, learner, self.tokenizer, self.moments())
-        for index, (keys, values) in slow.items():
-            layer = model.model.language_model.layers[index].self_attn.cross_attn
-            if arm.without == "start":
-                layer.k_proj.weight.data, layer.v_proj.weight.data = keys, values
-            if arm.without == "gate":
-                layer.gate.requires_grad_(False)
-                layer.gate.proj.weight.zero_()
-                layer.gate.proj.bias.fill_(20.0)
-                layer.gate.scale.fill_(20.0)
-        model.model.vision_tower.requires_grad_(False)
-        model.set_attn_implementation("eager")
-        return model
+        return new_model(shape, self.tokenizer)
 
-    def moments(self) -> dict[str, Tensor]:
-        stage, shape = self.recipe.stages[0], self.recipe.model
-        data = MomentDataset(stage.first_seed, 512, shape.num_frames, shape.image_size)
-        return collate_dense([data[i] for i in range(len(data))])
+    @staticmethod
+    def _slow_start(layer: Any) -> dict[str, Tensor]:
+        """The weights that `start_from_dense_stage` would change in a hybrid layer."""
+        names = ("cross_attn.k_proj.weight", "cross_attn.v_proj.weight", "o_proj.weight")
+        state = layer.self_attn.state_dict()
+        return {name: state[name].clone() for name in names}
+
+    @torch.no_grad()
+    def features(self, first_seed: int, count: int) -> tuple[Tensor, Tensor]:
+        """Maps (count, 64, 6, 6, C) and motion (count, 64, 3, 3, 16) on disk, or what is left."""
+        folder = self.output / f"seen-from-{first_seed}"
+        folder.mkdir(exist_ok=True)
+        width = self.recipe.model.vision_dims[-1]
+
+        def on_disk(name: str, *shape: int) -> Tensor:
+            size = torch.Size((count, FRAMES, *shape))
+            path = str(folder / name)
+            return torch.from_file(path, True, size.numel(), dtype=torch.bfloat16).view(size)
+
+        maps, motion = on_disk("maps.bin", 6, 6, width), on_disk("motion.bin", 3, 3, 16)
+        progress = folder / "clips_seen.txt"
+        start = int(progress.read_text()) if progress.exists() else 0
+        if start == count:
+            return maps, motion
+        base = self.model(ARMS[INFERENCE], seed=0).model
+        clips = FramesDataset(first_seed, count, FRAMES, self.recipe.model.image_size)
+        todo = DataLoader(Subset(clips, range(start, count)), None, num_workers=1)
+        for frames in tqdm(todo, "clips through the tower", initial=start, total=count):
+            pixels = normalise(frames.numpy())
+            for odd in (0, 1):
+                with torch.autocast("cpu", torch.bfloat16):
+                    seen, moves = base.vision_maps(pixels[odd::2])
+                maps[start, odd::2], motion[start, odd::2] = seen, moves
+            start += 1
+            written = progress.with_suffix(".new")
+            written.write_text(str(start))
+            written.replace(progress)
+        return maps, motion
 
     def clips(self, arm: Arm, held_out: bool) -> SeenClipDataset:
-        """The same clips for every arm, seen at the arm's number of frames."""
-        stage = StageRecipe(
-            name="questions",
-            kind="questions",
-            clips=self.options.held_out if held_out else self.options.clips,
-            first_seed=FIRST_HELD_OUT if held_out else FIRST_TRAINED,
-            batch_size=self.options.batch_size,
-            learning_rate=1e-3,
-            epochs=1 if held_out else self.options.epochs,
-            questions_per_clip=8,
-            question_weights=self.recipe.stages[1].question_weights,
-        )
-        shape = dataclasses.replace(self.recipe.model, num_frames=arm.frames)
-        folder = self.output / f"seen-{'held-out' if held_out else 'trained'}-{arm.frames}"
-        torch.manual_seed(0)
-        data = see_clips(self.model(arm), shape, stage, folder, num_workers=1)
-        return dataclasses.replace(data, asked_frames=ASKED_FRAMES)
+        """The same clips for every arm, at the arm's number of frames."""
+        first = FIRST_HELD_OUT if held_out else FIRST_TRAINED
+        count = self.options.held_out if held_out else self.options.clips
+        step = FRAMES // arm.frames
+        maps, motion = (kept[:, ::step] for kept in self.features(first, count))
+        weights = self.recipe.stages[1].question_weights
+        epochs = 1 if held_out else self.options.epochs
+        return SeenClipDataset(first, epochs, 8, weights, 0.0, 0.0, maps, motion, ASKED_FRAMES)
 
-    def train(self, arm: Arm, seed: int, folder: Path) -> ArmModel:
-        set_seed(seed)
-        learner = ArmModel(self.model(arm), arm)
-        collator = self.collator(learner)
+    def learner(self, arm: Arm, seed: int) -> tuple[ArmModel, ConversationCollator]:
+        model = self.model(arm, seed)
+        collator = ConversationCollator(SlowFastProcessor.from_config(model.config, self.tokenizer))
+        clip = self.clips(arm, held_out=True)[0]
+        first = collator.prompt(clip, "?").index(collator.processor.video_token_id)
+        return ArmModel(model, arm, first), collator
+
+    def train(self, arm: Arm, seed: int, folder: Path) -> tuple[ArmModel, ConversationCollator]:
+        """Train an arm, or what is left of it."""
         data = self.clips(arm, held_out=False)
+        learner, collator = self.learner(arm, seed)
         if self.options.compile:
             for layer in learner.model.model.language_model.layers:
                 layer.compile(dynamic=True)
-        arguments = TrainingArguments(
-            output_dir=str(folder),
-            seed=seed,
-            num_train_epochs=1,
-            per_device_train_batch_size=self.options.batch_size,
+        stage = StageRecipe(
+            name="questions",
+            kind="questions",
+            clips=self.options.clips,
+            first_seed=FIRST_TRAINED,
+            batch_size=self.options.batch_size,
             learning_rate=1e-3,
-            weight_decay=0.05,
-            warmup_steps=100,
-            lr_scheduler_type="cosine_with_min_lr",
-            lr_scheduler_kwargs={"min_lr_rate": 0.05},
-            adam_beta2=0.99,
-            max_grad_norm=5.0,
-            bf16=True,
-            use_cpu=True,
-            dataloader_num_workers=1,
-            dataloader_drop_last=True,
-            remove_unused_columns=False,
-            logging_steps=25,
-            save_steps=200,
-            save_total_limit=1,
-            report_to=[],
         )
+        plan = dataclasses.replace(self.recipe, seed=seed)
+        arguments = training_arguments(plan, stage, folder, num_workers=1, save_steps=200)
         trainer = Trainer(learner, arguments, train_dataset=data, data_collator=collator)
         trainer.train(resume_from_checkpoint=last_checkpoint(folder))
-        return learner
-
-    def collator(self, learner: ArmModel) -> ConversationCollator:
-        config = learner.model.config
-        return ConversationCollator(SlowFastProcessor.from_config(config, self.tokenizer))
+        return learner, collator
 
     @torch.no_grad()
-    def accuracies(self, learner: ArmModel) -> dict[str, tuple[int, int]]:
+    def accuracies(
+        self, learner: ArmModel, collator: ConversationCollator
+    ) -> dict[str, tuple[int, int]]:
         """Right and asked per type, every question of every held-out clip."""
         learner.eval()
-        collator = self.collator(learner)
-        if learner.arm.without == "generated":
-            learner.model.config.slow_attention_for_generated_tokens = False
         counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
         data = self.clips(learner.arm, held_out=True)
         for index in range(len(data)):
@@ -237,71 +284,78 @@ class Study:
         return {kind: (right, total) for kind, (right, total) in counts.items()}
 
     def cost(self, arm: Arm) -> dict[str, float]:
-        """GFLOP: seeing a clip and making its memory once; reading a prompt; one more token."""
-        model = self.model(arm)
-        frames = torch.zeros(arm.frames, 3, model.config.vision_config.image_size, 96)
-        times = torch.arange(arm.frames) * 0.3
-        prompt = ConversationCollator(SlowFastProcessor.from_config(model.config, self.tokenizer))
-        ids = torch.tensor([self.tokenizer("x " * 20).input_ids[:20]])
-        video = torch.full((1, FAST_STEPS * 9), prompt.processor.video_token_id)
-        ids = torch.cat([video, ids], dim=1)
+        """GFLOP: seeing a clip and making its memory; reading a prompt; one more of its tokens.
+
+        And how many million weights the language model and its slow path have.
+        """
+        learner, collator = self.learner(arm, seed=0)
+        model = learner.model
+        clip = self.clips(arm, held_out=True)[0]
+        ids = torch.tensor([collator.prompt(clip, "How many different objects are shown?")])
+        frames = torch.zeros(arm.frames, 3, *(2 * [self.recipe.model.image_size]))
         kept: dict[str, Any] = {}
 
         def flops(name: str, work: Callable[[], Any]) -> float:
-            with FlopCounterMode(display=False) as counter, torch.no_grad():
+            # The fused kernel for CPUs counts as nothing; its mathematics is counted.
+            counter = FlopCounterMode(display=False)
+            with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), counter:
                 kept[name] = work()
             return counter.get_total_flops() / 1e9
 
-        return {
-            "see": flops("see", lambda: model.encode_video(frames, times)),
-            "read": flops("read", lambda: model(input_ids=ids, video_memory=[kept["see"]])),
-        }
+        see = flops("memory", lambda: model.encode_video(frames, clip.timestamps))
+        read = flops("read", lambda: model(input_ids=ids, video_memory=[kept["memory"]]))
+        shorter = flops("less", lambda: model(input_ids=ids[:, :-1], video_memory=[kept["memory"]]))
+        weights = [p.numel() for p in model.model.language_model.parameters()]
+        return {"see": see, "read": read, "token": read - shorter, "weights": sum(weights) / 1e6}
 
 
-def report(results: dict[str, dict[int, dict]], output: Path) -> str:
-    """Tables of accuracy per type and of the whole, with the seeds apart; a plot beside it."""
+Results = dict[str, dict[int, dict[str, Any]]]
 
-    def share(result: dict, kind: str) -> float:
-        right, total = result["counts"].get(kind, (0, 0))
-        return right / total if total else float("nan")
 
-    def mean(result: dict) -> float:
-        return statistics.mean(share(result, kind) for kind in result["counts"])
+def share(result: dict[str, Any], kind: str, counts: str = "counts") -> float:
+    right, total = result[counts].get(kind, (0, 0))
+    return right / total if total else float("nan")
 
-    text = []
-    main = [name for name in results if not ARMS[name].ablation]
-    text += ["| type | " + " | ".join(main) + " |", "|---|" + "---|" * len(main)]
+
+def mean(result: dict[str, Any], counts: str = "counts") -> float:
+    return statistics.mean(share(result, kind, counts) for kind in result[counts])
+
+
+def report(results: Results) -> str:
+    """Tables of accuracy per type, and of the whole with the seeds apart and the cost beside."""
+    arms = [name for name in results if not ARMS[name].ablation]
+    text = ["| type | " + " | ".join(arms) + " |", "|---|" + "---|" * len(arms)]
     for kind in world.TYPES:
-        cells = []
-        for name in main:
-            each = [share(result, kind) for result in results[name].values()]
-            cells.append(f"{statistics.mean(each):.1%}")
-        text.append(f"| {kind} | {' | '.join(cells)} |")
-    text += ["", "| arm | mean over types | by seed | GFLOP to see | GFLOP to read |"]
-    text.append("|---|---|---|---|---|")
-    points = []
+        each = [statistics.mean(share(r, kind) for r in results[name].values()) for name in arms]
+        text.append(f"| {kind} | {' | '.join(f'{value:.1%}' for value in each)} |")
+    head = ("arm", "mean over types", "by seed", "GFLOP to see", "to read", "a token", "M weights")
+    text += ["", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name, seeds in results.items():
-        each = [mean(result) for result in seeds.values()]
         cost = next(iter(seeds.values()))["cost"]
-        by_seed = ", ".join(f"{value:.1%}" for value in each)
-        text.append(
-            f"| {name} | {statistics.mean(each):.1%} | {by_seed} | {cost['see']:.2f} | "
-            f"{cost['read']:.3f} |"
-        )
-        if not ARMS[name].ablation:
-            points += [(cost["see"] + cost["read"], value, name) for value in each]
+        rows = [(name, "counts")]
+        if name == INFERENCE:
+            rows.append((f"{name}, generated tokens do not attend", "counts_without"))
+        for label, counts in rows:
+            each = [mean(result, counts) for result in seeds.values()]
+            cells = [label, f"{statistics.mean(each):.1%}", ", ".join(f"{v:.1%}" for v in each)]
+            cells += [f"{cost['see']:.2f}", f"{cost['read']:.3f}", f"{cost['token']:.4f}"]
+            text.append(f"| {' | '.join(cells)} | {cost['weights']:.2f} |")
+    return "\n".join(text)
+
+
+def plot(results: Results, path: Path) -> None:
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    for name in main:
-        own = [(x, 100 * y) for x, y, other in points if other == name]
-        axes.scatter([x for x, _ in own], [y for _, y in own], label=name)
+    for name, seeds in results.items():
+        if not ARMS[name].ablation:
+            costs = [result["cost"]["see"] + result["cost"]["read"] for result in seeds.values()]
+            axes.scatter(costs, [100 * mean(r) for r in seeds.values()], label=name)
     axes.set(
         xlabel="GFLOP a clip: seeing it and reading one prompt",
         ylabel="accuracy in %, mean over types",
     )
     axes.legend()
-    figure.savefig(output / "study.png", dpi=120)
-    return "\n".join(text)
+    figure.savefig(path, dpi=120)
 
 
 def main() -> None:
@@ -316,20 +370,25 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=200)
     parser.add_argument("--compile", action="store_true", help="compile the decoder's layers")
     options = parser.parse_args()
-    study = Study(options.run, options.output, options)
-    results: dict[str, dict[int, dict]] = {}
+    study = Study(options)
+    results: Results = {}
     for name in options.arms:
         arm = ARMS[name]
         for seed in options.seeds:
-            folder = options.output / f"{name.replace(', ', ' ').replace(' ', '-')}-{seed}"
+            folder = options.output / f"{name.replace(',', '').replace(' ', '-')}-{seed}"
             done = folder / "result.json"
             if not done.exists():
-                learner = study.train(arm, seed, folder)
-                result = {"counts": study.accuracies(learner), "cost": study.cost(arm)}
-                done.write_text(json.dumps(result))
+                learner, collator = study.train(arm, seed, folder)
+                result = {"counts": study.accuracies(learner, collator), "cost": study.cost(arm)}
+                if name == INFERENCE:
+                    learner.model.config.slow_attention_for_generated_tokens = False
+                    result["counts_without"] = study.accuracies(learner, collator)
+                done.with_suffix(".new").write_text(json.dumps(result))
+                done.with_suffix(".new").replace(done)
             results.setdefault(name, {})[seed] = json.loads(done.read_text())
-    text = report(results, options.output)
+    text = report(results)
     (options.output / "study.md").write_text(text + "\n")
+    plot(results, options.output / "study.png")
     print(text)
 
 

@@ -1,9 +1,9 @@
 """Accuracy of a model on unseen clips of the procedural world, per question type, beside chance.
 
 The same questions four times: in words that training drew from, in words that it never draws, in
-Traditional Chinese, and with answers to choose from by letter. Chance is what the most frequent
-answer of each type would score in the first of these ways, or one over the number of choices if
-that is more. Prints a Markdown table.
+Traditional Chinese, and with answers to choose from by letter. Chance is what one answer given to
+all questions of a type would score in the first of these ways, or a choice drawn at random if that
+is more. Prints a Markdown table.
 
     python benchmarks/world_accuracy.py --clips 300
 """
@@ -64,10 +64,11 @@ def answers(
 
 
 def chance(rows: list[tuple[world.QA, str]]) -> float:
-    """What always giving the most frequent answer, or drawing one of the choices, would score."""
-    frequent = Counter(qa.answer for qa, _ in rows).most_common(1)[0][1]
+    """What always giving the best of the ten most frequent answers, or drawing a choice, scores."""
+    frequent = [answer for answer, _ in Counter(qa.answer for qa, _ in rows).most_common(10)]
+    always = max(sum(world.score(qa, answer) for qa, _ in rows) for answer in frequent)
     drawn = sum(1 / len(qa.choices) for qa, _ in rows if len(qa.choices) > 1)
-    return max(frequent, drawn) / len(rows)
+    return max(always, drawn) / len(rows)
 
 
 def median_error(rows: list[tuple[world.QA, str]]) -> float:

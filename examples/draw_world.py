@@ -3,7 +3,7 @@
 python examples/draw_world.py docs/world.jpg
 """
 
-import sys
+import argparse
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -42,4 +42,6 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("path", help="the picture to write")
+    main(parser.parse_args().path)

@@ -170,6 +170,14 @@ def test_an_interrupted_run_ends_as_if_it_were_not(tmp_path: Path, monkeypatch) 
     assert isinstance(load(whole).ask(clip.frames, "What?", max_new_tokens=3).text, str)
 
 
+def test_photos_are_looked_at_before_a_run(tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    with pytest.raises(TrainingError, match=r"broken\.jpg: not a picture"):
+        run.train(replace(RECIPE, photos=str(tmp_path)), tmp_path / "run", num_workers=0)
+    with pytest.raises(TrainingError, match="no folder with pictures"):
+        run.train(replace(RECIPE, photos=str(tmp_path / "run")), tmp_path / "other", num_workers=0)
+
+
 def test_another_recipe_may_not_go_on_in_the_same_folder(tmp_path: Path) -> None:
     (tmp_path / "recipe.txt").write_text("another")
     with pytest.raises(TrainingError, match="another recipe"):

@@ -18,7 +18,6 @@ from slowfast_mllm import load
 from slowfast_mllm.train.fine_tune import fine_tune
 from slowfast_mllm.train.record_trainer import GatherSlowPath, sharded_classes
 
-
 RECIPES = Path(__file__).parents[2] / "recipes"
 
 

@@ -222,7 +222,12 @@ def load_recipe(path: str | Path) -> Recipe | FineTuneRecipe:
         StageRecipe(**_section(StageRecipe, stage, f"{path}: stages[{i}]"))
         for i, stage in enumerate(top["stages"])
     ]
+    if not isinstance(top.get("photos", ""), str):
+        raise RecipeError(f"{path}: photos: {top['photos']!r} is not the name of a folder.")
     for i, stage in enumerate(stages):
+        for key in ("chinese", "multiple_choice"):
+            if not 0 <= getattr(stage, key) <= 1:
+                raise RecipeError(f"{path}: stages[{i}]: {key}: a share is between 0 and 1.")
         for kind, weight in stage.question_weights.items():
             if kind not in TYPES or not weight > 0:
                 raise RecipeError(

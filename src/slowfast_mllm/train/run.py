@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments, set_seed
@@ -69,10 +70,16 @@ def _photos(folder: str | None) -> tuple[str, ...]:
     """The picture files of a folder, in order."""
     if folder is None:
         return ()
-    kinds = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+    kinds = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
     found = sorted(str(p) for p in Path(folder).glob("*") if p.suffix.lower() in kinds)
     if not found:
         raise TrainingError(f"photos: {folder}: no folder with pictures ({', '.join(kinds)}).")
+    for path in found:  # now, not hours into the run
+        try:
+            with Image.open(path) as picture:
+                picture.load()
+        except (OSError, ValueError) as error:
+            raise TrainingError(f"photos: {path}: not a picture that can be read.") from error
     return tuple(found)
 
 
@@ -114,7 +121,7 @@ def _run_stage(
         collator = ConversationCollator(SlowFastProcessor.from_config(model.config, tokenizer))
     trainer = Trainer(
         model=learner,
-        args=_arguments(recipe, stage, folder, num_workers, save_steps),
+        args=training_arguments(recipe, stage, folder, num_workers, save_steps),
         train_dataset=data,
         data_collator=collator,
     )
@@ -124,7 +131,7 @@ def _run_stage(
         start_from_dense_stage(model.cpu(), learner, tokenizer, moments)
 
 
-def _arguments(
+def training_arguments(
     recipe: Recipe, stage: StageRecipe, folder: Path, num_workers: int, save_steps: int
 ) -> TrainingArguments:
     folder.mkdir(parents=True, exist_ok=True)
