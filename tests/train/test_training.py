@@ -62,6 +62,7 @@ RECIPE = Recipe(
             kind="questions",
             questions_per_clip=2,
             chinese=0.3,
+            muon_learning_rate=2e-3,
             multiple_choice=0.3,
         ),
     ],

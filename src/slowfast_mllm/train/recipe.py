@@ -65,6 +65,7 @@ class StageRecipe:
         first_seed: world seed of the first clip.
         batch_size: clips per step.
         learning_rate: peak, with linear warm-up and cosine decay to a twentieth.
+        muon_learning_rate: of the matrices, which then learn by Muon; everything else by AdamW.
         questions_per_clip: turns of the conversation about one clip ("questions" only).
         question_weights: how often a type of question is drawn beside the others; 1 where nothing
             is said ("questions" only).
@@ -88,6 +89,7 @@ class StageRecipe:
     chinese: float = 0.0
     multiple_choice: float = 0.0
     compile: bool = False
+    muon_learning_rate: float | None = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.train.dense_labels import DenseLabelModel
 from slowfast_mllm.train.first_weights import start_from_dense_stage
 from slowfast_mllm.train.new_model import new_model, new_tokenizer
+from slowfast_mllm.train.optimizer import MuonWithAdamW
 from slowfast_mllm.train.recipe import Recipe, StageRecipe
 from slowfast_mllm.train.run_folder import TrainingError, claim, last_checkpoint
 from slowfast_mllm.train.seen_clips import SeenClipModel, see_clips
@@ -119,8 +120,13 @@ def _run_stage(
             for layer in model.model.language_model.layers:
                 layer.compile(dynamic=True)
         collator = ConversationCollator(SlowFastProcessor.from_config(model.config, tokenizer))
+    optimizer = None
+    if stage.muon_learning_rate is not None:
+        rates = (stage.learning_rate, stage.muon_learning_rate)
+        optimizer = MuonWithAdamW(learner, *rates, stage.weight_decay)
     trainer = Trainer(
         model=learner,
+        optimizers=(optimizer, None),
         args=training_arguments(recipe, stage, folder, num_workers, save_steps),
         train_dataset=data,
         data_collator=collator,

@@ -50,7 +50,12 @@ class SeenClipModel(nn.Module):
         base = self.model.model
         clips = zip(maps.to(base.dtype), motion, timestamps, strict=True)
         memories = [self.remember(*clip) for clip in clips]
-        text = base(input_ids=input_ids, attention_mask=attention_mask, video_memory=memories)
+        text = base(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            video_memory=memories,
+            use_cache=False,
+        )
         # One position of ten is an answer's: the others need no logits.
         taught = labels[:, 1:] != IGNORED
         logits = self.model.lm_head(text.last_hidden_state[:, :-1][taught])
