@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from slowfast_mllm.world.language import Answer, Language, Reference
+from slowfast_mllm.world.language import Language, Reference
 
 COLOR_NAMES = {
     "red": "紅色",
@@ -53,32 +53,28 @@ _HAPPENINGS = {
 }
 
 
-def name(reference: Reference) -> str:
+def _indefinite(reference: Reference) -> str:
     """For example "紅色的星形"; Chinese has neither articles nor plurals."""
     kind, *values = reference
     if kind.endswith("shape"):
         return SHAPE_NAMES[values[0]]
     if kind.endswith("color"):
         return f"{COLOR_NAMES[values[0]]}的物體"
-    return f"{COLOR_NAMES[values[0]]}的{SHAPE_NAMES[values[1]]}"
+    return _look(*values)
 
 
-def refer(reference: Reference) -> str:
+def _look(color: str, shape: str) -> str:
+    return f"{COLOR_NAMES[color]}的{SHAPE_NAMES[shape]}"
+
+
+def _definite(reference: Reference) -> str:
     """For example "紅色的星形" or "向上移動的物體"."""
     kind, *values = reference
-    if kind in _HAPPENINGS:
-        return _HAPPENINGS[kind]
     if kind == "motion":
         return f"{_MOVES[values[0]]}的物體"
     if kind == "changing":
         return "變色的物體"
-    return name(reference) if values else "那個物體"
-
-
-def say(answer: Answer) -> str:
-    """The sentence of an answer."""
-    kind, *values = answer
-    return f"{_SENTENCES[kind](*values)}。"
+    return _indefinite(reference) if values else "那個物體"
 
 
 def _describe(camera: str, *objects: tuple[tuple[str, ...], str, str, bool]) -> str:
@@ -86,7 +82,7 @@ def _describe(camera: str, *objects: tuple[tuple[str, ...], str, str, bool]) -> 
     for colors, shape, motion, jumps in objects:
         turns = f"變成{COLOR_NAMES[colors[-1]]}，" if len(colors) > 1 else ""
         does = "跳動" if jumps else _MOVES[motion]
-        parts.append(f"{name(('both', colors[0], shape))}{turns}{does}")
+        parts.append(f"{_look(colors[0], shape)}{turns}{does}")
     text = "，".join(parts)
     return text if camera == "still" else f"{text}，{CAMERA_NAMES[camera]}"
 
@@ -96,14 +92,14 @@ _SENTENCES: dict[str, Callable[..., str]] = {
     "shape": lambda shape: SHAPE_NAMES[shape],
     "direction": lambda motion: _MOVES[motion],
     "count": lambda count: f"{count} 個",
-    "object": lambda color, shape: name(("both", color, shape)),
-    "picture": lambda color, shape: name(("both", color, shape)),
+    "object": _look,
+    "picture": _look,
     "happening": lambda kind: _HAPPENINGS[kind],
     "start": lambda: "一開始",
     "when": lambda whole: f"第 {whole} 秒",
     "duration": lambda whole: f"{whole} 秒",
     "jumps": lambda count: f"跳了 {count} 次" if count else "沒有跳",
-    "change": lambda color, shape, new: f"{name(('both', color, shape))}變成{COLOR_NAMES[new]}",
+    "change": lambda color, shape, new: f"{_look(color, shape)}變成{COLOR_NAMES[new]}",
     "no change": lambda: "沒有物體變色",
     "no picture": lambda: "沒有別的圖片",
     "camera": lambda motion: CAMERA_NAMES[motion],
@@ -223,9 +219,11 @@ _THINGS = (
 
 CHINESE = Language(
     templates=_TEMPLATES,
-    refer=refer,
-    name=name,
-    say=say,
+    happenings=_HAPPENINGS,
+    definite=_definite,
+    indefinite=_indefinite,
+    sentences=_SENTENCES,
+    mark="。",
     unknown=_UNKNOWN,
     patterns=("有{thing}嗎？", "影片中有多少{thing}？", "{thing}在哪裡？", "{thing}是什麼顏色？"),
     things=tuple(_THINGS.split()),

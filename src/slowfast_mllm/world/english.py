@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from slowfast_mllm.world.language import Answer, Language, Reference
+from slowfast_mllm.world.language import Language, Reference
 
 _MOVES = {
     "still": "stays still",
@@ -25,19 +25,19 @@ _CAMERA_MOVES = {
     "roll counterclockwise": "rolls counterclockwise",
 }
 _DIRECTIONS = {
-    "still": "It stays still.",
-    "left": "To the left.",
-    "right": "To the right.",
-    "up": "Up.",
-    "down": "Down.",
+    "still": "It stays still",
+    "left": "To the left",
+    "right": "To the right",
+    "up": "Up",
+    "down": "Down",
 }
 _FADES = {
-    "none": "It does not fade.",
-    "in": "It fades in from black.",
-    "out": "It fades out to black.",
+    "none": "It does not fade",
+    "in": "It fades in from black",
+    "out": "It fades out to black",
 }
-
-_THINGS_THAT_HAPPEN = {
+_CUTS = ("There are no cuts", "There is 1 cut", "There are 2 cuts")
+_HAPPENINGS = {
     "text": "the text",
     "picture": "the inserted picture",
     "cut": "the cut",
@@ -45,52 +45,32 @@ _THINGS_THAT_HAPPEN = {
 }
 
 
-def name(reference: Reference) -> str:
-    """An indefinite name, or a plural for ("all", shape or colour)."""
+def _indefinite(reference: Reference) -> str:
+    """For example "a red star"; a plural where all of a shape or colour are meant."""
     kind, *values = reference
     if kind == "all shape":
         return "crosses" if values[0] == "cross" else f"{values[0]}s"
     if kind == "all color":
         return f"{values[0]} objects"
-    return _indefinite(f"{values[0]} object" if kind == "color" else " ".join(values))
+    return _article(f"{values[0]} object" if kind == "color" else " ".join(values))
 
 
-def _indefinite(noun: str) -> str:
+def _article(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
-def refer(reference: Reference) -> str:
+def _definite(reference: Reference) -> str:
     """For example "the red star" or "the object that moves up"."""
     kind, *values = reference
-    if kind in _THINGS_THAT_HAPPEN:
-        return _THINGS_THAT_HAPPEN[kind]
     if kind == "motion":
         return f"the object that {_MOVES[values[0]]}"
     if kind == "changing":
         return "the object that changes color"
-    return f"the {' '.join(values)}" if kind in ("shape", "both") else _object(*values)
-
-
-def _object(*color: str) -> str:
-    return " ".join(["the", *color, "object"])
-
-
-def say(answer: Answer) -> str:
-    """The sentence of an answer."""
-    kind, *values = answer
-    return f"{_SENTENCES[kind](*values)}."
+    return " ".join(["the", *values] if kind in ("shape", "both") else ["the", *values, "object"])
 
 
 def _seconds(count: int) -> str:
     return "1 second" if count == 1 else f"{count} seconds"
-
-
-def _cuts(count: int) -> str:
-    return "There are no cuts" if count == 0 else f"There {_some(count, 'cut')}"
-
-
-def _some(count: int, noun: str) -> str:
-    return f"is 1 {noun}" if count == 1 else f"are {count} {noun}s"
 
 
 def _jumps(count: int) -> str:
@@ -103,7 +83,7 @@ def _describe(camera: str, *objects: tuple[tuple[str, ...], str, str, bool]) -> 
     for colors, shape, motion, jumps in objects:
         turns = f" that turns {colors[-1]}" if len(colors) > 1 else ""
         does = "jumps" if jumps else _MOVES[motion]
-        parts.append(f"{_indefinite(f'{colors[0]} {shape}')}{turns} {does}")
+        parts.append(f"{_article(f'{colors[0]} {shape}')}{turns} {does}")
     text = " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
     if camera != "still":
         text += f" while the camera {_CAMERA_MOVES[camera]}"
@@ -113,11 +93,11 @@ def _describe(camera: str, *objects: tuple[tuple[str, ...], str, str, bool]) -> 
 _SENTENCES: dict[str, Callable[..., str]] = {
     "color": lambda color: color.capitalize(),
     "shape": lambda shape: f"A {shape}",
-    "direction": lambda motion: _DIRECTIONS[motion].rstrip("."),
+    "direction": lambda motion: _DIRECTIONS[motion],
     "count": str,
     "object": lambda color, shape: f"The {color} {shape}",
-    "picture": lambda color, shape: _indefinite(f"{color} {shape}").capitalize(),
-    "happening": lambda kind: _THINGS_THAT_HAPPEN[kind].capitalize(),
+    "picture": lambda color, shape: _article(f"{color} {shape}").capitalize(),
+    "happening": lambda kind: _HAPPENINGS[kind].capitalize(),
     "start": lambda: "At the start",
     "when": lambda whole: f"At {_seconds(whole)}",
     "duration": lambda whole: f"For {_seconds(whole)}",
@@ -126,10 +106,10 @@ _SENTENCES: dict[str, Callable[..., str]] = {
     "no change": lambda: "No object changes its color",
     "no picture": lambda: "No other picture is shown",
     "camera": lambda motion: f"It {_CAMERA_MOVES[motion]}",
-    "cuts": _cuts,
+    "cuts": lambda count: _CUTS[count],
     "text": lambda glyph: f"It says {glyph}",
     "no text": lambda: "No text is shown",
-    "fade": lambda kind: _FADES[kind].rstrip("."),
+    "fade": lambda kind: _FADES[kind],
     "yes": lambda: "Yes",
     "no": lambda: "No",
     "nothing": lambda: "No, nothing happens",
@@ -507,9 +487,11 @@ _THINGS = (
 
 ENGLISH = Language(
     templates=_TEMPLATES,
-    refer=refer,
-    name=name,
-    say=say,
+    happenings=_HAPPENINGS,
+    definite=_definite,
+    indefinite=_indefinite,
+    sentences=_SENTENCES,
+    mark=".",
     unknown=_UNKNOWN,
     patterns=_PATTERNS,
     things=tuple(_THINGS.split()),

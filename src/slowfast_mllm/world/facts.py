@@ -90,7 +90,7 @@ class Facts:
             found["text"] = script.flash.time
         if script.needle is not None and self.state.needle.any():
             found["picture"] = script.needle.time
-        elif len(script.cuts) == 1 and script.needle is None and min(self.lit_per_shot) > 0:
+        if len(script.cuts) == 1 and script.needle is None and min(self.lit_per_shot) > 0:
             found["cut"] = script.cuts[0]
         for entity in self.entities:
             if len(entity.colors) > 1 and entity.object.change is not None:

@@ -3,7 +3,7 @@
 Makers of questions speak in neutral tuples. A reference names a thing: ("both", "red", "star"),
 ("shape", "star"), ("color", "red"), ("motion", "left"), ("only",), ("changing",), and of events
 ("text",), ("picture",), ("cut",), ("change",). An answer is a kind and its values: ("count", 2),
-("object", "red", "star"), ("yes",); see ``english.say`` for all of them.
+("object", "red", "star"), ("yes",); the sentences of a language list all kinds.
 """
 
 from __future__ import annotations
@@ -22,19 +22,28 @@ Answer = tuple[Any, ...]
 class Language:
     """``templates``: the last wording of each is held out: no training ever draws it.
 
+    ``happenings`` name events; ``definite`` names a thing that is there, ``indefinite`` one that
+    may not be, or a kind of things. ``sentences`` make an answer of its values, ``mark`` ends it.
     ``unknown`` are questions about what this world does not contain, every eighth held out;
     ``patterns`` and ``things`` make more of them. ``careless`` says that some people type lower
     case and leave the mark out.
     """
 
     templates: dict[str, tuple[str, ...]]
-    refer: Callable[[Reference], str]
-    name: Callable[[Reference], str]
-    say: Callable[[Answer], str]
+    happenings: dict[str, str]
+    definite: Callable[[Reference], str]
+    indefinite: Callable[[Reference], str]
+    sentences: dict[str, Callable[..., str]]
+    mark: str
     unknown: tuple[str, ...]
     patterns: tuple[str, ...]
     things: tuple[str, ...]
     careless: bool
+
+    def say(self, answer: Answer) -> str:
+        """The sentence of an answer."""
+        kind, *values = answer
+        return self.sentences[kind](*values) + self.mark
 
     def ask(
         self, key: str, rng: np.random.Generator, held_out: bool, **references: Reference
@@ -46,11 +55,13 @@ class Language:
         """
         wordings = self.templates[key]
         template = wordings[-1] if held_out else str(rng.choice(wordings[:-1]))
-        words = {
-            slot: self.refer(reference) if slot in ("x", "a", "b") else self.name(reference)
-            for slot, reference in references.items()
-        }
+        words = {slot: self._named(slot, thing) for slot, thing in references.items()}
         return self._typed(template.format(**words), rng)
+
+    def _named(self, slot: str, thing: Reference) -> str:
+        if slot not in ("x", "a", "b"):
+            return self.indefinite(thing)
+        return self.happenings.get(thing[0]) or self.definite(thing)
 
     def ask_unknown(self, rng: np.random.Generator, held_out: bool) -> str:
         """A question that cannot be answered from what this world can show."""
