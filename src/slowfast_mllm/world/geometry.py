@@ -12,7 +12,15 @@ import numpy.typing as npt
 
 from slowfast_mllm.world.colors import COLORS
 from slowfast_mllm.world.layout import turned
-from slowfast_mllm.world.script import DIRECTIONS, HOP_SECONDS, Distractor, Object, Script
+from slowfast_mllm.world.script import (
+    DIRECTIONS,
+    HOP_SECONDS,
+    Distractor,
+    Flash,
+    Needle,
+    Object,
+    Script,
+)
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -31,7 +39,8 @@ class State:
     ``size`` (T, N) of each object on the screen; ``alive`` (T, N) present by the script;
     ``visible`` (T, N) present, in the frame, and not faded away; ``color`` (T, N) index into
     COLORS; ``flash`` (T,) the glyph can be read; ``needle`` (T,) the inserted picture is shown,
-    and nothing else is visible.
+    and nothing else is visible. ``offset`` (T, 2), ``zoom`` (T,) and ``turn`` (T,) are those of
+    ``camera_at``.
     """
 
     shot: Ints
@@ -43,6 +52,9 @@ class State:
     color: Ints
     flash: Bools
     needle: Bools
+    offset: Floats
+    zoom: Floats
+    turn: Floats
 
 
 def shot_index(script: Script, times: Floats) -> Ints:
@@ -74,6 +86,13 @@ def camera_at(
         angles = 2 * np.pi * times[:, None] * np.array(_SHAKE_HZ) + np.array(camera.shake_phase)
         offset = offset + camera.shake * np.sin(angles)
     return offset, np.exp(camera.zoom_rate * since), camera.turn_rate * since
+
+
+def during(event: Flash | Needle | None, times: Floats) -> Bools:
+    """At which times (T,) an event lasts."""
+    if event is None:
+        return np.zeros(len(times), dtype=bool)
+    return (times >= event.time) & (times < event.time + event.duration)
 
 
 def on_screen(script: Script, world: Floats, times: Floats, shot: Ints, shake: bool) -> Floats:
@@ -119,7 +138,7 @@ def evaluate(script: Script, timestamps: Floats) -> State:
     times = np.asarray(timestamps, dtype=np.float64)
     shot = shot_index(script, times)
     gain = fade_gain(script, times)
-    _, zoom, _ = camera_at(script, times, shot)
+    offset, zoom, turn = camera_at(script, times, shot)
     count = len(script.objects)
     center = np.zeros((len(times), count, 2))
     size = np.zeros((len(times), count))
@@ -133,15 +152,8 @@ def evaluate(script: Script, timestamps: Floats) -> State:
         if obj.change is not None:
             color[times >= obj.change.time, index] = COLORS.index(obj.change.color)
     inside = ((center > 0.0) & (center < 1.0)).all(axis=-1)
-    needle = np.zeros(len(times), dtype=bool)
-    if script.needle is not None:
-        needle = (times >= script.needle.time) & (
-            times < script.needle.time + script.needle.duration
-        )
+    needle = during(script.needle, times)
     seen = (gain > SEEN_GAIN) & ~needle
-    flash = np.zeros(len(times), dtype=bool)
-    if script.flash is not None:
-        begin = script.flash.time
-        flash = seen & (times >= begin) & (times < begin + script.flash.duration)
+    flash = seen & during(script.flash, times)
     visible = alive & inside & seen[:, None]
-    return State(shot, gain, center, size, alive, visible, color, flash, needle)
+    return State(shot, gain, center, size, alive, visible, color, flash, needle, offset, zoom, turn)

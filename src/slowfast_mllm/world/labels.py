@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from slowfast_mllm.world.colors import COLORS
-from slowfast_mllm.world.geometry import State, camera_at, evaluate, object_center
+from slowfast_mllm.world.geometry import State, evaluate, object_center
 from slowfast_mllm.world.script import GLYPHS, SHAPES, Flash, Needle, Script
 from slowfast_mllm.world.sprites import EXTENT, shape_table
 
@@ -55,8 +55,7 @@ def dense_labels(script: Script, timestamps: Floats, grid: int = 6) -> DenseLabe
     times = np.asarray(timestamps, dtype=np.float64)
     state = evaluate(script, times)
     count = len(times)
-    _, _, turn = camera_at(script, times, state.shot)
-    owner = _owners(script, state, turn, grid)
+    owner = _owners(script, state, grid)
     glyph = np.zeros((count, grid, grid), dtype=np.int64)
     if script.flash is not None:
         share = _box_cover(script.flash, grid)
@@ -84,7 +83,7 @@ def dense_labels(script: Script, timestamps: Floats, grid: int = 6) -> DenseLabe
         glyph=glyph,
         object_motion=(moves[row, owner] * grid).astype(np.float32),
         event=event_of[row, owner],
-        camera_motion=_camera_motion(script, times, state, grid),
+        camera_motion=_camera_motion(script, state, grid),
         cut=cut,
         needle=state.needle,
         steady=~broken & (state.gain > _LIT),
@@ -107,7 +106,7 @@ def _needle_cover(needle: Needle, grid: int) -> Ints:
     return near.astype(np.int64)
 
 
-def _owners(script: Script, state: State, turn: Floats, grid: int) -> Ints:
+def _owners(script: Script, state: State, grid: int) -> Ints:
     """1 + index of the object that owns each cell, 0 for none, (T, G, G)."""
     axis = (np.arange(grid * _POINTS) + 0.5) / (grid * _POINTS)
     shares = np.zeros((len(script.objects) + 1, len(state.gain), grid, grid))
@@ -117,7 +116,7 @@ def _owners(script: Script, state: State, turn: Floats, grid: int) -> Ints:
         rows = np.flatnonzero(drawn[:, index])
         if len(rows) == 0:
             continue
-        inside = _silhouette(obj.shape, obj.angle + turn[rows], state, rows, index, axis)
+        inside = _silhouette(obj.shape, obj.angle + state.turn[rows], state, rows, index, axis)
         blocks = inside.reshape(len(rows), grid, _POINTS, grid, _POINTS)
         share = blocks.mean(axis=(2, 4))
         share[share <= _COVERED] = 0.0
@@ -171,11 +170,8 @@ def _object_motion(script: Script, times: Floats, state: State) -> Floats:
     return motion
 
 
-def _camera_motion(
-    script: Script, times: Floats, state: State, grid: int
-) -> npt.NDArray[np.float32]:
+def _camera_motion(script: Script, state: State, grid: int) -> npt.NDArray[np.float32]:
     """Background velocity on the screen, (T, 4) float32; see ``DenseLabels``."""
-    _, zoom, _ = camera_at(script, times, state.shot)
-    drift = -np.array(script.camera.velocity) * zoom[:, None] * grid
-    rates = np.tile([script.camera.zoom_rate, script.camera.turn_rate], (len(times), 1))
+    drift = -np.array(script.camera.velocity) * state.zoom[:, None] * grid
+    rates = np.tile([script.camera.zoom_rate, script.camera.turn_rate], (len(drift), 1))
     return np.concatenate([drift, rates], axis=1).astype(np.float32)

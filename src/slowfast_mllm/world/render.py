@@ -18,7 +18,7 @@ from PIL import Image
 
 from slowfast_mllm.world.backgrounds import Window, dull_color, photo, texture
 from slowfast_mllm.world.colors import RGB
-from slowfast_mllm.world.geometry import State, camera_at, distractor_center, evaluate
+from slowfast_mllm.world.geometry import State, camera_at, distractor_center, during, evaluate
 from slowfast_mllm.world.script import Distractor, Flash, Needle, Object, Script, stream
 from slowfast_mllm.world.sprites import EXTENT, glyph_masks, sample_table, shape_table
 
@@ -100,7 +100,7 @@ def render(
     look = sample_look(script.seed)
     state = evaluate(script, times)
     with torch.inference_mode():
-        frames = _backgrounds(script, times, state, look, size, photos)
+        frames = _backgrounds(script, state, look, size, photos)
         pixels = frames.numpy()
         for blob in script.distractors:
             _draw_distractor(pixels, script, blob, times, state, look)
@@ -130,16 +130,15 @@ def _window(script: Script) -> Window:
 
 def _backgrounds(
     script: Script,
-    times: Floats,
     state: State,
     look: Look,
     size: int,
     photos: tuple[str, ...],
 ) -> torch.Tensor:
     """The plane of each frame's shot seen by the camera, float32 (T, 3, size, size)."""
-    offset, zoom, turn = camera_at(script, times, state.shot)
+    offset, zoom, turn = state.offset, state.zoom, state.turn
     window = _window(script)
-    frames = torch.empty(len(times), 3, size, size)
+    frames = torch.empty(len(zoom), 3, size, size)
     # Pixel centres, so that pictures of different sizes show the same place.
     axis = (np.arange(size) + 0.5) / size - 0.5
     still = script.camera.motion == "still" and script.camera.shake == 0.0
@@ -218,16 +217,14 @@ def _draw_object(
     if len(frame) == 0:
         return
     rng = stream(script.seed, f"paint{index}")
-    _, _, turn = camera_at(script, times[frame], state.shot[frame])
     body = look.color(obj.rgb).numpy()[None].repeat(len(frame), axis=0)
     if obj.change is not None:
         body[times[frame] >= obj.change.time] = look.color(obj.change.rgb).numpy()
     outline = _outline_width(rng, obj.color, obj.change.color if obj.change else obj.color)
     radius = 0.5 * state.size[frame, index] * pixels.shape[-1]
     center = state.center[frame, index]
-    _draw_shape(
-        pixels, frame, obj.shape, center, radius, obj.angle + turn, body, outline, look, rng
-    )
+    angle = obj.angle + state.turn[frame]
+    _draw_shape(pixels, frame, obj.shape, center, radius, angle, body, outline, look, rng)
 
 
 def _draw_needle(
@@ -295,9 +292,8 @@ def _draw_distractor(
     """Draw a blob with a soft edge and a pattern that moves along with it."""
     rng = np.random.default_rng([blob.seed, 3])
     size = pixels.shape[-1]
-    _, zoom, _ = camera_at(script, times, state.shot)
     center = distractor_center(script, blob, times, state.shot)
-    radius = (0.5 * blob.size * size * zoom)[:, None, None]
+    radius = (0.5 * blob.size * size * state.zoom)[:, None, None]
     rows, columns, dx, dy = _patch(center, float(radius.max()) * 1.1, size)
     stretch = float(rng.uniform(1.0, 2.2))
     x, y = dx / radius, dy / radius
@@ -323,7 +319,7 @@ def _outline_width(rng: np.random.Generator, *colors: str) -> float:
 
 def _draw_flash(pixels: npt.NDArray[np.float32], flash: Flash, times: Floats, look: Look) -> None:
     """Draw the glyph over everything in the frames that see it."""
-    frame = np.flatnonzero((times >= flash.time) & (times < flash.time + flash.duration))
+    frame = np.flatnonzero(during(flash, times))
     if len(frame) == 0:
         return
     size = pixels.shape[-1]
