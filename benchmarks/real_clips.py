@@ -12,7 +12,7 @@ import argparse
 import json
 import math
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -44,23 +44,16 @@ ENTERS = {"dog_fetch", "cars_overhead", "street_pedestrians", "three_bottles", "
 LEAVES = {"dog_fetch", "cars_overhead", "street_pedestrians", "three_bottles", "rollercoaster"}
 
 
-@dataclass(frozen=True)
-class Window:
-    """A stretch of a clip as the world's clips come: `timestamps` begin near 0."""
-
-    frames: np.ndarray
-    timestamps: np.ndarray
-
-
-def windows(path: Path, duration: float, num_frames: int) -> list[tuple[float, Window]]:
+def windows(
+    path: Path, duration: float, num_frames: int
+) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
+    """Stretches as the world's clips come: start, frames, and timestamps from near 0 on."""
     count = math.ceil(duration / WINDOW - 0.2)
     length = duration / max(count, 1)
-    found = []
     for index in range(max(count, 1)):
         start = index * length
         seen = read_video(path, num_frames=num_frames, start=start, end=start + length)
-        found.append((start, Window(seen.frames, seen.timestamps - start)))
-    return found
+        yield start, seen.frames, seen.timestamps - start
 
 
 def camera_is_right(told: str, camera: dict) -> bool:
@@ -78,9 +71,9 @@ def look_at(assistant: SlowFast, path: Path, duration: float) -> dict[str, list[
     """The answers of every window to every question."""
     num_frames = assistant.processor.video_processor.num_frames
     told: dict[str, list[str]] = {name: [] for name in (*ASKED, "unknown", "frozen")}
-    for start, window in windows(path, duration, num_frames):
+    for start, frames, times in windows(path, duration, num_frames):
         asked = [*ASKED.values(), *UNKNOWN]
-        replies = answers(assistant, *remember(assistant, window), asked)
+        replies = answers(assistant, *remember(assistant, frames, times), asked)
         for name, reply in zip(ASKED, replies, strict=False):
             told[name].append(reply)
         cut = world.told_seconds(told["when"][-1])
@@ -88,8 +81,8 @@ def look_at(assistant: SlowFast, path: Path, duration: float) -> dict[str, list[
         told["when"][-1] = f"{start + cut:.0f} s" if one and cut is not None else ""
         told["unknown"] += replies[len(ASKED) :]
         if start == 0:
-            still = Window(np.repeat(window.frames[:1], num_frames, 0), window.timestamps)
-            told["frozen"] = answers(assistant, *remember(assistant, still), [ASKED["moves"]])
+            memory = remember(assistant, np.repeat(frames[:1], num_frames, 0), times)
+            told["frozen"] = answers(assistant, *memory, [ASKED["moves"]])
     return told
 
 

@@ -27,9 +27,7 @@ from matplotlib.figure import Figure
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.data import DataLoader, Subset
 from torch.utils.flop_counter import FlopCounterMode
-from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast, Trainer, set_seed
 from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
@@ -42,14 +40,12 @@ from slowfast_mllm.train.new_model import new_model
 from slowfast_mllm.train.recipe import Recipe, StageRecipe, load_recipe
 from slowfast_mllm.train.run import training_arguments
 from slowfast_mllm.train.run_folder import TrainingError, claim, last_checkpoint
-from slowfast_mllm.train.seen_clips import SeenClipModel
+from slowfast_mllm.train.seen_clips import SeenClipModel, keep_seen
 from slowfast_mllm.train.world_data import (
     ConversationCollator,
     FramesDataset,
     MomentDataset,
     SeenClipDataset,
-    collate_dense,
-    normalise,
 )
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "default_model.yaml"
@@ -134,17 +130,19 @@ class Study:
         self.dense = load_file(Path(checkpoint) / "model.safetensors")
         self.recipe, self.options, self.output = recipe, options, options.output
         self.tokenizer = PreTrainedTokenizerFast.from_pretrained(options.run / "tokenizer")
+        stage, shape = recipe.stages[0], recipe.model
+        self.moments = MomentDataset(
+            stage.first_seed, stage.clips, shape.num_frames, shape.image_size
+        )
         self.output.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256((Path(checkpoint) / "model.safetensors").read_bytes()).hexdigest()
         same = ("clips", "epochs", "batch_size", "held_out")
         claim((digest, {name: getattr(options, name) for name in same}), self.output)
 
     @cached_property
-    def moments(self) -> dict[str, Tensor]:
-        """What first weights are made from (see `start_from_dense_stage`)."""
-        stage, shape = self.recipe.stages[0], self.recipe.model
-        data = MomentDataset(stage.first_seed, 512, shape.num_frames, shape.image_size)
-        return collate_dense([data[i] for i in range(len(data))])
+    def tower(self) -> SlowFastForConditionalGeneration:
+        """A model whose tower sees the clips for all arms."""
+        return self.model(ARMS[INFERENCE], seed=0)
 
     def model(self, arm: Arm, seed: int) -> SlowFastForConditionalGeneration:
         """First weights: drawn once for all arms of a seed, then what the dense heads hand on."""
@@ -187,44 +185,15 @@ class Study:
         state = layer.self_attn.state_dict()
         return {name: state[name].clone() for name in names}
 
-    @torch.no_grad()
-    def features(self, first_seed: int, count: int) -> tuple[Tensor, Tensor]:
-        """Maps (count, 64, 6, 6, C) and motion (count, 64, 3, 3, 16) on disk, or what is left."""
-        folder = self.output / f"seen-from-{first_seed}"
-        folder.mkdir(exist_ok=True)
-        width = self.recipe.model.vision_dims[-1]
-
-        def on_disk(name: str, *shape: int) -> Tensor:
-            size = torch.Size((count, FRAMES, *shape))
-            path = str(folder / name)
-            return torch.from_file(path, True, size.numel(), dtype=torch.bfloat16).view(size)
-
-        maps, motion = on_disk("maps.bin", 6, 6, width), on_disk("motion.bin", 3, 3, 16)
-        progress = folder / "clips_seen.txt"
-        start = int(progress.read_text()) if progress.exists() else 0
-        if start == count:
-            return maps, motion
-        base = self.model(ARMS[INFERENCE], seed=0).model
-        clips = FramesDataset(first_seed, count, FRAMES, self.recipe.model.image_size)
-        todo = DataLoader(Subset(clips, range(start, count)), None, num_workers=1)
-        for frames in tqdm(todo, "clips through the tower", initial=start, total=count):
-            pixels = normalise(frames.numpy())
-            for odd in (0, 1):
-                with torch.autocast("cpu", torch.bfloat16):
-                    seen, moves = base.vision_maps(pixels[odd::2])
-                maps[start, odd::2], motion[start, odd::2] = seen, moves
-            start += 1
-            written = progress.with_suffix(".new")
-            written.write_text(str(start))
-            written.replace(progress)
-        return maps, motion
-
     def clips(self, arm: Arm, held_out: bool) -> SeenClipDataset:
         """The same clips for every arm, at the arm's number of frames."""
         first = FIRST_HELD_OUT if held_out else FIRST_TRAINED
         count = self.options.held_out if held_out else self.options.clips
         step = FRAMES // arm.frames
-        maps, motion = (kept[:, ::step] for kept in self.features(first, count))
+        all_frames = FramesDataset(first, count, FRAMES, self.recipe.model.image_size)
+        folder = self.output / f"seen-from-{first}"
+        kept = keep_seen(self.tower, all_frames, folder, num_workers=1, series=2)
+        maps, motion = (each[:, ::step] for each in kept)
         weights = self.recipe.stages[1].question_weights
         epochs = 1 if held_out else self.options.epochs
         return SeenClipDataset(first, epochs, 8, weights, 0.0, 0.0, maps, motion, ASKED_FRAMES)
@@ -241,8 +210,7 @@ class Study:
         data = self.clips(arm, held_out=False)
         learner, collator = self.learner(arm, seed)
         if self.options.compile:
-            for layer in learner.model.model.language_model.layers:
-                layer.compile(dynamic=True)
+            learner.compile_layers()
         stage = StageRecipe(
             name="questions",
             kind="questions",

@@ -28,11 +28,13 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-def remember(assistant: SlowFast, clip: world.Clip) -> tuple[VideoMemory, str]:
+def remember(
+    assistant: SlowFast, frames: np.ndarray, timestamps: np.ndarray
+) -> tuple[VideoMemory, str]:
     """What the model keeps of a clip, and the placeholders that stand for it in a prompt."""
     processor, model = assistant.processor, assistant.model
-    times = torch.from_numpy(clip.timestamps)
-    pixels = processor.video_processor(clip.frames, do_sample_frames=False)
+    times = torch.from_numpy(timestamps)
+    pixels = processor.video_processor(frames, do_sample_frames=False)
     prompt = processor.replace_video_token({**pixels, "video_timestamps": times[None]}, video_idx=0)
     with torch.no_grad():  # an array has no times of its own: give it the clip's
         memory = model.encode_video(pixels["pixel_values_videos"][0].to(model.dtype), times)
@@ -93,7 +95,7 @@ def main() -> None:
     began = time.perf_counter()
     for seed in range(options.first_seed, options.first_seed + options.clips):
         clip = world.sample_clip(seed, num_frames, side)
-        memory = remember(assistant, clip)
+        memory = remember(assistant, clip.frames, clip.timestamps)
         for way in options.ways:
             questions = world.questions(clip.script, seed, clip.timestamps, **WAYS[way])
             told = answers(assistant, *memory, [qa.question for qa in questions])

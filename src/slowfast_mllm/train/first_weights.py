@@ -14,10 +14,12 @@ from transformers import PreTrainedTokenizerFast
 from slowfast_mllm import world
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.train.dense_labels import DenseLabelModel
+from slowfast_mllm.train.world_data import MomentDataset, collate_dense
 
 _TOKEN_DEVIATION = 0.5  # of the first visual tokens; that of their position embedding is alike
 _WORD_SHARE = 0.9  # norm of the visual part of a word's embedding; that of the random part is 0.5
 _PASSED_ON = 0.15  # of a found slow token that each head adds to the stream
+_SAMPLE = 512  # moments that tell what visual tokens look like
 _FEWEST_CELLS = 5  # that a mean direction is made from
 
 
@@ -26,14 +28,15 @@ def start_from_dense_stage(
     model: SlowFastForConditionalGeneration,
     learner: DenseLabelModel,
     tokenizer: PreTrainedTokenizerFast,
-    moments: dict[str, Tensor],
+    data: MomentDataset,
 ) -> None:
     """Write first weights into projector, word embeddings and slow attention, in place.
 
     Args:
         learner: the trained tower and heads.
-        moments: a batch of `collate_dense`, some hundred moments.
+        data: what they were trained on.
     """
+    moments = collate_dense([data[i] for i in range(min(len(data), _SAMPLE))])
     maps = learner.encode(moments["pixel_values_videos"])
     _start_projector(model.model.multi_modal_projector, learner.head.weight, maps.flatten(0, -2))
     tokens = model.model.multi_modal_projector(maps)

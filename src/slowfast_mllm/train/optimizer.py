@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
 
-_BETAS = (0.9, 0.99)
+ADAM_BETAS = (0.9, 0.99)
 
 
 class MuonWithAdamW(Optimizer):
@@ -25,25 +25,19 @@ class MuonWithAdamW(Optimizer):
             muon_learning_rate: of matrices that are neither embeddings nor a gate's; comparable to
                 that of AdamW (`match_rms_adamw`).
         """
-        matrices: list[nn.Parameter] = []
-        others: list[nn.Parameter] = []
-        for module in model.modules():
-            for parameter in module.parameters(recurse=False):
-                if parameter.requires_grad:
-                    inside = isinstance(module, nn.Linear) and min(parameter.shape) > 1
-                    (matrices if inside and parameter.ndim == 2 else others).append(parameter)
-        tied = {
-            id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()
-        }
-        matrices = [p for p in matrices if id(p) not in tied]
-        others = list({id(p): p for p in others}.values())
+        learn = [p for p in model.parameters() if p.requires_grad]
+        inside = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)}
+        inside -= {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+        matrices = [p for p in learn if id(p) in inside and min(p.shape) > 1]
+        chosen = {id(p) for p in matrices}
+        others = [p for p in learn if id(p) not in chosen]
         muon = Muon(
             matrices,
             lr=muon_learning_rate,
             weight_decay=weight_decay,
             adjust_lr_fn="match_rms_adamw",
         )
-        adam = AdamW(others, lr=learning_rate, betas=_BETAS, weight_decay=weight_decay)
+        adam = AdamW(others, lr=learning_rate, betas=ADAM_BETAS, weight_decay=weight_decay)
         super().__init__([{"params": matrices}, {"params": others}], {"lr": learning_rate})
         self.parts: tuple[Optimizer, ...] = (muon, adam)
         self._share_groups()

@@ -19,14 +19,13 @@ from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.train.dense_labels import DenseLabelModel
 from slowfast_mllm.train.first_weights import start_from_dense_stage
 from slowfast_mllm.train.new_model import new_model, new_tokenizer
-from slowfast_mllm.train.optimizer import MuonWithAdamW
+from slowfast_mllm.train.optimizer import ADAM_BETAS, MuonWithAdamW
 from slowfast_mllm.train.recipe import Recipe, StageRecipe
 from slowfast_mllm.train.run_folder import TrainingError, claim, last_checkpoint
 from slowfast_mllm.train.seen_clips import SeenClipModel, see_clips
 from slowfast_mllm.train.world_data import ConversationCollator, MomentDataset, collate_dense
 
 _SEEN = "seen"  # folder of a stage for what the tower makes of its clips
-_SAMPLE = 512  # moments that tell what visual tokens look like
 
 
 def train(recipe: Recipe, output: Path, num_workers: int = 1, save_steps: int = 200) -> Path:
@@ -117,8 +116,7 @@ def _run_stage(
         data = see_clips(model, recipe.model, stage, folder / _SEEN, num_workers, photos)
         learner = SeenClipModel(model)
         if stage.compile:
-            for layer in model.model.language_model.layers:
-                layer.compile(dynamic=True)
+            learner.compile_layers()
         collator = ConversationCollator(SlowFastProcessor.from_config(model.config, tokenizer))
     optimizer = None
     if stage.muon_learning_rate is not None:
@@ -133,8 +131,7 @@ def _run_stage(
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     if isinstance(learner, DenseLabelModel):
-        moments = collate_dense([data[i] for i in range(min(stage.clips, _SAMPLE))])
-        start_from_dense_stage(model.cpu(), learner, tokenizer, moments)
+        start_from_dense_stage(model.cpu(), learner, tokenizer, data)
 
 
 def training_arguments(
@@ -152,7 +149,7 @@ def training_arguments(
         warmup_steps=stage.warmup_steps,
         lr_scheduler_type="cosine_with_min_lr",
         lr_scheduler_kwargs={"min_lr_rate": 0.05},
-        adam_beta2=0.99,
+        adam_beta2=ADAM_BETAS[1],
         max_grad_norm=5.0,
         bf16=True,
         use_cpu=not torch.cuda.is_available(),

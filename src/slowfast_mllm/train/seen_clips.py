@@ -37,6 +37,11 @@ class SeenClipModel(nn.Module):
     def tie_weights(self) -> None:
         self.model.tie_weights()
 
+    def compile_layers(self) -> None:
+        """Compile the decoder's layers: the first steps take minutes, the others less time."""
+        for layer in self.model.model.language_model.layers:
+            layer.compile(dynamic=True)
+
     def forward(
         self,
         maps: Tensor,
@@ -72,7 +77,6 @@ def _drop_tied_head(module: nn.Module, state: dict[str, Any], *_: Any) -> None:
     state.pop("model.lm_head.weight")
 
 
-@torch.no_grad()
 def see_clips(
     model: SlowFastForConditionalGeneration,
     recipe: ModelRecipe,
@@ -81,39 +85,11 @@ def see_clips(
     num_workers: int,
     photos: tuple[str, ...] = (),
 ) -> SeenClipDataset:
-    """Run the tower over the clips of a stage, or over those that an interrupted call left.
-
-    Args:
-        folder: gets `maps.bin` and `motion.bin` (bfloat16), about 0.45 MB a clip of 32 frames.
-    """
-    vision = model.config.vision_config
-    side = vision.image_size // vision.patch_size
-    slow_side = side // model.config.slow_spatial_pool
-    frames = (stage.clips, recipe.num_frames)
-    folder.mkdir(parents=True, exist_ok=True)
-    maps = _on_disk(folder / "maps.bin", *frames, side, side, vision.hidden_size)
-    motion = _on_disk(folder / "motion.bin", *frames, slow_side, slow_side, 16)
-    progress = folder / "clips_seen.txt"
-    start = int(progress.read_text()) if progress.exists() else 0
+    """What a stage of questions trains on: see `keep_seen`."""
     clips = FramesDataset(
         stage.first_seed, stage.clips, recipe.num_frames, recipe.image_size, photos
     )
-    todo = Subset(clips, range(start, stage.clips))
-    batches = DataLoader(todo, _CLIPS_AT_ONCE, num_workers=num_workers, collate_fn=list)
-    bar = tqdm(total=stage.clips, initial=start, desc="clips through the tower")
-    for batch in batches:
-        for frames_of_clip in batch:
-            pixels = normalise(frames_of_clip).to(model.device)
-            with torch.autocast(model.device.type, torch.bfloat16):
-                seen, moves = model.model.vision_maps(pixels)
-            assert moves is not None  # models of `new_model` have motion features
-            maps[start], motion[start] = seen, moves
-            start += 1
-        written = progress.with_suffix(".new")
-        written.write_text(str(start))
-        written.replace(progress)
-        bar.update(len(batch))
-    bar.close()
+    maps, motion = keep_seen(model, clips, folder, num_workers)
     return SeenClipDataset(
         stage.first_seed,
         stage.epochs,
@@ -124,6 +100,53 @@ def see_clips(
         maps,
         motion,
     )
+
+
+@torch.no_grad()
+def keep_seen(
+    model: SlowFastForConditionalGeneration,
+    clips: FramesDataset,
+    folder: Path,
+    num_workers: int,
+    series: int = 1,
+) -> tuple[Tensor, Tensor]:
+    """Run the tower over clips, or over those that an interrupted call left.
+
+    Args:
+        folder: gets `maps.bin` and `motion.bin` (bfloat16), about 0.45 MB a clip of 32 frames.
+        series: how many interleaved series the frames of a clip go through the tower as: it sees
+            what moves between neighbours, and knows the spacing that it was trained at.
+
+    Returns:
+        Maps (N, T, h, w, C) and motion (N, T, h', w', 16) of the N clips.
+    """
+    vision = model.config.vision_config
+    side = vision.image_size // vision.patch_size
+    slow_side = side // model.config.slow_spatial_pool
+    frames = (clips.count, clips.num_frames)
+    folder.mkdir(parents=True, exist_ok=True)
+    maps = _on_disk(folder / "maps.bin", *frames, side, side, vision.hidden_size)
+    motion = _on_disk(folder / "motion.bin", *frames, slow_side, slow_side, 16)
+    progress = folder / "clips_seen.txt"
+    start = int(progress.read_text()) if progress.exists() else 0
+    todo = Subset(clips, range(start, clips.count))
+    batches = DataLoader(todo, _CLIPS_AT_ONCE, num_workers=num_workers, collate_fn=list)
+    bar = tqdm(total=clips.count, initial=start, desc="clips through the tower")
+    for batch in batches:
+        for frames_of_clip in batch:
+            pixels = normalise(frames_of_clip).to(model.device)
+            for first in range(series):
+                with torch.autocast(model.device.type, torch.bfloat16):
+                    seen, moves = model.model.vision_maps(pixels[first::series])
+                assert moves is not None  # models of `new_model` have motion features
+                maps[start, first::series], motion[start, first::series] = seen, moves
+            start += 1
+        written = progress.with_suffix(".new")
+        written.write_text(str(start))
+        written.replace(progress)
+        bar.update(len(batch))
+    bar.close()
+    return maps, motion
 
 
 def _on_disk(path: Path, *shape: int) -> Tensor:
