@@ -28,7 +28,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import PreTrainedTokenizerFast, Trainer, set_seed
+from transformers import PreTrainedTokenizerFast, set_seed
 from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
 from slowfast_mllm import world
@@ -37,8 +37,8 @@ from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.train.dense_labels import DenseLabelModel
 from slowfast_mllm.train.first_weights import start_from_dense_stage
 from slowfast_mllm.train.new_model import new_model
-from slowfast_mllm.train.recipe import Recipe, StageRecipe, load_recipe
-from slowfast_mllm.train.run import training_arguments
+from slowfast_mllm.train.recipe import Recipe, load_recipe
+from slowfast_mllm.train.run import train_stage
 from slowfast_mllm.train.run_folder import TrainingError, claim, last_checkpoint
 from slowfast_mllm.train.seen_clips import SeenClipModel, keep_seen
 from slowfast_mllm.train.world_data import (
@@ -130,9 +130,10 @@ class Study:
         self.dense = load_file(Path(checkpoint) / "model.safetensors")
         self.recipe, self.options, self.output = recipe, options, options.output
         self.tokenizer = PreTrainedTokenizerFast.from_pretrained(options.run / "tokenizer")
-        stage, shape = recipe.stages[0], recipe.model
+        dense, self.stage = recipe.stages
+        shape = recipe.model
         self.moments = MomentDataset(
-            stage.first_seed, stage.clips, shape.num_frames, shape.image_size
+            dense.first_seed, dense.clips, shape.num_frames, shape.image_size
         )
         self.output.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256((Path(checkpoint) / "model.safetensors").read_bytes()).hexdigest()
@@ -194,9 +195,9 @@ class Study:
         folder = self.output / f"seen-from-{first}"
         kept = keep_seen(self.tower, all_frames, folder, num_workers=1, series=2)
         maps, motion = (each[:, ::step] for each in kept)
-        weights = self.recipe.stages[1].question_weights
         epochs = 1 if held_out else self.options.epochs
-        return SeenClipDataset(first, epochs, 8, weights, 0.0, 0.0, maps, motion, ASKED_FRAMES)
+        weights, drawn = self.stage.question_weights, self.stage.questions_per_clip
+        return SeenClipDataset(first, epochs, drawn, weights, 0.0, 0.0, maps, motion, ASKED_FRAMES)
 
     def learner(self, arm: Arm, seed: int) -> tuple[ArmModel, ConversationCollator]:
         model = self.model(arm, seed)
@@ -211,18 +212,10 @@ class Study:
         learner, collator = self.learner(arm, seed)
         if self.options.compile:
             learner.compile_layers()
-        stage = StageRecipe(
-            name="questions",
-            kind="questions",
-            clips=self.options.clips,
-            first_seed=FIRST_TRAINED,
-            batch_size=self.options.batch_size,
-            learning_rate=1e-3,
-        )
-        plan = dataclasses.replace(self.recipe, seed=seed)
-        arguments = training_arguments(plan, stage, folder, num_workers=1, save_steps=200)
-        trainer = Trainer(learner, arguments, train_dataset=data, data_collator=collator)
-        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+        size = self.options.batch_size
+        warmup = min(100, len(data) // size // 10)
+        stage = dataclasses.replace(self.stage, batch_size=size, warmup_steps=warmup)
+        train_stage(seed, stage, learner, data, collator, folder, num_workers=1, save_steps=200)
         return learner, collator
 
     @torch.no_grad()

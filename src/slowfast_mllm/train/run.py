@@ -118,29 +118,30 @@ def _run_stage(
         if stage.compile:
             learner.compile_layers()
         collator = ConversationCollator(SlowFastProcessor.from_config(model.config, tokenizer))
-    optimizer = None
-    if stage.muon_learning_rate is not None:
-        rates = (stage.learning_rate, stage.muon_learning_rate)
-        optimizer = MuonWithAdamW(learner, *rates, stage.weight_decay)
-    trainer = Trainer(
-        model=learner,
-        optimizers=(optimizer, None),
-        args=training_arguments(recipe, stage, folder, num_workers, save_steps),
-        train_dataset=data,
-        data_collator=collator,
-    )
-    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    train_stage(recipe.seed, stage, learner, data, collator, folder, num_workers, save_steps)
     if isinstance(learner, DenseLabelModel):
         start_from_dense_stage(model.cpu(), learner, tokenizer, data)
 
 
-def training_arguments(
-    recipe: Recipe, stage: StageRecipe, folder: Path, num_workers: int, save_steps: int
-) -> TrainingArguments:
+def train_stage(
+    seed: int,
+    stage: StageRecipe,
+    learner: nn.Module,
+    data: Any,
+    collator: Any,
+    folder: Path,
+    num_workers: int,
+    save_steps: int,
+) -> None:
+    """Train `learner`, whose forward returns a loss, or what is left of it, in place."""
     folder.mkdir(parents=True, exist_ok=True)
-    return TrainingArguments(
+    optimizer = None
+    if stage.muon_learning_rate is not None:
+        rates = (stage.learning_rate, stage.muon_learning_rate)
+        optimizer = MuonWithAdamW(learner, *rates, stage.weight_decay)
+    arguments = TrainingArguments(
         output_dir=str(folder),
-        seed=recipe.seed,
+        seed=seed,
         # The visits of all epochs are one data set in the stage of questions.
         num_train_epochs=stage.epochs if stage.kind == "dense" else 1,
         per_device_train_batch_size=stage.batch_size,
@@ -162,6 +163,8 @@ def training_arguments(
         save_total_limit=2,
         report_to=["tensorboard"],
     )
+    trainer = Trainer(learner, arguments, collator, data, optimizers=(optimizer, None))
+    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
 
 
 def save_model(
