@@ -8,7 +8,8 @@ CLIP := examples/shapes.mp4
 
 install: $(VENV)/installed
 
-# torch first and pinned: a plain `torch` would bring gigabytes of GPU libraries.
+# Pinned to what the tests ran with. Where the index has no build for CPUs alone, torch brings gigabytes
+# of GPU libraries: set PIP_EXTRA_INDEX_URL to an index that has one to do without.
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0

@@ -142,9 +142,11 @@ def measure(
     types = torch.tensor([[VIDEO] * FAST + [TEXT] * TEXT_TOKENS])
     prefills: dict[str, list[float]] = {name: [] for name in talks}
     tokens: dict[str, list[float]] = {name: [] for name in talks}
-    for _ in range(arguments.prefills):
+    for warm in [True] + [False] * arguments.prefills:
         for name, talk in talks.items():
-            prefills[name].append(timed(lambda talk=talk: talk.prefill(ids, types)))
+            took = timed(lambda talk=talk: talk.prefill(ids, types))
+            if not warm:
+                prefills[name].append(took)
     for warm in [True] * 3 + [False] * arguments.steps:
         for name, talk in talks.items():
             took = timed(talk.step)

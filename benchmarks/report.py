@@ -25,7 +25,9 @@ PARTS = (
     (
         "Reading clips",
         "benchmarks/video_reading.py --repeats 1",
-        "The ratio is to decoding everything with `ffmpeg -f null`.",
+        "The ratio is to decoding everything with `ffmpeg -f null`, that of CPU counts the time of all "
+        'threads. "equal": bit-equal to decoding in sequence; "other": other pixels, or other frames than '
+        'asked for; "-": not compared.',
     ),
     (
         "Asking again, asking together",
@@ -57,7 +59,8 @@ PARTS = (
         "Quantized weights",
         "benchmarks/quantized.py --clips 5",
         "Against float32. Models of random weights have nearly equal logits everywhere: look at "
-        "the error there, and at the tokens of the packaged model.",
+        "the error there, and at the tokens of the packaged model. Golden is the tiny model of the "
+        "tests in the official layout, too small for nf4.",
     ),
     (
         "Memory by length of the clip",

@@ -37,7 +37,8 @@ Quantize = Annotated[
 Compile = Annotated[
     bool,
     typer.Option(
-        "--compile", help="Compile decoding: a slow start, then faster words. For chats and GPUs."
+        "--compile",
+        help="Compile tower and decoding: a slow first answer; measure whether others gain.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

@@ -209,6 +209,18 @@ def test_bad_records_can_be_refused(tmp_path: Path, records: Path) -> None:
         fine_tune(recipe(records), tmp_path / "other", num_workers=0)
 
 
+def test_a_wrong_folder_of_clips_stops_a_run_before_it_begins(
+    tmp_path: Path, records: Path
+) -> None:
+    records.write_text(json.dumps(json.loads(records.read_text())[:-1]))  # no record of text alone
+    plan = recipe(records)
+    elsewhere = [Source(str(records), media=str(tmp_path / "elsewhere"))]
+    stage = dataclasses.replace(plan.stages[0], data=elsewhere)
+    plan = dataclasses.replace(plan, stages=[stage])
+    with pytest.raises(TrainingError, match=r"not one usable.*records\.json\[0\].*no such file"):
+        fine_tune(plan, tmp_path / "run", num_workers=0)
+
+
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, records: Path) -> None:
     plan = recipe(records)
     wild = dataclasses.replace(plan.stages[0], learning_rate=1e30, slow_learning_rate=1e30)

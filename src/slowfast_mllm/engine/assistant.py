@@ -405,7 +405,8 @@ def load(
         model: folder or hub id of a checkpoint, native or official; None: the packaged one.
         device, dtype: None picks what fits the machine.
         cache: keeps memories of files on disk, e.g. `MemoryCache(Path("memories"))`.
-        compile: compile decode steps: the first answer takes longer, the others are made faster.
+        compile: compile tower and decode steps: the first answer takes longer; on CPUs the others
+            were no faster at half a billion weights.
         quantize: "int8" or "nf4" weights of the language model; needs bitsandbytes.
 
     Raises:

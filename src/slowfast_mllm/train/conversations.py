@@ -41,9 +41,7 @@ class Encoder:
         Raises:
             RecordError: a clip cannot be read, or the conversation is too long.
         """
-        missing = [str(path) for _, path in record.media if not path.exists()]
-        if missing:
-            raise RecordError(f"{record.where}: {missing[0]}: no such file.")
+        record.check_files()
         try:
             inputs = self.processor.apply_chat_template(
                 [record.messages],

@@ -168,9 +168,15 @@ def _records(sources: list[Source], recipe: FineTuneRecipe, folder: Path) -> lis
     """All usable records of an epoch; bad ones are refused, or skipped and listed."""
     groups, bad = [], []
     for source in sources:
-        read = list(read_records(source.path, source.media))
-        bad += [str(record) for record in read if isinstance(record, RecordError)]
-        good = [record for record in read if isinstance(record, Record)]
+        good = []
+        for record in read_records(source.path, source.media):
+            try:
+                if isinstance(record, RecordError):
+                    raise record
+                record.check_files()
+                good.append(record)
+            except RecordError as error:
+                bad.append(str(error))
         groups.append((good, source.weight))
     if bad and recipe.bad_records == "refuse":
         raise RecordError(
@@ -180,7 +186,8 @@ def _records(sources: list[Source], recipe: FineTuneRecipe, folder: Path) -> lis
     list_skipped(folder / "skipped.jsonl", bad)
     records = draw(groups, recipe.seed)
     if not records:
-        raise TrainingError(f"{', '.join(s.path for s in sources)}: not one usable record.")
+        first = f" The first one's fault: {bad[0]}" if bad else ""
+        raise TrainingError(f"{', '.join(s.path for s in sources)}: not one usable record.{first}")
     return records
 
 

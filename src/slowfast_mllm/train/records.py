@@ -54,6 +54,12 @@ class Record:
         parts = [part for message in self.messages for part in message["content"]]
         return [(p["type"], Path(p["path"])) for p in parts if p["type"] != "text"]
 
+    def check_files(self) -> None:
+        """Raises RecordError where one of `media` is not there."""
+        for _, path in self.media:
+            if not path.exists():
+                raise RecordError(f"{self.where}: {path}: no such file.")
+
 
 def read_records(
     path: str | Path, media: str | Path | None = None
