@@ -2,11 +2,14 @@
 
 Every arm has the same frozen tower (trained on dense labels), a language model of the same shape
 and first weights, the same 72 fast tokens, and the same clips, questions, order and steps; what its
-name says differs, and the weights of the slow path that go with it. All see the same features: the
-64 frames of a clip go through the tower as two interleaved series of 32, the spacing it was
-trained at, and arms with fewer frames take every second or eighth of them.
+name says differs, and the weights of the slow path that go with it. Attention starts out looking
+for tokens like the question's words in two layers of every arm: for slow tokens where there are
+some, or for those in the sequence. All see the same features: the 64 frames of a clip go through
+the tower as two interleaved series of 32, the spacing it was trained at, and arms with fewer frames
+take every second or eighth of them. So the motion features of the arm with 8 frames still come from
+neighbours a thirty-second of the clip away: it knows a little more than 8 frames show.
 Accuracies are on clips of seeds that nothing trains on. What is done is kept in the output folder:
-the program can be stopped and called again.
+the program can be stopped and called again, and reports all that is there.
 
     python benchmarks/study.py --run runs/default --output runs/study --seeds 0 1
 """
@@ -15,13 +18,13 @@ import argparse
 import dataclasses
 import hashlib
 import json
-import statistics
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from safetensors.torch import load_file
@@ -35,7 +38,7 @@ from slowfast_mllm import world
 from slowfast_mllm.model import SlowFastForConditionalGeneration, VideoMemory
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.train.dense_labels import DenseLabelModel
-from slowfast_mllm.train.first_weights import start_from_dense_stage
+from slowfast_mllm.train.first_weights import start_from_dense_stage, start_retrieval
 from slowfast_mllm.train.new_model import new_model
 from slowfast_mllm.train.recipe import Recipe, load_recipe
 from slowfast_mllm.train.run import train_stage
@@ -55,21 +58,24 @@ ASKED_FRAMES = 32  # questions are the same for all arms: those that 32 frames c
 FIRST_TRAINED, FIRST_HELD_OUT = 4_000_000, 0
 SHAPE = {"hidden_size": 192, "intermediate_size": 576, "num_layers": 4}
 INFERENCE = "slow-fast, 32 frames"  # is also asked with generated tokens that do not attend
+BASELINE = "self-attention, 32 frames pooled"
+RETRIEVAL = (1, 3)  # layers in which attention starts out looking for tokens like the query
+RESAMPLED = 1000  # sets of clips that standard errors are made from
 
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
-    """What an arm changes. `special` is something done to the slow path."""
+    """What an arm changes. `special` is something done to its attention."""
 
     frames: int
-    hybrid_layers: tuple[int, ...] = (1, 3)
+    hybrid_layers: tuple[int, ...] = RETRIEVAL
     special: str = ""
     ablation: bool = True
 
 
 ARMS = {
     "self-attention, 8 frames": Arm(8, (), ablation=False),
-    "self-attention, 32 frames pooled": Arm(32, (), ablation=False),
+    BASELINE: Arm(32, (), ablation=False),
     "self-attention, 64 frames pooled": Arm(64, (), ablation=False),
     INFERENCE: Arm(32, ablation=False),
     "slow-fast, 64 frames": Arm(64, ablation=False),
@@ -78,6 +84,7 @@ ARMS = {
     "four hybrid layers": Arm(32, (0, 1, 2, 3)),
     "gate always open": Arm(32, special="open gate"),
     "random slow keys and values": Arm(32, special="random start"),
+    "self-attention, 32 frames pooled, random start": Arm(32, (), special="random start"),
     "no time in slow tokens": Arm(32, special="no time"),
     "slow keys turned by time": Arm(32, special="rotary"),
 }
@@ -107,7 +114,8 @@ class ArmModel(SeenClipModel):
 
     def _turned(self, memory: VideoMemory) -> VideoMemory:
         """Slow keys with the rotary positions of the fast tokens that were pooled from them."""
-        frame = torch.arange(self.arm.frames).repeat_interleave(CELLS)
+        device = memory.fast_tokens.device
+        frame = torch.arange(self.arm.frames, device=device).repeat_interleave(CELLS)
         position = self.first_placeholder + frame * FAST_STEPS * CELLS / self.arm.frames
         cos, sin = self.model.model.language_model.rotary_emb(memory.fast_tokens, position[None])
         keys = {
@@ -137,13 +145,16 @@ class Study:
         )
         self.output.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256((Path(checkpoint) / "model.safetensors").read_bytes()).hexdigest()
-        same = ("clips", "epochs", "batch_size", "held_out")
-        claim((digest, {name: getattr(options, name) for name in same}), self.output)
+        same = {n: getattr(options, n) for n in ("clips", "epochs", "batch_size", "held_out")}
+        claim((digest, same, self.stage, SHAPE, ARMS), self.output)
 
     @cached_property
     def tower(self) -> SlowFastForConditionalGeneration:
         """A model whose tower sees the clips for all arms."""
         return self.model(ARMS[INFERENCE], seed=0)
+
+    def folder(self, name: str, seed: int) -> Path:
+        return self.output / f"{name.replace(',', '').replace(' ', '-')}-{seed}"
 
     def model(self, arm: Arm, seed: int) -> SlowFastForConditionalGeneration:
         """First weights: drawn once for all arms of a seed, then what the dense heads hand on."""
@@ -155,7 +166,12 @@ class Study:
         before = {i: self._slow_start(layers[i]) for i in arm.hybrid_layers}
         learner = DenseLabelModel(model.model.vision_tower)
         learner.load_state_dict(self.dense)
+        set_seed(seed)  # one draw for all arms with retrieval in the same layers
         start_from_dense_stage(model, learner, self.tokenizer, self.moments)
+        if not (arm.hybrid_layers or arm.special == "random start"):
+            for index in RETRIEVAL:
+                attention: Any = layers[index].self_attn
+                start_retrieval(attention, attention.k_proj, attention.v_proj)
         for index, weights in before.items():
             if arm.special == "random start":
                 layers[index].self_attn.load_state_dict(weights, strict=False)
@@ -221,10 +237,10 @@ class Study:
     @torch.no_grad()
     def accuracies(
         self, learner: ArmModel, collator: ConversationCollator
-    ) -> dict[str, tuple[int, int]]:
-        """Right and asked per type, every question of every held-out clip."""
-        learner.eval()
-        counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    ) -> list[list[tuple[int, int]]]:
+        """Right and asked per held-out clip and type, every question of every clip."""
+        learner.eval().cpu()
+        found = []
         data = self.clips(learner.arm, held_out=True)
         for index in range(len(data)):
             clip = data[index]
@@ -239,10 +255,12 @@ class Study:
             )
             new = output[:, batch["input_ids"].shape[1] :]
             told = self.tokenizer.batch_decode(new, skip_special_tokens=True)
+            right: Counter[str] = Counter()
             for qa, text in zip(asked, told, strict=True):
-                counts[qa.type][0] += world.score(qa, text)
-                counts[qa.type][1] += 1
-        return {kind: (right, total) for kind, (right, total) in counts.items()}
+                right[qa.type] += world.score(qa, text)
+            total = Counter(qa.type for qa in asked)
+            found.append([(right[kind], total[kind]) for kind in world.TYPES])
+        return found
 
     def cost(self, arm: Arm) -> dict[str, float]:
         """GFLOP: seeing a clip and making its memory; reading a prompt; one more of its tokens.
@@ -273,34 +291,47 @@ class Study:
 Results = dict[str, dict[int, dict[str, Any]]]
 
 
-def share(result: dict[str, Any], kind: str, counts: str = "counts") -> float:
-    right, total = result[counts].get(kind, (0, 0))
-    return right / total if total else float("nan")
-
-
-def mean(result: dict[str, Any], counts: str = "counts") -> float:
-    return statistics.mean(share(result, kind, counts) for kind in result[counts])
+def by_type(seeds: dict[int, dict[str, Any]], told: str = "told") -> np.ndarray:
+    """Accuracies (1 + RESAMPLED, types), the mean of the seeds: of the held-out clips, then of sets
+    drawn from them with replacement, the same sets for every arm."""
+    found = []
+    for result in seeds.values():
+        right, asked = np.moveaxis(np.array(result[told], dtype=float), -1, 0)
+        count = len(right)
+        drawn = np.random.default_rng(0).multinomial(count, [1 / count] * count, RESAMPLED)
+        clips = np.concatenate([np.ones((1, count)), drawn])
+        with np.errstate(invalid="ignore"):  # a type that nobody was asked for
+            found.append((clips @ right) / (clips @ asked))
+    return np.mean(found, axis=0)
 
 
 def report(results: Results) -> str:
-    """Tables of accuracy per type, and of the whole with the seeds apart and the cost beside."""
+    """Tables of accuracy per type, and of the whole with its standard error and the cost beside."""
     arms = [name for name in results if not ARMS[name].ablation]
     text = ["| type | " + " | ".join(arms) + " |", "|---|" + "---|" * len(arms)]
-    for kind in world.TYPES:
-        each = [statistics.mean(share(r, kind) for r in results[name].values()) for name in arms]
-        text.append(f"| {kind} | {' | '.join(f'{value:.1%}' for value in each)} |")
-    head = ("arm", "mean over types", "by seed", "GFLOP to see", "to read", "a token", "M weights")
+    each = [by_type(results[name])[0] for name in arms]
+    for kind, values in zip(world.TYPES, zip(*each, strict=True), strict=True):
+        text.append(f"| {kind} | {' | '.join(f'{value:.1%}' for value in values)} |")
+    head = ("arm", "mean over types", f"more than {BASELINE}", "by seed")
+    head += ("GFLOP to see", "to read", "a token", "M weights")
     text += ["", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    base = np.nanmean(by_type(results[BASELINE]), 1) if BASELINE in results else np.nan
     for name, seeds in results.items():
         cost = next(iter(seeds.values()))["cost"]
-        rows = [(name, "counts")]
+        rows = [(name, "told", f"{cost['token']:.4f}")]
         if name == INFERENCE:
-            rows.append((f"{name}, generated tokens do not attend", "counts_without"))
-        for label, counts in rows:
-            each = [mean(result, counts) for result in seeds.values()]
-            cells = [label, f"{statistics.mean(each):.1%}", ", ".join(f"{v:.1%}" for v in each)]
-            cells += [f"{cost['see']:.2f}", f"{cost['read']:.3f}", f"{cost['token']:.4f}"]
-            text.append(f"| {' | '.join(cells)} | {cost['weights']:.2f} |")
+            rows.append((f"{name}, generated tokens do not attend", "told_without", "-"))
+        for label, told, token in rows:
+            means = np.nanmean(by_type(seeds, told), 1)
+            more = means - base
+            alone = [np.nanmean(by_type({seed: result}, told)[0]) for seed, result in seeds.items()]
+            cells = [label, f"{means[0]:.1%} ± {means[1:].std():.1%}"]
+            compared = name != BASELINE and BASELINE in results
+            cells += [f"{more[0]:+.1%} ± {more[1:].std():.1%}" if compared else "-"]
+            cells += [", ".join(f"{value:.1%}" for value in alone), f"{cost['see']:.2f}"]
+            cells += [f"{cost['read']:.3f}", token, f"{cost['weights']:.2f}"]
+            text.append(f"| {' | '.join(cells)} |")
+    text += ["", "±: one standard error over clips; seeds differ on top of it."]
     return "\n".join(text)
 
 
@@ -310,7 +341,8 @@ def plot(results: Results, path: Path) -> None:
     for name, seeds in results.items():
         if not ARMS[name].ablation:
             costs = [result["cost"]["see"] + result["cost"]["read"] for result in seeds.values()]
-            axes.scatter(costs, [100 * mean(r) for r in seeds.values()], label=name)
+            means = [100 * np.nanmean(by_type({seed: r})[0]) for seed, r in seeds.items()]
+            axes.scatter(costs, means, label=name)
     axes.set(
         xlabel="GFLOP a clip: seeing it and reading one prompt",
         ylabel="accuracy in %, mean over types",
@@ -331,22 +363,31 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=200)
     parser.add_argument("--compile", action="store_true", help="compile the decoder's layers")
     options = parser.parse_args()
-    study = Study(options)
-    results: Results = {}
+    try:
+        study = Study(options)
+    except TrainingError as error:
+        raise SystemExit(str(error)) from error
     for name in options.arms:
-        arm = ARMS[name]
         for seed in options.seeds:
-            folder = options.output / f"{name.replace(',', '').replace(' ', '-')}-{seed}"
-            done = folder / "result.json"
+            done = study.folder(name, seed) / "result.json"
             if not done.exists():
-                learner, collator = study.train(arm, seed, folder)
-                result = {"counts": study.accuracies(learner, collator), "cost": study.cost(arm)}
+                learner, collator = study.train(ARMS[name], seed, done.parent)
+                result = {
+                    "told": study.accuracies(learner, collator),
+                    "cost": study.cost(ARMS[name]),
+                }
                 if name == INFERENCE:
                     learner.model.config.slow_attention_for_generated_tokens = False
-                    result["counts_without"] = study.accuracies(learner, collator)
+                    result["told_without"] = study.accuracies(learner, collator)
                 done.with_suffix(".new").write_text(json.dumps(result))
                 done.with_suffix(".new").replace(done)
-            results.setdefault(name, {})[seed] = json.loads(done.read_text())
+    results: Results = {}
+    for name in ARMS:
+        stem = study.folder(name, 0).name.removesuffix("0")
+        for done in sorted(options.output.glob(f"{stem}*/result.json")):
+            seed = done.parent.name.removeprefix(stem)
+            if seed.isdigit():
+                results.setdefault(name, {})[int(seed)] = json.loads(done.read_text())
     text = report(results)
     (options.output / "study.md").write_text(text + "\n")
     plot(results, options.output / "study.png")

@@ -48,7 +48,8 @@ def start_from_dense_stage(
         labels = moments[name].flatten(0, 1)
         _start_words(model.get_input_embeddings().weight, tokenizer, classes, tokens, labels)
     for index in model.config.hybrid_layers:
-        _start_slow_attention(model.model.language_model.layers[index].self_attn)
+        attention: Any = model.model.language_model.layers[index].self_attn
+        start_retrieval(attention, attention.cross_attn.k_proj, attention.cross_attn.v_proj)
 
 
 def _start_projector(projector: nn.Sequential, rows: Tensor, maps: Tensor) -> None:
@@ -89,13 +90,15 @@ def _start_words(
                 embeddings[ids[0]] = 0.5 * embeddings[ids[0]] + _WORD_SHARE * direction
 
 
-def _start_slow_attention(attention: Any) -> None:
-    """Let queries look for slow tokens like themselves, and pass on what they find as it is."""
-    slow = attention.cross_attn
-    queries = attention.q_proj.weight.unflatten(0, (slow.num_kv_heads, -1, slow.head_dim))
+@torch.no_grad()
+def start_retrieval(attention: Any, keys: nn.Linear, values: nn.Linear) -> None:
+    """Let an attention's queries look for tokens like themselves, and pass on what they find as it
+    is. `keys` and `values` project what is attended."""
+    queries = attention.q_proj.weight.unflatten(0, (-1, attention.head_dim))
+    queries = queries.unflatten(0, (len(keys.weight) // attention.head_dim, -1))
     group = queries.shape[1]
-    slow.k_proj.weight.copy_(queries.sum(1).flatten(0, 1) / group**0.5)
-    nn.init.orthogonal_(slow.v_proj.weight)
-    outward = slow.v_proj.weight.unflatten(0, (slow.num_kv_heads, 1, slow.head_dim))
+    keys.weight.copy_(queries.sum(1).flatten(0, 1) / group**0.5)
+    nn.init.orthogonal_(values.weight)
+    outward = values.weight.unflatten(0, (-1, 1, attention.head_dim))
     outward = outward.expand_as(queries).flatten(0, 2)
     attention.o_proj.weight.add_(_PASSED_ON * outward.T)
