@@ -25,9 +25,9 @@ PARTS = (
     (
         "Reading clips",
         "benchmarks/video_reading.py --repeats 1",
-        "The ratio is to decoding everything with `ffmpeg -f null`, that of CPU counts the time of all "
-        'threads. "equal": bit-equal to decoding in sequence; "other": other pixels, or other frames than '
-        'asked for; "-": not compared.',
+        "The ratio is to decoding everything with `ffmpeg -f null`, that of CPU counts the time "
+        'of all threads. "equal": bit-equal to decoding in sequence; "other": other pixels, or '
+        'other frames than asked for; "-": not compared.',
     ),
     (
         "Asking again, asking together",

@@ -17,6 +17,8 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
+    if not options.run.is_dir():
+        raise SystemExit(f"{options.run}: no such folder.")
     stages = sorted(
         (folder for folder in options.run.iterdir() if last_checkpoint(folder) is not None),
         key=lambda folder: (folder / "runs").stat().st_ctime,

@@ -38,9 +38,10 @@ PACKAGED = ROOT / "src" / "slowfast_mllm" / "default_model"
         ("向左。", "向左", 1),
         ("From 2 to 4 seconds.", "from 2 to 4 seconds", 1),
         ("from 3 s to 5 s", "from 2 to 4 seconds", 1 / 3),
-        ("from 4 to 2", "from 2 to 4", 1),
-        ("at 3 seconds", "from 2 to 4", 0),
-        ("from 5 to 6", "from 2 to 4", 0),
+        ("from 4 to 2", "from 2 to 4 s", 1),
+        ("at 3 seconds", "from 2 to 4 s", 0),
+        ("from 5 to 6", "from 2 to 4 s", 0),
+        ("It is up from 2 to 4.", "The score goes from 2 to 4.", 0),
     ],
 )
 def test_accuracy_judges_the_answer_alone(text: str, expected: str, reward: float) -> None:

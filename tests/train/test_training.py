@@ -20,7 +20,7 @@ from slowfast_mllm.train.recipe import (
     StageRecipe,
     load_recipe,
 )
-from slowfast_mllm.train.run_folder import TrainingError
+from slowfast_mllm.train.run_folder import TrainingError, last_checkpoint
 from slowfast_mllm.train.seen_clips import SeenClipModel, see_clips
 from slowfast_mllm.train.world_data import (
     IGNORED,
@@ -83,6 +83,11 @@ def test_the_packaged_models_recipe_parses() -> None:
         (lambda text: text + "\n  - [", "not valid YAML"),
         (lambda text: text.replace("      order: 3", "      ordre: 3"), "question_weights: ordre"),
         (lambda text: text.replace("      order: 3", "      order: 0"), "numbers above 0"),
+        (lambda text: text.replace("      order: 3", "      order: much"), "is not a number"),
+        (lambda text: text.replace("kind: dense", "kind: denes"), "unknown 'denes'"),
+        (lambda text: text.replace("name: instruct", "name: tower"), "'tower' is taken"),
+        (lambda text: text.replace("[48, 96, 192]", "[48, wide]"), r"vision_dims\[1\]: 'wide'"),
+        (lambda text: text.split("stages:")[0] + "stages:", "stages: expected a list"),
         (lambda text: "hello", "expected `key: value` lines"),
     ],
 )
@@ -176,10 +181,24 @@ def test_photos_are_looked_at_before_a_run(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"broken\.jpg: not a picture"):
         run.train(replace(RECIPE, photos=str(tmp_path)), tmp_path / "run", num_workers=0)
     with pytest.raises(TrainingError, match="no folder with pictures"):
-        run.train(replace(RECIPE, photos=str(tmp_path / "run")), tmp_path / "other", num_workers=0)
+        run.train(replace(RECIPE, photos=str(tmp_path / "run")), tmp_path / "run", num_workers=0)
+
+
+def test_a_loss_that_is_no_number_stops_a_stage(tmp_path: Path) -> None:
+    stages = [replace(stage, learning_rate=1e30) for stage in RECIPE.stages]
+    with pytest.raises(TrainingError, match=r"the loss is nan for its \d clips"):
+        run.train(replace(RECIPE, stages=stages), tmp_path, num_workers=0)
+
+
+def test_a_checkpoint_cut_off_while_written_is_passed_over(tmp_path: Path) -> None:
+    for step, state in ((3, '{"global_step": 3}'), (12, '{"global_st')):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-3")
 
 
 def test_another_recipe_may_not_go_on_in_the_same_folder(tmp_path: Path) -> None:
     (tmp_path / "recipe.txt").write_text("another")
+    (tmp_path / "tower" / "checkpoint-3").mkdir(parents=True)
     with pytest.raises(TrainingError, match="another recipe"):
         run.train(RECIPE, tmp_path)

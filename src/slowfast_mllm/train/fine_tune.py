@@ -42,7 +42,7 @@ from slowfast_mllm.train.record_trainer import (
 )
 from slowfast_mllm.train.records import Record, RecordError, read_records
 from slowfast_mllm.train.reinforce import PromptCollator, PromptEncoder, ReinforceTrainer
-from slowfast_mllm.train.run_folder import TrainingError, claim, last_checkpoint
+from slowfast_mllm.train.run_folder import TrainingError, check_devices, claim, last_checkpoint
 
 
 def fine_tune(
@@ -57,6 +57,7 @@ def fine_tune(
         TrainingError: no usable record, a loss that is not a number, another recipe's folder.
         RecordError: a bad record, where the recipe says `bad_records: refuse`.
     """
+    check_devices()
     output.mkdir(parents=True, exist_ok=True)
     claim(recipe, output)
     finished: Path | None = None
@@ -153,10 +154,20 @@ def _run(
     trainer.slow_learning_rate = stage.slow_learning_rate
     trainer.skipped = None if recipe.bad_records == "refuse" else folder / "skipped.jsonl"
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
-    if stage.lora_rank:
-        trainer.model = trainer.model.merge_and_unload().to(getattr(torch, recipe.dtype))
+    _save(trainer, processor, folder, getattr(torch, recipe.dtype) if stage.lora_rank else None)
+
+
+def _save(
+    trainer: Any, processor: SlowFastProcessor, folder: Path, merged_dtype: torch.dtype | None
+) -> None:
+    """Write `model`, whole or not at all; with `merged_dtype`, adapters become part of it."""
     new = folder / "model.new"
-    trainer.save_model(str(new))
+    if merged_dtype is not None:  # not by the Trainer: DeepSpeed's engine still holds the adapters
+        merged = trainer.model.merge_and_unload().to(merged_dtype)
+        if trainer.is_world_process_zero():
+            merged.save_pretrained(new)
+    else:
+        trainer.save_model(str(new))
     if trainer.is_world_process_zero():
         (new / "training_args.bin").unlink(missing_ok=True)  # a pickle has no place in a model
         processor.save_pretrained(new)

@@ -1,4 +1,4 @@
-"""Muon for the matrices inside the language model, AdamW for all else, as one optimizer.
+"""Muon for the matrices of linear layers, AdamW for all else, as one optimizer.
 
 Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024), in torch's
 implementation, which takes matrices only.
@@ -22,8 +22,9 @@ class MuonWithAdamW(Optimizer):
         """Take all weights of `model` that learn.
 
         Args:
-            muon_learning_rate: of matrices that are neither embeddings nor a gate's; comparable to
-                that of AdamW (`match_rms_adamw`).
+            muon_learning_rate: of matrices that are not embeddings too; comparable to that of
+                AdamW (`match_rms_adamw`).
+            weight_decay: of everything but vectors.
         """
         learn = [p for p in model.parameters() if p.requires_grad]
         inside = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)}
@@ -37,7 +38,9 @@ class MuonWithAdamW(Optimizer):
             weight_decay=weight_decay,
             adjust_lr_fn="match_rms_adamw",
         )
-        adam = AdamW(others, lr=learning_rate, betas=ADAM_BETAS, weight_decay=weight_decay)
+        decay = {"params": [p for p in others if p.ndim > 1], "weight_decay": weight_decay}
+        free = {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0}
+        adam = AdamW([decay, free], lr=learning_rate, betas=ADAM_BETAS)
         super().__init__([{"params": matrices}, {"params": others}], {"lr": learning_rate})
         self.parts: tuple[Optimizer, ...] = (muon, adam)
         self._share_groups()

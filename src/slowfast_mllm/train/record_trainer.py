@@ -17,7 +17,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.model.slow_attention import SlowCrossAttention
 from slowfast_mllm.train.records import RecordError
-from slowfast_mllm.train.run_folder import TrainingError
+from slowfast_mllm.train.run_folder import check_loss
 
 # The modules of each part of the model; the language model is what is left.
 PARTS = {
@@ -82,17 +82,14 @@ class RecordTrainer(Trainer):
         if not records:  # nothing was left of this batch: a step without loss
             words = {name: inputs[name] for name in ("input_ids", "attention_mask")}
             loss = model(**words).logits.sum() * 0.0 + _touch(model)
+            if not model.training:
+                loss = loss * float("nan")  # an evaluation's mean leaves such batches out
             return (loss, {}) if return_outputs else loss
         found = self.loss_of(model, inputs, return_outputs=return_outputs, **kwargs)
         loss = found[0] if return_outputs else found
         if not return_outputs:
             found = loss = loss + _touch(model)
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"step {self.state.global_step}: the loss is {loss.item()} for {records}; the last "
-                f"good checkpoint is in {self.args.output_dir}. Lower the learning rate, or look "
-                "at these records."
-            )
+        check_loss(loss.item(), self, records)
         return found
 
     def loss_of(self, model: nn.Module, inputs: dict[str, Any], **kwargs: Any) -> Any:

@@ -87,6 +87,8 @@ class ReinforceTrainer(RecordTrainer):
         self.stage, self.processor, self.reference = stage, processor, reference
         self._rewards: list[float] = []  # since the last log
         super().__init__(**kwargs)
+        if reference is not None:
+            reference.to(self.args.device)
 
     def loss_of(self, model: nn.Module, inputs: dict[str, Any], **_: Any) -> Tensor:
         with self.accelerator.autocast():  # all that is compared, at one precision

@@ -8,7 +8,8 @@ import re
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _FORMAT = re.compile(r"\s*<think>.*?</think>\s*<answer>.*?</answer>\s*", re.DOTALL)
 _NUMBER = r"(\d+(?:\.\d+)?)"
-_SPAN = re.compile(rf"from {_NUMBER}\s*(?:s|seconds?)? to {_NUMBER}\s*(?:s|seconds?)?")
+_UNIT = r"\s*(?:seconds?|s)\b"
+_SPAN = rf"from {_NUMBER}(?:{_UNIT})? to {_NUMBER}"
 
 
 def answer_of(text: str) -> str:
@@ -26,10 +27,10 @@ def accuracy(text: str, expected: str) -> float:
     """1 or 0 by the words, without case and punctuation; where a span of time is expected ("from
     2 to 4.5 seconds"), the intersection of both spans over their union."""
     given, right = answer_of(text).lower(), answer_of(expected).lower()
-    wanted = _SPAN.search(right)
+    wanted = re.search(_SPAN + _UNIT, right)  # without a unit it may be a score, not a time
     if wanted is None:
         return float(_words(given) == _words(right))
-    told = _SPAN.search(given)
+    told = re.search(_SPAN, given)
     if told is None:
         return 0.0
     (begin, end), (first, last) = (sorted(map(float, m.groups())) for m in (told, wanted))

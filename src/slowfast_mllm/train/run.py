@@ -21,7 +21,13 @@ from slowfast_mllm.train.first_weights import start_from_dense_stage
 from slowfast_mllm.train.new_model import new_model, new_tokenizer
 from slowfast_mllm.train.optimizer import ADAM_BETAS, MuonWithAdamW
 from slowfast_mllm.train.recipe import Recipe, StageRecipe
-from slowfast_mllm.train.run_folder import TrainingError, claim, last_checkpoint
+from slowfast_mllm.train.run_folder import (
+    TrainingError,
+    check_devices,
+    check_loss,
+    claim,
+    last_checkpoint,
+)
 from slowfast_mllm.train.seen_clips import SeenClipModel, see_clips
 from slowfast_mllm.train.world_data import ConversationCollator, MomentDataset, collate_dense
 
@@ -62,7 +68,9 @@ def train(recipe: Recipe, output: Path, num_workers: int = 1, save_steps: int = 
 def _tokenizer(recipe: Recipe, output: Path) -> PreTrainedTokenizerFast:
     folder = output / "tokenizer"
     if not folder.exists():
-        new_tokenizer(recipe.model.vocab_size).save_pretrained(folder)
+        new = folder.with_name("tokenizer.new")
+        new_tokenizer(recipe.model.vocab_size).save_pretrained(new)
+        new.replace(folder)
     return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
@@ -123,6 +131,15 @@ def _run_stage(
         start_from_dense_stage(model.cpu(), learner, tokenizer, data)
 
 
+class _StageTrainer(Trainer):
+    """Stops where the loss is not a number."""
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        loss = super().compute_loss(*args, **kwargs)
+        check_loss(loss.item(), self, f"its {self.args.train_batch_size} clips")
+        return loss
+
+
 def train_stage(
     seed: int,
     stage: StageRecipe,
@@ -134,6 +151,7 @@ def train_stage(
     save_steps: int,
 ) -> None:
     """Train `learner`, whose forward returns a loss, or what is left of it, in place."""
+    check_devices()
     folder.mkdir(parents=True, exist_ok=True)
     optimizer = None
     if stage.muon_learning_rate is not None:
@@ -163,7 +181,7 @@ def train_stage(
         save_total_limit=2,
         report_to=["tensorboard"],
     )
-    trainer = Trainer(learner, arguments, collator, data, optimizers=(optimizer, None))
+    trainer = _StageTrainer(learner, arguments, collator, data, optimizers=(optimizer, None))
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
 
 
