@@ -6,6 +6,9 @@ clips; in all of them something moves, so each is also shown with its first fram
 Markdown table, a clip a row, and how many questions that the model was never taught it turns away.
 
     python benchmarks/real_clips.py --videos path/to/folder/with/MANIFEST.json
+
+The manifest: `files`, each with `file`, `duration_s` and `ground_truth` with `camera` (`moves`,
+`how`, and where it moves `pan`, `tilt`, `zoom`, `travel`) and `cuts` (`count`, `times_s`).
 """
 
 import argparse

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from slowfast_mllm import world
 from slowfast_mllm.model import SlowFastForConditionalGeneration
+from slowfast_mllm.model.visual_tokens import coarse_motion
 from slowfast_mllm.train.dense_labels import DenseLabelModel
 from slowfast_mllm.train.world_data import MomentDataset, collate_dense
 
@@ -40,6 +41,7 @@ def start_from_dense_stage(
     maps = learner.encode(moments["pixel_values_videos"])
     _start_projector(model.model.multi_modal_projector, learner.head.weight, maps.flatten(0, -2))
     tokens = model.model.multi_modal_projector(maps)
+    _start_motion(model, moments)
     for name, classes in (
         ("shape", world.SHAPES),
         ("color", world.COLORS),
@@ -68,6 +70,17 @@ def _start_projector(projector: nn.Sequential, rows: Tensor, maps: Tensor) -> No
     first.weight /= deviation[:, None]
     first.bias.copy_(-heard.mean(0) / deviation)
     last.weight *= _TOKEN_DEVIATION / projector(maps).std()
+
+
+def _start_motion(model: SlowFastForConditionalGeneration, moments: dict[str, Tensor]) -> None:
+    """Let motion be as loud in a token as what is seen there: a pan is a pixel or two a frame, and
+    its features a hundredth of what a cut gives."""
+    grid = moments["shape"].shape[-1] // model.config.slow_spatial_pool
+    steady = moments["steady"][:, 0] > 0
+    videos = moments["pixel_values_videos"][steady]
+    motion = torch.stack([coarse_motion(video, grid, grid)[1] for video in videos])
+    heard = model.model.visual_position_embedding.weight[:, -motion.shape[-1] :]
+    heard *= _TOKEN_DEVIATION / (motion @ heard.T).std()
 
 
 def _start_words(
