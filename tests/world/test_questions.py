@@ -188,7 +188,9 @@ def test_absent_things_are_not_seen() -> None:
     for script, asked in zip(SCRIPTS, ASKED, strict=True):
         shapes = {o.shape for o in script.objects}
         for qa in asked:
-            if qa.type == "color" and (m := re.search(rf"\bthe ({'|'.join(SHAPES)})\b", qa.question)):
+            if qa.type == "color" and (
+                m := re.search(rf"\bthe ({'|'.join(SHAPES)})\b", qa.question)
+            ):
                 assert (qa.answer == "I do not see one.") == (m[1] not in shapes)
 
 
