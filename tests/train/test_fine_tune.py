@@ -359,6 +359,8 @@ def test_two_processes_train_one_model(tmp_path: Path, records: Path, how: str) 
         for stage in ("align", "instruct")
     )
     assert 0 < (after - before).abs().max() < 0.1 * before.abs().max()  # adapters are merged
+    model = load(tmp_path / "run" / "instruct" / "model")
+    assert model.ask(CLIP, "What happens?", num_frames=4, max_new_tokens=4).text
     state = json.loads(
         next((tmp_path / "run" / "align").glob("checkpoint-*/trainer_state.json")).read_text()
     )
