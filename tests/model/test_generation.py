@@ -2,7 +2,18 @@
 
 import pytest
 import torch
-from tiny_models import PAD, assert_close, greedy, one_video_prompt, pad, slot, tiny_model, video
+from tiny_models import (
+    PAD,
+    VIDEO_TOKEN,
+    VOCAB,
+    assert_close,
+    greedy,
+    one_video_prompt,
+    pad,
+    slot,
+    tiny_model,
+    video,
+)
 from torch import Tensor
 from transformers import DynamicCache, StaticCache
 
@@ -125,6 +136,17 @@ def test_a_switch_keeps_generated_tokens_from_attending(model, batch, answers) -
     assert not torch.equal(other, answers)
     with pytest.raises(ValueError, match="use_cache=True"):
         greedy(official, **batch, use_cache=False)
+
+
+@pytest.mark.parametrize("attend", [True, False])
+def test_a_placeholder_that_the_model_says_stands_for_no_video(attend: bool) -> None:
+    said = VOCAB - 1
+    model = tiny_model(slow_attention_for_generated_tokens=attend, video_token_id=said)
+    prompt = torch.tensor([[said if t == VIDEO_TOKEN else t for t in one_video_prompt(6)]])
+    others = [token for token in range(VOCAB) if token != said]
+    new = greedy(model, input_ids=prompt, pixel_values_videos=[video(6)], suppress_tokens=others)
+    assert new.shape[1] > 1
+    assert (new == said).all()
 
 
 def test_a_compiled_decode_step_is_one_graph_and_gives_the_same_logits() -> None:
