@@ -86,6 +86,10 @@ class Answering:
 
     def watch(self, video: str) -> "Chat":
         """Load the model and look at the video: a conversation that can begin."""
+        if not Path(video).exists():  # found out before a large model is loaded
+            from slowfast_mllm.video import probe_video
+
+            probe_video(video)
         assistant = load_model(
             self.model,
             self.cache,
