@@ -8,6 +8,7 @@ from tiny_models import assert_close, greedy, one_video_prompt, pad, tiny_model,
 
 from slowfast_mllm.model.visual_tokens import (
     add_motion_channels,
+    coarse_motion,
     fast_frames,
     num_fast_frames,
     position_features,
@@ -169,3 +170,21 @@ def test_bfloat16_model_answers_close_to_float32() -> None:
     assert half.dtype == torch.bfloat16
     assert (half - full).abs().mean() < 0.05 * full.abs().mean() + 0.02
     assert greedy(half_model, **inputs).shape == (1, 8)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("speed", [-1.5, -0.3, 0.3, 1.5])
+def test_a_slow_pan_is_heard_beside_a_cut(axis: int, speed: float) -> None:
+    """Pixels a frame; a cut, which gives nonsense, is no more than ten times as loud."""
+    time = torch.arange(5.0)[:, None, None]
+    y, x = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
+    moved = (x, y)[axis] + speed * time
+    luma = torch.sin(moved / 5) + torch.sin(((y, x)[axis] + moved) / 9)
+    motion = coarse_motion(luma[:, None].expand(-1, 3, -1, -1), 3, 3)
+    along = motion.unflatten(-1, (4, 4))[..., [axis, axis + 2], :]
+    across = motion.unflatten(-1, (4, 4))[..., [1 - axis, 3 - axis], :]
+    assert along.mean().sign() == -torch.tensor(speed).sign()
+    assert along.mean().abs() > 5 * across.mean().abs()
+    frames = torch.rand(2, 1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    cut = coarse_motion(frames.expand(-1, 2, -1, -1, -1).flatten(0, 1), 3, 3)
+    assert along.abs().mean() > cut.abs().max() / 10

@@ -10,6 +10,7 @@ from torch import Tensor
 
 # Rec. 601 luma weights: brightness is enough to see that something moved.
 _LUMA = (0.299, 0.587, 0.114)
+_SMALL_MOTION = 60.0  # 1 / displacement in patches from which on motion is told by its logarithm
 
 
 def add_motion_channels(frames: Tensor) -> Tensor:
@@ -27,18 +28,22 @@ def coarse_motion(frames: Tensor, rows: int, columns: int) -> Tensor:
     """Where the picture moves: least-squares optical flow of four patches in each cell, two scales.
 
     Small displacements only (Lucas and Kanade, 1981); a cut or a fast object gives nonsense, which
-    the model learns to tell by its size.
+    the model learns to tell by its size. Sizes are told by their inverse hyperbolic sine: a pan is
+    a hundredth of a patch or a few, and would drown in nonsense.
 
     Args:
         frames: (T, 3, H, W), H and W at least 16 times `rows` and `columns`.
 
     Returns:
-        (T, rows, columns, 16): displacement to the next frame in patches, x and y, clamped to 1.
+        (T, rows, columns, 16): asinh(60 d) for a displacement d to the next frame in patches, x
+        and y, of at most 1.
     """
     luma = (frames.float() * frames.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
     patches = (2 * rows, 2 * columns)
     flows = [_flow(F.avg_pool2d(luma, scale), patches) for scale in (2, 4)]
-    flow = torch.cat(flows, dim=1).clamp(-1, 1)  # (T, 4, 2 * rows, 2 * columns)
+    flow = torch.asinh(
+        _SMALL_MOTION * torch.cat(flows, dim=1).clamp(-1, 1)
+    )  # (T, 4, 2 * rows, 2 * columns)
     return F.pixel_unshuffle(flow, 2).permute(0, 2, 3, 1)
 
 

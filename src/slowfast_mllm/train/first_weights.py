@@ -73,8 +73,7 @@ def _start_projector(projector: nn.Sequential, rows: Tensor, maps: Tensor) -> No
 
 
 def _start_motion(model: SlowFastForConditionalGeneration, moments: dict[str, Tensor]) -> None:
-    """Let motion be as loud in a token as what is seen there: a pan is a pixel or two a frame, and
-    its features a hundredth of what a cut gives."""
+    """Let motion be as loud in a token as what is seen there."""
     grid = moments["shape"].shape[-1] // model.config.slow_spatial_pool
     steady = moments["steady"][:, 0] > 0
     videos = moments["pixel_values_videos"][steady]
