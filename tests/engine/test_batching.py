@@ -71,6 +71,17 @@ def test_with_every_rule_of_attending_together_equals_alone(assistant, monkeypat
     assert [answer.text for answer in assistant.generate(requests())] == expected
 
 
+@pytest.mark.parametrize("attend", [True, False])
+def test_a_placeholder_that_the_model_says_ends_no_batch(
+    assistant, monkeypatch, attend: bool
+) -> None:
+    monkeypatch.setattr(assistant.model.config, "slow_attention_for_generated_tokens", attend)
+    said = assistant.processor.video_token_id
+    monkeypatch.setattr("slowfast_mllm.engine.batching._Sequence.next_id", lambda *_: said)
+    asked = [Request(CLIP, q, options={"max_new_tokens": 3}) for q, _ in QUESTIONS[:2]]
+    assert [a.timing["tokens"] for a in assistant.generate(asked)] == [3, 3]
+
+
 def test_nobody_waits_for_a_batch_that_broke(assistant, monkeypatch) -> None:
     def broken(*_: object) -> None:
         raise MemoryError("no more")

@@ -20,7 +20,7 @@ from transformers import DynamicCache, LogitsProcessorList
 
 from slowfast_mllm.engine.answers import Answer, Clock, Generation, OnText
 from slowfast_mllm.engine.encoded_video import EncodedVideo
-from slowfast_mllm.model.video_memory import MemoryBatch, pack_memories, pad_rows
+from slowfast_mllm.model.video_memory import TEXT, MemoryBatch, pack_memories, pad_rows
 
 if TYPE_CHECKING:
     from slowfast_mllm.engine.assistant import SlowFast
@@ -335,12 +335,14 @@ class Batcher:
                 memories = [s.video.memory for s in batch.sequences]
                 batch.memory = pad_rows([[m] for m in memories], memories[0]).without_fast_tokens()
             batch.mask = F.pad(batch.mask, (0, 1), value=1)
-            last = [[s.new_ids[-1]] for s in batch.sequences]
+            last = torch.tensor([[s.new_ids[-1]] for s in batch.sequences], device=model.device)
             logits = model(
-                input_ids=torch.tensor(last, device=model.device),
+                input_ids=last,
                 attention_mask=batch.mask,
                 past_key_values=batch.cache,
                 video_memory=batch.memory,
+                # As in `generate`, a placeholder that the model says stands for nothing.
+                mm_token_type_ids=torch.full_like(last, TEXT),
                 # How many placeholders came before does not matter here, only that some did.
                 fast_token_offset=batch.mask.new_ones(len(last)),
             ).logits[:, -1]
