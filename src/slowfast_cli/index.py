@@ -16,6 +16,7 @@ from slowfast_cli.options import (
     Start,
     Video,
     load_model,
+    refuse_missing,
     working,
 )
 
@@ -41,6 +42,7 @@ def index(
     dtype: Dtype = None,
 ) -> None:
     """Watch a video once; later `slowfast ask NAME.sfmem` needs neither video nor time."""
+    refuse_missing(video)
     assistant = load_model(model, cache=False, device=device, dtype=dtype)
     with working("Watching the video"):
         encoded = assistant.index(

@@ -86,10 +86,7 @@ class Answering:
 
     def watch(self, video: str) -> "Chat":
         """Load the model and look at the video: a conversation that can begin."""
-        if not Path(video).exists():  # found out before a large model is loaded
-            from slowfast_mllm.video import probe_video
-
-            probe_video(video)
+        refuse_missing(video)
         assistant = load_model(
             self.model,
             self.cache,
@@ -124,6 +121,14 @@ class Answering:
         for warning in answer.warnings:
             typer.echo(f"Warning: {warning}", err=True)
         typer.echo("" if streaming else answer.text)
+
+
+def refuse_missing(video: str) -> None:
+    """Fail, as reading it would, before a model is loaded: that may take minutes."""
+    if not Path(video).exists():
+        from slowfast_mllm.video import probe_video
+
+        probe_video(video)
 
 
 def load_model(model: str | None, cache: bool, **how: Any) -> "SlowFast":
