@@ -41,10 +41,8 @@ def coarse_motion(frames: Tensor, rows: int, columns: int) -> Tensor:
     luma = (frames.float() * frames.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
     patches = (2 * rows, 2 * columns)
     flows = [_flow(F.avg_pool2d(luma, scale), patches) for scale in (2, 4)]
-    flow = torch.asinh(
-        _SMALL_MOTION * torch.cat(flows, dim=1).clamp(-1, 1)
-    )  # (T, 4, 2 * rows, 2 * columns)
-    return F.pixel_unshuffle(flow, 2).permute(0, 2, 3, 1)
+    flow = torch.cat(flows, dim=1).clamp(-1, 1)  # (T, 4, 2 * rows, 2 * columns)
+    return torch.asinh(_SMALL_MOTION * F.pixel_unshuffle(flow, 2)).permute(0, 2, 3, 1)
 
 
 def _flow(luma: Tensor, patches: tuple[int, int]) -> Tensor:
