@@ -85,6 +85,21 @@ def test_held_out_wordings_are_never_drawn_otherwise(language: str) -> None:
         assert len(templates) >= 3
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_some_questions_are_drawn_with_words_around_them(language: str) -> None:
+    words = LANGUAGES[language]
+
+    def framed(held_out: bool) -> list[str]:
+        asked = [ask_all(s, language=language, held_out=held_out) for s in SCRIPTS[:60]]
+        around = [frame.lower().split("{q}") for frame in words.frames]
+        typed = [qa.question.lower() for row in asked for qa in row]
+        return [q for q in typed if any(q.startswith(a) and b[:-1] in q for a, b in around)]
+
+    assert len(framed(held_out=False)) > 60
+    if language == "en":  # a held-out wording may begin as a frame does in Chinese
+        assert not framed(held_out=True)
+
+
 def test_choices_are_offered_by_letter() -> None:
     for qa in CHOICE:
         if qa.type in ("describe", "unknown"):

@@ -472,5 +472,15 @@ CHINESE = Language(
     unknown=_UNKNOWN,
     patterns=("有{thing}嗎？", "影片中有多少{thing}？", "{thing}在哪裡？", "{thing}是什麼顏色？"),
     things=tuple(_THINGS.split()),
+    frames=(
+        "請問{q}",
+        "請告訴我，{q}",
+        "影片中，{q}",
+        "在這段影片裡，{q}",
+        "你好，{q}",
+        "{q}謝謝。",
+        "我想知道：{q}",
+    ),
+    places=(),
     careless=False,
 )

@@ -25,8 +25,9 @@ class Language:
     ``happenings`` name events; ``definite`` names a thing that is there, ``indefinite`` one that
     may not be, or a kind of things. ``sentences`` make an answer of its values, ``mark`` ends it.
     ``unknown`` are questions about what this world does not contain, every eighth held out;
-    ``patterns`` and ``things`` make more of them. ``careless`` says that some people type lower
-    case and leave the mark out.
+    ``patterns`` and ``things`` make more of them. ``frames`` surround a question ({Q}, or {q} as
+    the middle of a sentence) and ``places`` end it with words that tell nothing. ``careless`` says
+    that some people type lower case and leave the mark out.
     """
 
     templates: dict[str, tuple[str, ...]]
@@ -38,6 +39,8 @@ class Language:
     unknown: tuple[str, ...]
     patterns: tuple[str, ...]
     things: tuple[str, ...]
+    frames: tuple[str, ...]
+    places: tuple[str, ...]
     careless: bool
 
     def say(self, answer: Answer) -> str:
@@ -56,7 +59,8 @@ class Language:
         wordings = self.templates[key]
         template = wordings[-1] if held_out else str(rng.choice(wordings[:-1]))
         words = {slot: self._named(slot, thing) for slot, thing in references.items()}
-        return self._typed(template.format(**words), rng)
+        question = template.format(**words)
+        return self._typed(question if held_out else self._framed(question, rng), rng)
 
     def _named(self, slot: str, thing: Reference) -> str:
         if slot not in ("x", "a", "b"):
@@ -69,12 +73,25 @@ class Language:
             return self._typed(str(rng.choice(self.unknown[::8])), rng)
         if rng.random() < 0.6:
             place = int(rng.integers(len(self.unknown)))
-            return self._typed(self.unknown[place + 1 if place % 8 == 0 else place], rng)
-        thing = str(rng.choice(self.things))
-        question = str(rng.choice(self.patterns)).format(thing=thing)
-        if thing[0] in "aeiou":
-            question = question.replace(f" a {thing}", f" an {thing}")
-        return self._typed(question, rng)
+            question = self.unknown[place + 1 if place % 8 == 0 else place]
+        else:
+            thing = str(rng.choice(self.things))
+            question = str(rng.choice(self.patterns)).format(thing=thing)
+            if thing[0] in "aeiou":
+                question = question.replace(f" a {thing}", f" an {thing}")
+        return self._typed(self._framed(question, rng), rng)
+
+    def _framed(self, question: str, rng: np.random.Generator) -> str:
+        """The question with words around it that tell nothing, as people write it."""
+        question = question[0].upper() + question[1:]
+        places = [p for p in self.places if "video" not in question and "clip" not in question]
+        if places and rng.random() < 0.15:
+            body = question.rstrip("?.")
+            question = body + str(rng.choice(places)) + question[len(body) :]
+        if rng.random() < 0.25:
+            lower = question[0].lower() + question[1:]
+            question = str(rng.choice(self.frames)).format(Q=question, q=lower)
+        return question
 
     def _typed(self, question: str, rng: np.random.Generator) -> str:
         question = question[0].upper() + question[1:]
