@@ -2,9 +2,10 @@
 
 Writes clips of the procedural world, reinforces the right answers to one type of question on some,
 and asks about the others before (the baseline) and after: greedy accuracy, and the mean reward of
-sampled answers. Two arms, with and without the temporal contrast, several seeds each.
+sampled answers. Two arms, with and without the temporal contrast, several seeds each. `--before`
+only measures the baseline, to find a type of question with room above it.
 
-    python benchmarks/reinforcement.py [--type order] [--seeds 3] [--steps 30] [--held-out 80]
+    python benchmarks/reinforcement.py [--type order] [--seeds 0 1 2] [--steps 60] [--held-out 200]
 """
 
 import argparse
@@ -70,30 +71,35 @@ def rewards(model: Path, rows: list[dict]) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--type", default="order", choices=world.TYPES)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--held-out", type=int, default=80)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--contrasts", type=float, nargs="+", default=[0.0, 0.3])
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--learning-rate", type=float, default=3e-4)
+    parser.add_argument("--held-out", type=int, default=200)
+    parser.add_argument("--before", action="store_true", help="train nothing")
     arguments = parser.parse_args()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         held_out = list(records(arguments.type, FIRST_HELD_OUT, arguments.held_out, folder))
-        train = list(records(arguments.type, FIRST_TRAINED, arguments.steps * BATCH, folder))
-        path = folder / "records.json"
-        path.write_text(json.dumps(train))
         greedy, sampled = rewards(PACKAGED, held_out)
         print(f"{arguments.type}: {len(held_out)} held-out clips, {arguments.steps} steps\n")
         print("| arm | seed | greedy accuracy | reward of samples |")
         print("|---|---|---|---|")
         print(f"| before | | {greedy:.3f} | {sampled:.3f} |", flush=True)
-        for contrast in (0.0, 0.3):
-            for seed in range(arguments.seeds):
+        if arguments.before:
+            return
+        train = list(records(arguments.type, FIRST_TRAINED, arguments.steps * BATCH, folder))
+        path = folder / "records.json"
+        path.write_text(json.dumps(train))
+        for contrast in arguments.contrasts:
+            for seed in arguments.seeds:
                 stage = FineTuneStage(
                     "reinforce",
                     [Source(str(path))],
                     ["slow", "language_model"],
-                    5e-5,
+                    arguments.learning_rate,
                     method="grpo",
                     temporal_contrast=contrast,
                     batch_size=BATCH,
