@@ -31,12 +31,16 @@ FIRST_HELD_OUT = 5000  # world seeds; no recipe trains below 1,000,000
 FIRST_TRAINED = 500_000
 
 
-def records(kind: str, first: int, count: int, folder: Path) -> Iterator[dict]:
-    """The first `count` clips from world seed `first` on that have such a question."""
+def records(kind: str, choice: bool, first: int, count: int, folder: Path) -> Iterator[dict]:
+    """The first `count` clips from world seed `first` on that have such a question.
+
+    `choice`: with answers to choose from by letter.
+    """
     while count:
         script = world.sample_script(first)
         times = world.frame_times(script.duration, FRAMES)
-        asked = next((q for q in world.questions(script, first, times) if q.type == kind), None)
+        every = world.questions(script, first, times, multiple_choice=float(choice))
+        asked = next((qa for qa in every if qa.type == kind), None)
         if asked is not None:
             clip = folder / f"{first}.mp4"
             world.write_video(script, clip, fps=12, size=96)
@@ -76,13 +80,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--held-out", type=int, default=200)
+    parser.add_argument("--choice", action="store_true", help="answers by letter")
     parser.add_argument("--before", action="store_true", help="train nothing")
     arguments = parser.parse_args()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        held_out = list(records(arguments.type, FIRST_HELD_OUT, arguments.held_out, folder))
+        asked = (arguments.type, arguments.choice)
+        held_out = list(records(*asked, FIRST_HELD_OUT, arguments.held_out, folder))
         greedy, sampled = rewards(PACKAGED, held_out)
         print(f"{arguments.type}: {len(held_out)} held-out clips, {arguments.steps} steps\n")
         print("| arm | seed | greedy accuracy | reward of samples |")
@@ -90,7 +96,7 @@ def main() -> None:
         print(f"| before | | {greedy:.3f} | {sampled:.3f} |", flush=True)
         if arguments.before:
             return
-        train = list(records(arguments.type, FIRST_TRAINED, arguments.steps * BATCH, folder))
+        train = list(records(*asked, FIRST_TRAINED, arguments.steps * BATCH, folder))
         path = folder / "records.json"
         path.write_text(json.dumps(train))
         for contrast in arguments.contrasts:
