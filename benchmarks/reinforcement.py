@@ -5,7 +5,7 @@ and asks about the others before (the baseline) and after: greedy accuracy, and 
 sampled answers. Two arms, with and without the temporal contrast, several seeds each. `--before`
 only measures the baseline, to find a type of question with room above it.
 
-    python benchmarks/reinforcement.py [--type order] [--seeds 0 1 2] [--steps 60] [--held-out 200]
+    python benchmarks/reinforcement.py --type camera --choice --held-out 150
 """
 
 import argparse
@@ -74,12 +74,12 @@ def rewards(model: Path, rows: list[dict]) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--type", default="order", choices=world.TYPES)
+    parser.add_argument("--type", default="camera", choices=world.TYPES)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--contrasts", type=float, nargs="+", default=[0.0, 0.3])
     parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--learning-rate", type=float, default=3e-4)
-    parser.add_argument("--held-out", type=int, default=200)
+    parser.add_argument("--learning-rate", type=float, default=1e-4)
+    parser.add_argument("--held-out", type=int, default=150)
     parser.add_argument("--choice", action="store_true", help="answers by letter")
     parser.add_argument("--before", action="store_true", help="train nothing")
     arguments = parser.parse_args()
