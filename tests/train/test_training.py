@@ -65,6 +65,7 @@ RECIPE = Recipe(
             chinese=0.3,
             muon_learning_rate=2e-3,
             multiple_choice=0.3,
+            apart=0.5,
         ),
     ],
 )
@@ -130,6 +131,27 @@ def test_conversations_carry_loss_on_answers_only(tmp_path: Path) -> None:
         spoken = [part.strip() for part in text.split("<|im_end|>") if part]
         assert spoken == [qa.answer for qa in clip.questions]
     SeenClipModel(model)(**batch)["loss"].backward()  # as many placeholders as fast tokens
+
+
+def test_questions_asked_apart_are_each_the_first(tmp_path: Path) -> None:
+    tokenizer = new_tokenizer(TINY.vocab_size, num_scripts=20)
+    model, data = seen_clips(tmp_path)
+    for layer in TINY.hybrid_layers:  # a closed gate would hide what the slow tokens bring
+        model.model.language_model.layers[layer].self_attn.cross_attn.gate.scale.data.fill_(1.0)
+    collate = ConversationCollator(SlowFastProcessor.from_config(model.config, tokenizer))
+    learner = SeenClipModel(model)
+    clips = [data[0], replace(data[1], apart=True)]
+    each = [replace(clips[1], questions=[qa]) for qa in clips[1].questions]
+    alone = [collate([clip]) for clip in each]
+    taught = [int((batch["labels"] != IGNORED).sum()) for batch in alone]
+    expected = sum(learner(**b)["loss"] * n for b, n in zip(alone, taught, strict=True))
+    batch = collate(clips)  # the other row is padded, or pads this one
+    both = (batch["labels"] != IGNORED).sum(1)
+    first = learner(**collate(clips[:1]))["loss"] * both[0]
+    assert both[1] == sum(taught)
+    torch.testing.assert_close(learner(**batch)["loss"] * both.sum(), first + expected)
+    together = learner(**collate([replace(clips[1], apart=False)]))["loss"] * both[1]
+    assert not torch.isclose(together, expected, rtol=1e-5)
 
 
 def test_kept_maps_say_what_the_frames_say(tmp_path: Path) -> None:

@@ -74,6 +74,9 @@ class StageRecipe:
             is said ("questions" only).
         chinese, multiple_choice: shares of the conversations that are in Traditional Chinese, and
             of the questions that offer answers by letter ("questions" only).
+        apart: share of the clips whose questions do not see one another, so that each is answered
+            as a first question is; in the others, earlier answers tell later ones ("questions"
+            only).
         compile: compile the decoder's layers: minutes at the start, then faster steps ("questions"
             only).
     """
@@ -91,6 +94,7 @@ class StageRecipe:
     question_weights: dict[str, float] = field(default_factory=dict)
     chinese: float = 0.0
     multiple_choice: float = 0.0
+    apart: float = 0.0
     compile: bool = False
     muon_learning_rate: float | None = None
 
@@ -229,7 +233,7 @@ def load_recipe(path: str | Path) -> Recipe | FineTuneRecipe:
     ]
     _check_names(stages, path)
     for i, stage in enumerate(stages):
-        for key in ("chinese", "multiple_choice"):
+        for key in ("chinese", "multiple_choice", "apart"):
             if not 0 <= getattr(stage, key) <= 1:
                 raise RecipeError(f"{path}: stages[{i}]: {key}: a share is between 0 and 1.")
         for kind, weight in stage.question_weights.items():

@@ -48,7 +48,8 @@ class SeenClipModel(nn.Module):
         motion: Tensor,
         timestamps: Tensor,
         input_ids: Tensor,
-        attention_mask: Tensor,
+        position_ids: Tensor,
+        group: Tensor,
         labels: Tensor,
     ) -> dict[str, Tensor]:
         """Batches as `ConversationCollator` makes them; returns the `loss`."""
@@ -57,7 +58,8 @@ class SeenClipModel(nn.Module):
         memories = [self.remember(*clip) for clip in clips]
         text = base(
             input_ids=input_ids,
-            attention_mask=attention_mask,
+            attention_mask=_visible(group, base.dtype),
+            position_ids=position_ids,
             video_memory=memories,
             use_cache=False,
         )
@@ -71,6 +73,16 @@ class SeenClipModel(nn.Module):
         base = self.model.model
         tokens = base.fast_and_slow(base.slow_maps(maps, motion, timestamps))
         return base.remember(*tokens, timestamps)
+
+
+def _visible(group: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to attention scores, (B, 1, L, L): see `ConversationCollator`."""
+    earlier = torch.ones(group.shape[1], group.shape[1], device=group.device).tril().bool()
+    reader, read = group[:, :, None], group[:, None, :]
+    seen = earlier & ((read == 0) | (read == reader))
+    return torch.zeros(seen.shape, dtype=dtype, device=group.device).masked_fill(
+        ~seen, torch.finfo(dtype).min
+    )[:, None]
 
 
 def _drop_tied_head(module: nn.Module, state: dict[str, Any], *_: Any) -> None:
@@ -99,6 +111,7 @@ def see_clips(
         stage.multiple_choice,
         maps,
         motion,
+        apart=stage.apart,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from slowfast_mllm import world
@@ -128,12 +129,14 @@ class SeenClip:
     """A clip as a frozen tower left it (see `SlowFastModel.vision_maps`), and what to ask of it.
 
     `maps` (T, h, w, C) and `motion` (T, h', w', 16) in bfloat16, `timestamps` (T,) in seconds.
+    `apart`: the questions are not turns of one conversation but each the first one of its own.
     """
 
     maps: Tensor
     motion: Tensor
     timestamps: Tensor
     questions: list[world.QA]
+    apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,7 @@ class SeenClipDataset(Dataset):
     `weights`: how often a type of question is drawn beside the others; 1 where nothing is said.
     `chinese`, `multiple_choice`: shares of the visits in Chinese and of the questions with options.
     `asked_frames`: questions are those that so many frames can decide; default: those of `maps`.
+    `apart`: share of the visits whose questions do not see one another.
     """
 
     first_seed: int
@@ -155,6 +159,7 @@ class SeenClipDataset(Dataset):
     maps: Tensor
     motion: Tensor
     asked_frames: int | None = None
+    apart: float = 0.0
 
     def __len__(self) -> int:
         return len(self.maps) * self.epochs
@@ -181,42 +186,60 @@ class SeenClipDataset(Dataset):
             self.motion[clip],
             torch.from_numpy(times).float(),
             [questions[i] for i in chosen],
+            bool(rng.random() < self.apart),
         )
 
 
 @dataclass(frozen=True)
 class ConversationCollator:
-    """Clips to multi-turn conversations: one video, several questions, loss on answers only."""
+    """One row a clip: its video, several questions, loss on answers only.
+
+    Questions that are asked apart share the row of their video and nothing else: `group` tells
+    which tokens may see each other (0: seen by all that come later, -1: padding), and the positions
+    of each begin where the video ends.
+    """
 
     processor: SlowFastProcessor
 
     def __call__(self, clips: Sequence[SeenClip]) -> dict[str, Tensor]:
         rows = [self._tokens(clip) for clip in clips]
-        length = max(len(ids) for ids, _ in rows)
-        pad = self.processor.tokenizer.pad_token_id
-
-        def padded(values: list[int], filler: int) -> list[int]:
-            return values + [filler] * (length - len(values))
-
+        names = ("input_ids", "labels", "position_ids", "group")
+        fillers = (self.processor.tokenizer.pad_token_id, IGNORED, 0, -1)
+        columns = {
+            name: pad_sequence([torch.tensor(row[i]) for row in rows], True, filler)
+            for i, (name, filler) in enumerate(zip(names, fillers, strict=True))
+        }
         return {
-            "input_ids": torch.tensor([padded(ids, pad) for ids, _ in rows]),
-            "attention_mask": torch.tensor([padded([1] * len(ids), 0) for ids, _ in rows]),
-            "labels": torch.tensor([padded(labels, IGNORED) for _, labels in rows]),
+            **columns,
             "maps": torch.stack([clip.maps for clip in clips]),
             "motion": torch.stack([clip.motion for clip in clips]),
             "timestamps": torch.stack([clip.timestamps for clip in clips]),
         }
 
-    def _tokens(self, clip: SeenClip) -> tuple[list[int], list[int]]:
-        """Ids and labels of one conversation."""
+    def _tokens(self, clip: SeenClip) -> tuple[list[int], ...]:
+        """Ids, labels, positions and groups of a row."""
         ids: list[int] = []
         labels: list[int] = []
+        positions: list[int] = []
+        groups: list[int] = []
+        shared = 0  # tokens until the end of the video
         for turn, qa in enumerate(clip.questions):
-            prompt = self.prompt(clip, qa.question, first=turn == 0)
+            prompt = self.prompt(clip, qa.question, first=turn == 0 or clip.apart)
+            if turn == 0 and clip.apart:
+                last = len(prompt) - prompt[::-1].index(self.processor.video_token_id)
+                shared = last + 1  # a line's end
+                groups = [0] * shared
+                positions = list(range(shared))
+                ids, labels = prompt[:shared], [IGNORED] * shared
+            prompt = prompt[shared:]
             answer = self._encode(qa.answer + "<|im_end|>")
             ids += prompt + answer
             labels += [IGNORED] * len(prompt) + answer
-        return ids, labels
+            length = len(prompt) + len(answer)
+            first = shared if clip.apart else len(positions)
+            positions += range(first, first + length)
+            groups += [turn + 1 if clip.apart else 0] * length
+        return ids, labels, positions, groups
 
     def prompt(self, clip: SeenClip, question: str, first: bool = True) -> list[int]:
         """Ids of a turn until its answer; the first brings the placeholders of the video."""
