@@ -1,6 +1,6 @@
 """What the packaged model makes of real footage it never saw: camera, cuts, comings and goings.
 
-The model knows clips of 4 to 12 seconds with up to two cuts, so longer ones are asked window by
+The model knows clips of 4 to 12 seconds with up to four cuts, so longer ones are asked window by
 window: the camera motion is what most windows say, cuts are added up. Truth is the manifest of the
 clips; in all of them something moves, so each is also shown with its first frame frozen. Prints a
 Markdown table, a clip a row, and how many questions that the model was never taught it turns away.

@@ -7,7 +7,7 @@ import pytest
 
 from slowfast_mllm.world import CAMERA_MOTIONS, COLORS, SHAPES, Script, frame_times, sample_script
 from slowfast_mllm.world.geometry import evaluate, on_screen
-from slowfast_mllm.world.script import HOP_SECONDS, HOP_SPACING
+from slowfast_mllm.world.script import HOP_SECONDS, HOP_SPACING, MOST_CUTS
 
 SCRIPTS = [sample_script(seed) for seed in range(300)]
 
@@ -113,7 +113,7 @@ def test_zooming_in_makes_everything_larger() -> None:
 
 def test_variety() -> None:
     assert {s.camera.motion for s in SCRIPTS} == set(CAMERA_MOTIONS)
-    assert {len(s.cuts) for s in SCRIPTS} == {0, 1, 2}
+    assert {len(s.cuts) for s in SCRIPTS} == set(range(MOST_CUTS + 1))
     assert {s.fade.kind for s in SCRIPTS} == {"none", "in", "out"}
     assert {o.shape for s in SCRIPTS for o in s.objects} == set(SHAPES)
     assert {o.color for s in SCRIPTS for o in s.objects} == set(COLORS)

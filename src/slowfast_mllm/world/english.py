@@ -36,7 +36,6 @@ _FADES = {
     "in": "It fades in from black",
     "out": "It fades out to black",
 }
-_CUTS = ("There are no cuts", "There is 1 cut", "There are 2 cuts")
 _HAPPENINGS = {
     "text": "the text",
     "picture": "the inserted picture",
@@ -106,7 +105,9 @@ _SENTENCES: dict[str, Callable[..., str]] = {
     "no change": lambda: "No object changes its color",
     "no picture": lambda: "No other picture is shown",
     "camera": lambda motion: f"It {_CAMERA_MOVES[motion]}",
-    "cuts": lambda count: _CUTS[count],
+    "cuts": lambda count: {0: "There are no cuts", 1: "There is 1 cut"}.get(
+        count, f"There are {count} cuts"
+    ),
     "text": lambda glyph: f"It says {glyph}",
     "no text": lambda: "No text is shown",
     "fade": lambda kind: _FADES[kind],

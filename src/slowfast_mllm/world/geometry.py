@@ -121,7 +121,9 @@ def distractor_center(script: Script, blob: Distractor, times: Floats, shot: Int
     """Centre (T, 2) of a distractor on the screen; it comes back when it has left."""
     wave = np.stack([np.sin(1.3 * times + blob.seed), np.sin(1.9 * times + 2 * blob.seed)], -1)
     path = np.array(blob.at) + times[:, None] * np.array(blob.velocity) + blob.swing * wave
-    return on_screen(script, (path + 0.3) % 1.6 - 0.3, times, shot, shake=True)
+    beyond = max(0.3, 0.6 * blob.size)  # where it cannot be seen any more
+    path = (path + beyond) % (1 + 2 * beyond) - beyond
+    return on_screen(script, path, times, shot, shake=True)
 
 
 def _slide(obj: Object, center: Floats, times: Floats) -> Floats:

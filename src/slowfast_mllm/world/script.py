@@ -34,6 +34,7 @@ OBJECT_MOTIONS = ("still", "left", "right", "up", "down")
 FADES = ("none", "in", "out")
 HOP_SECONDS = 0.7
 HOP_SPACING = 1.2  # from one jump to the next, so that 32 frames show the rest between them
+MOST_CUTS = 4
 _QUIET = 0.06  # share of clips in which nothing happens at all
 
 DIRECTIONS: dict[str, tuple[float, float]] = {
@@ -127,7 +128,7 @@ class Object:
 
 @dataclass(frozen=True)
 class Distractor:
-    """A grey, textured blob behind the objects that wanders about and is no object.
+    """A grey, textured blob behind the objects that is no object: it wanders about, or sweeps by.
 
     ``at`` and ``velocity`` in the world; ``swing`` is the amplitude of its detours.
     """
@@ -227,7 +228,8 @@ def _sample_fade(rng: np.random.Generator) -> Fade:
 
 
 def _sample_shots(rng: np.random.Generator, duration: float) -> tuple[Shot, ...]:
-    cuts = int(rng.choice(3, p=(0.55, 0.25, 0.2)))
+    room = int(duration / 1.05) - 1
+    cuts = min(int(rng.choice(MOST_CUTS + 1, p=(0.5, 0.2, 0.14, 0.08, 0.08))), room)
     # Every shot gets its second, the rest of the time is shared out at random.
     extra = np.sort(rng.uniform(0.0, duration - (cuts + 1) * 1.05, size=cuts))
     inner = [float(e + 1.05 * (k + 1)) for k, e in enumerate(extra)]
@@ -311,18 +313,21 @@ def _sample_needle(
 
 
 def _sample_distractors(rng: np.random.Generator) -> tuple[Distractor, ...]:
-    if rng.random() >= 0.3:
+    """None, some that wander, or one or two that are large and fast, as what is near a lens is."""
+    kind = rng.random()
+    if kind >= 0.5:
         return ()
+    near = kind >= 0.25
     found = []
-    for _ in range(int(rng.integers(1, 4))):
-        at, velocity = rng.uniform(0.0, 1.0, size=2), rng.normal(0.0, 0.08, size=2)
+    for _ in range(int(rng.integers(1, 3 if near else 4))):
+        at, velocity = rng.uniform(0.0, 1.0, size=2), rng.normal(0.0, 0.3 if near else 0.08, size=2)
         found.append(
             Distractor(
                 seed=int(rng.integers(2**31)),
                 at=(float(at[0]), float(at[1])),
                 velocity=(float(velocity[0]), float(velocity[1])),
-                swing=float(rng.uniform(0.0, 0.08)),
-                size=float(rng.uniform(0.12, 0.45)),
+                swing=float(rng.uniform(0.0, 0.4 if near else 0.08)),
+                size=float(rng.uniform(0.6, 1.8) if near else rng.uniform(0.12, 0.45)),
             )
         )
     return tuple(found)
