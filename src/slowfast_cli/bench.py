@@ -28,11 +28,15 @@ def flops(
         from slowfast_mllm.evaluate.costs import FRAMES, count_costs, published_config
 
         costs = [count_costs(published_config(n), n) for n in FRAMES]
-    if plot is not None:
-        _draw(costs, plot)
     if json:
         typer.echo(json_module.dumps([cost.to_dict() for cost in costs]))
-        return
+    else:
+        _print(costs)
+    if plot is not None:
+        _draw(costs, plot)
+
+
+def _print(costs: "list[Cost]") -> None:
     typer.echo("TFLOP of                 one prefill                     one more token")
     typer.echo(
         "frames   vision  Slow-Fast  self-attention  |  Slow-Fast  text alone  self-attention  "

@@ -11,15 +11,25 @@ from slowfast_cli.options import Answering, Watched, answering
 def chat(video: Watched, how: Answering) -> None:
     """Talk about a video: a question a line; an empty line or Ctrl-D ends.
 
-    With --json every answer is one line of JSON.
+    With --json every answer is one line of JSON. A question that cannot be asked is refused and
+    the conversation goes on; the exit code is 1 then.
     """
     conversation = how.watch(video)
+    failed = False
     while question := _next_question():
-        how.answer(conversation, question)
+        try:
+            how.answer(conversation, question)
+        except ValueError as error:  # of this question: the next one may be better
+            typer.echo(f"Error: {error}", err=True)
+            failed = True
+    if failed:
+        raise typer.Exit(1)
 
 
 def _next_question() -> str:
     """A line from the terminal, with a prompt there, or from a pipe; empty at its end."""
+    if sys.stdin is None:
+        return ""
     if sys.stdin.isatty():
         typer.echo("? ", nl=False, err=True)
     return sys.stdin.readline().strip()

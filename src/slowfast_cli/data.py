@@ -26,7 +26,7 @@ def check(
     model: Annotated[
         str | None, typer.Option(help="Its tokens and pictures. Default: the packaged model's.")
     ] = None,
-    num_frames: Annotated[int, typer.Option(min=1, help="Frames of each clip.")] = 64,
+    num_frames: Annotated[int, typer.Option(min=1, max=100_000, help="Frames of each clip.")] = 64,
     max_length: Annotated[
         int | None,
         typer.Option(min=1, help="Longest conversation in tokens; say --model, whose they are."),
@@ -40,11 +40,13 @@ def check(
     """
     from transformers import AutoProcessor
 
-    from slowfast_mllm.engine.loading import DEFAULT_MODEL
+    from slowfast_mllm.engine.loading import DEFAULT_MODEL, read_config
     from slowfast_mllm.train.conversations import Encoder, PreferenceEncoder
     from slowfast_mllm.train.records import Record, RecordError, read_records
 
-    processor = AutoProcessor.from_pretrained(model or str(DEFAULT_MODEL))
+    path = str(DEFAULT_MODEL) if model is None else model
+    read_config(path)  # says at once what is wrong with a name
+    processor = AutoProcessor.from_pretrained(path)
     encoder = Encoder(processor, num_frames, max_length or sys.maxsize)
     compare = PreferenceEncoder(encoder)
     records = list(read_records(source, media))

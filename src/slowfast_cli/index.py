@@ -43,6 +43,9 @@ def index(
 ) -> None:
     """Watch a video once; later `slowfast ask NAME.sfmem` needs neither video nor time."""
     refuse_missing(video)
+    from slowfast_mllm.engine.encoded_video import check_target
+
+    check_target(output)  # before a model is loaded: that may take minutes
     assistant = load_model(model, cache=False, device=device, dtype=dtype)
     with working("Watching the video"):
         encoded = assistant.index(

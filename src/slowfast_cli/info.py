@@ -1,4 +1,4 @@
-"""`slowfast info`: facts about a video, or about a checkpoint before it is loaded."""
+"""`slowfast info`: facts about a video or a memory, or a checkpoint before it is loaded."""
 
 import json as json_module
 from pathlib import Path
@@ -12,7 +12,9 @@ _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 def info(
-    target: Annotated[str, typer.Argument(help="A video, or a checkpoint (folder or hub id).")],
+    target: Annotated[
+        str, typer.Argument(help="A video, a memory (.sfmem), or a checkpoint (folder or hub id).")
+    ],
     json: Json = False,
     num_frames: Annotated[
         int | None,
@@ -22,7 +24,7 @@ def info(
         str, typer.Option(help="What the memory is estimated for: float32, bfloat16, float16.")
     ] = "bfloat16",
 ) -> None:
-    """Show facts about a video, or about a checkpoint before anything of it is loaded."""
+    """Show facts about a video or a memory, or a checkpoint before anything of it is loaded."""
     facts = _facts(target, num_frames, dtype)
     if json:
         typer.echo(json_module.dumps(facts, ensure_ascii=False, indent=2))
@@ -33,6 +35,8 @@ def info(
 
 
 def _facts(target: str, num_frames: int | None, dtype: str) -> dict[str, Any]:
+    if dtype not in _BYTES:
+        raise ValueError(f"--dtype {dtype}: unknown; choose one of {', '.join(_BYTES)}.")
     path = Path(target)
     if (path / "config.json").is_file() or (not path.exists() and target.count("/") == 1):
         from slowfast_mllm.engine import describe_config
@@ -41,6 +45,10 @@ def _facts(target: str, num_frames: int | None, dtype: str) -> dict[str, Any]:
         return facts if num_frames is None else facts | _memory(target, num_frames, dtype)
     if num_frames is not None:
         raise ValueError(f"{target}: --num-frames is for checkpoints, and this is none.")
+    if path.suffix == ".sfmem":
+        from slowfast_mllm.engine.encoded_video import describe_memory
+
+        return describe_memory(path)
     from slowfast_mllm.video import probe_video
 
     return probe_video(target).to_dict()
@@ -48,8 +56,6 @@ def _facts(target: str, num_frames: int | None, dtype: str) -> dict[str, Any]:
 
 def _memory(target: str, num_frames: int, dtype: str) -> dict[str, Any]:
     """Gigabytes; what they are is said in `MemoryEstimate`."""
-    if dtype not in _BYTES:
-        raise ValueError(f"--dtype {dtype}: unknown; choose one of {', '.join(_BYTES)}.")
     from slowfast_mllm.engine.loading import read_config
     from slowfast_mllm.evaluate.costs import estimate_memory
 

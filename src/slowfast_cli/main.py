@@ -3,6 +3,7 @@
 Exit codes: 0 success, 1 the work failed (one line on stderr), 2 wrong usage, 130 Ctrl-C.
 """
 
+import logging
 import os
 import sys
 
@@ -17,6 +18,8 @@ from slowfast_cli.describe import describe
 from slowfast_cli.index import index
 from slowfast_cli.info import info
 from slowfast_cli.train import train
+
+_INTERRUPTED = 130  # with which Typer leaves at a Ctrl-C, without a word
 
 app = typer.Typer(
     name="slowfast",
@@ -64,11 +67,13 @@ def main() -> None:
     """Run the command line; expected failures end in one line, never in a traceback."""
     # Two lines of every warning on a terminal help nobody; the library's own messages stay.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    logging.getLogger("bitsandbytes").setLevel("ERROR")  # peft brings it in, and it warns of itself
     try:
         app()
-    except KeyboardInterrupt:
-        typer.echo("Interrupted.", err=True)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            typer.echo("Interrupted.", err=True)
+        raise
     except BrokenPipeError:  # the reader, e.g. `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -24,7 +24,9 @@ Model = Annotated[
     str | None,
     typer.Option(help="Checkpoint: a folder or a hub id. Default: the small packaged model."),
 ]
-NumFrames = Annotated[int | None, typer.Option(min=1, help="Frames to look at, evenly spread.")]
+NumFrames = Annotated[
+    int | None, typer.Option(min=1, max=100_000, help="Frames to look at, evenly spread.")
+]
 Fps = Annotated[float | None, typer.Option(help="Frames a second to look at, instead.")]
 Start = Annotated[float | None, typer.Option(min=0, help="Begin here, in seconds.")]
 End = Annotated[float | None, typer.Option(min=0, help="Stop here, in seconds.")]
@@ -76,13 +78,15 @@ class Answering:
     compile: Compile = False
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256
     temperature: Annotated[
-        float, typer.Option(min=0, help="0: the likeliest answer; above: draw.")
+        float, typer.Option(min=0, max=100, help="0: the likeliest answer; above: draw.")
     ] = 0.0
     top_p: Annotated[float, typer.Option(min=0, max=1, help="Draw from this much probability.")] = (
         1.0
     )
-    num_beams: Annotated[int, typer.Option(min=1, help="Beams of the search.")] = 1
-    seed: Annotated[int | None, typer.Option(help="Makes a drawn answer repeatable.")] = None
+    num_beams: Annotated[int, typer.Option(min=1, max=64, help="Beams of the search.")] = 1
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**63 - 1, help="Makes a drawn answer repeatable.")
+    ] = None
 
     def watch(self, video: str) -> "Chat":
         """Load the model and look at the video: a conversation that can begin."""

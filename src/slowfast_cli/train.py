@@ -23,11 +23,16 @@ def train(
             "`pip install 'slowfast-mllm[train]'`."
         ) from error
     plan = load_recipe(recipe)
+    try:
+        if isinstance(plan, FineTuneRecipe):
+            folder = fine_tune(plan, output, num_workers, save_steps)
+        else:
+            folder = run(plan, output, num_workers, save_steps)
+    except KeyboardInterrupt:
+        typer.echo("The same command goes on from the last checkpoint.", err=True)
+        raise
     if isinstance(plan, FineTuneRecipe):
-        folder = fine_tune(plan, output, num_workers, save_steps)
         for skipped in sorted(output.glob("*/skipped.jsonl")):
             count = len(set(skipped.read_text(encoding="utf-8").split("\n")) - {""})
             typer.echo(f"{count} records were left out, see {skipped}", err=True)
-    else:
-        folder = run(plan, output, num_workers, save_steps)
     typer.echo(f"Model saved in {folder}")

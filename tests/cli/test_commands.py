@@ -61,6 +61,8 @@ def test_an_indexed_video_can_be_asked_without_the_video(run, tmp_path) -> None:
     code, out, _ = run("index", CLIP, "-o", memory)
     assert code == 0
     assert "32 frames" in out
+    facts = json.loads(run("info", memory, "--json")[1])
+    assert (facts["source"], facts["frames"], facts["precision"]) == (CLIP, 32, "bfloat16")
     question = "How does the camera move?"
     code, answer, _ = run("ask", memory, question, "--no-cache")
     assert code == 0
@@ -103,6 +105,21 @@ def test_chat_answers_line_by_line(run, monkeypatch) -> None:
     code, out, _ = run("chat", CLIP, "--num-frames", "8")
     assert code == 0
     assert len(out.strip().splitlines()) == 2
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\udcff\nHow many objects?\n"))
+    code, again, err = run("chat", CLIP, "--num-frames", "8")
+    assert code == 1  # the first was refused, and the second was answered
+    assert "Error: " in err
+    assert again.strip() == out.splitlines()[0]
+
+
+def test_ctrl_c_says_so(run, monkeypatch) -> None:
+    def pressed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("slowfast_mllm.video.probe_video", pressed)
+    code, _, err = run("info", CLIP)
+    assert code == 130
+    assert err == "Interrupted.\n"
 
 
 def test_info_about_a_video_and_a_model(run) -> None:
@@ -132,6 +149,14 @@ def test_info_about_a_video_and_a_model(run) -> None:
         (("train", "missing.yaml", "--output", "x"), 1, "missing.yaml"),
         (("convert", "missing", "x"), 1, "missing"),
         (("nonsense",), 2, "nonsense"),
+        (("ask", CLIP, "What \udcff?"), 1, "not valid UTF-8"),
+        (("ask", CLIP, "How many? " * 2000), 1, "reads less than 4096"),
+        (("ask", CLIP, "What?", "--num-beams", "1000"), 2, "num-beams"),
+        (("ask", CLIP, "What?", "--temperature", "inf"), 2, "temperature"),
+        (("index", CLIP, "-o", "nowhere/x.sfmem", "--model", "no/such"), 1, "nowhere"),
+        (("index", CLIP, "-o", "x.bin", "--model", "no/such"), 1, "ends in .sfmem"),
+        (("data", "check", "r.jsonl", "--model", "gone"), 1, "gone: no such folder"),
+        (("info", str(ROOT / "src"), "--dtype", "int3"), 1, "int3"),
     ],
 )
 def test_failures_are_one_clear_message(run, arguments, code, message) -> None:

@@ -1,13 +1,20 @@
 """The engine with the packaged model: answers, one encoding per video, options, clear errors."""
 
+import json
+import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from slowfast_mllm import ModelError, SlowFast, VideoError, load
+from slowfast_mllm.engine.loading import DEFAULT_MODEL, convert_checkpoint
 
 CLIP = Path(__file__).parents[2] / "examples" / "shapes.mp4"
 QUESTION = "How does the camera move?"
@@ -145,6 +152,18 @@ def test_wrong_use_names_the_argument(assistant: SlowFast) -> None:
         assistant.ask(CLIP, QUESTION, max_tokens=3)
     with pytest.raises(VideoError, match=r"missing\.mp4"):
         assistant.ask("missing.mp4", QUESTION)
+    for name, value in (("temperature", -1), ("top_p", 5), ("max_new_tokens", 1.5), ("seed", -1)):
+        with pytest.raises(ValueError, match=name):
+            assistant.ask(CLIP, QUESTION, **{name: value})
+    with pytest.raises(ValueError, match="num_frames=0 must be above 0"):
+        assistant.ask(CLIP, QUESTION, num_frames=0)
+
+
+def test_more_than_the_model_can_read_is_refused(assistant: SlowFast) -> None:
+    chat = assistant.chat(CLIP, num_frames=4)
+    with pytest.raises(ValueError, match="tokens of question and video, and this model reads less"):
+        chat.ask("How many? " * 2000)
+    assert chat.ask(QUESTION).text == assistant.ask(CLIP, QUESTION, num_frames=4).text
 
 
 @pytest.mark.parametrize(
@@ -160,6 +179,39 @@ def test_a_checkpoint_that_cannot_be_loaded_says_why(model, options, message) ->
     with pytest.raises(ModelError, match=message) as caught:
         load(model, **options)
     assert "\n" not in str(caught.value)
+
+
+def copied(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> Path:
+    """The packaged model with other weights."""
+    shutil.copytree(DEFAULT_MODEL, folder)
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+def test_a_damaged_checkpoint_gives_no_invented_answer(tmp_path: Path) -> None:
+    name = "model.language_model.layers.3.self_attn.cross_attn.k_proj.weight"
+    less = copied(tmp_path / "less", lambda weights: weights.pop(name))
+    other = copied(tmp_path / "other", lambda weights: weights.update({name: torch.zeros(2, 2)}))
+    cut = copied(tmp_path / "cut", lambda weights: None)
+    whole = (cut / "model.safetensors").read_bytes()
+    (cut / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    odd = copied(tmp_path / "odd", lambda weights: None)
+    config = json.loads((odd / "config.json").read_text())
+    (odd / "config.json").write_text(json.dumps(config | {"text_config": "x"}))
+    for folder, message in (
+        (less, rf"1 weights are missing, {name} first"),
+        (other, rf"1 weights are of another shape.*{name} first"),
+        (cut, "cannot be loaded"),
+        (odd, "no usable config"),
+    ):
+        for work in (load, lambda f: convert_checkpoint(str(f), tmp_path / "converted")):
+            with pytest.raises(ModelError, match=message) as caught:
+                work(folder)
+            assert str(folder) in str(caught.value)
+            assert "\n" not in str(caught.value)
+        assert not (tmp_path / "converted").exists()
 
 
 def test_another_architecture_is_refused(tmp_path: Path) -> None:

@@ -115,8 +115,20 @@ def test_a_source_that_is_no_regular_file_is_not_read(assistant, clip, tmp_path)
 
 
 def test_where_nothing_can_be_written_the_reason_is_said(assistant, clip) -> None:
-    with pytest.raises(OSError, match=r"cannot be written|No such file"):
+    with pytest.raises(ValueError, match=r"cannot be written; is .*missing a folder"):
         assistant.index(clip, clip.parent / "missing" / "clip.sfmem", num_frames=2)
+    (clip.parent / "taken.sfmem").mkdir()
+    with pytest.raises(ValueError, match=r"taken\.sfmem: a folder"):
+        assistant.index(clip, clip.parent / "taken.sfmem", num_frames=2)
+    with pytest.raises(ValueError, match="precision 'foo'"):
+        assistant.index(clip, clip.with_suffix(".sfmem"), "foo")
+
+
+def test_a_memory_may_be_read_by_those_who_may_read_other_new_files(assistant, clip) -> None:
+    other, file = clip.with_name("other"), clip.with_suffix(".sfmem")
+    other.touch()
+    assistant.index(clip, file, num_frames=2)
+    assert file.stat().st_mode == other.stat().st_mode
 
 
 def test_what_is_no_memory_is_refused(assistant, tmp_path) -> None:

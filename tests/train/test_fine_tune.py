@@ -209,6 +209,24 @@ def test_bad_records_can_be_refused(tmp_path: Path, records: Path) -> None:
         fine_tune(recipe(records), tmp_path / "other", num_workers=0)
 
 
+def test_a_run_that_learned_nothing_is_no_success(tmp_path: Path, records: Path) -> None:
+    for _ in range(2):  # what a failed run leaves does not make the next one a success
+        with pytest.raises(TrainingError, match="nothing was learned"):
+            fine_tune(recipe(records, max_length=1), tmp_path / "run", num_workers=0)
+    assert "more than max_length 1" in (tmp_path / "run" / "align" / "skipped.jsonl").read_text()
+
+
+def test_a_start_without_all_its_weights_is_refused(tmp_path: Path, records: Path) -> None:
+    shutil.copytree(PACKAGED, tmp_path / "less")
+    weights = load_file(tmp_path / "less" / "model.safetensors")
+    weights.popitem()
+    save_file(weights, tmp_path / "less" / "model.safetensors", {"format": "pt"})
+    for start in (tmp_path / "less", tmp_path / "gone"):
+        plan = recipe(records, start=Start(checkpoint=str(start)))
+        with pytest.raises(TrainingError, match=f"{start}: cannot be started from"):
+            fine_tune(plan, tmp_path / "run", num_workers=0)
+
+
 def test_a_wrong_folder_of_clips_stops_a_run_before_it_begins(
     tmp_path: Path, records: Path
 ) -> None:
@@ -296,6 +314,11 @@ def test_every_recipe_parses_and_trains_something() -> None:
         ({"stages": []}, "none given"),
         ({"num_frames": "many"}, "num_frames: 'many' is not a number"),
         ({"dtype": "bfloat16"}, "only under LoRA"),
+        ({"seed": float("inf")}, "seed: inf is not a number"),
+        ({"num_frames": 0}, "num_frames: 0; give a number above 0"),
+        ({"stages": [STAGE | {"gradient_accumulation": 0}]}, "gradient_accumulation: 0"),
+        ({"stages": [STAGE | {"data": [{"path": "r", "weight": -1}]}]}, "weight: -1"),
+        ({"stages": [STAGE | {"name": "../elsewhere"}]}, "cannot be that of a folder"),
         ({"name": 5}, "name: expected text, found int"),
         ({"fsdp": True}, "fsdp: expected `key: value` lines"),
         (

@@ -48,6 +48,16 @@ def only(path: Path, media: Path | None = None) -> Record:
     return record
 
 
+def test_a_name_no_file_can_have_and_json_too_deep_are_one_bad_record(tmp_path: Path) -> None:
+    file = write(tmp_path, [{"video": "x" * 5000, "conversations": TURNS}], "r.jsonl")
+    with pytest.raises(RecordError, match=r"r\.jsonl:1: .*too long"):
+        only(file).check_files()
+    file.write_text("[" * 100_000 + "\n" + json.dumps({"conversations": TURNS[2:]}) + "\n")
+    found = list(read_records(file))
+    assert isinstance(found[0], RecordError)
+    assert len(found) == 2
+
+
 @pytest.mark.parametrize("key", ["conversations", "conversation"])
 @pytest.mark.parametrize("name", ["r.json", "r.jsonl"])
 def test_llava_records_become_messages(tmp_path: Path, key: str, name: str) -> None:
@@ -101,6 +111,7 @@ def test_saved_data_sets_and_folders_are_sources(tmp_path: Path) -> None:
         ({"messages": [], "chosen": "x"}, "NoneType, not a string"),
         ({"messages": [], "chosen": " ", "rejected": "x"}, "empty answer"),
         ({"video": 7, "conversations": TURNS}, "a video or image is int"),
+        ({"messages": [{"role": "user", "content": "\ud800"}]}, "half a character"),
     ],
 )
 def test_a_bad_record_is_named_with_its_reason(tmp_path: Path, row: object, reason: str) -> None:

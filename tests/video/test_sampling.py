@@ -118,6 +118,7 @@ def test_a_single_picture_has_no_duration_and_is_still_found() -> None:
     [
         ({"num_frames": 4, "fps": 1.0}, "num_frames and fps"),
         ({"num_frames": 0}, "num_frames=0"),
+        ({"num_frames": 10**11}, "must be at most"),
         ({"fps": 0.0}, "fps=0.0"),
         ({"fps": float("nan")}, "fps=nan"),
         ({"max_frames": -1}, "max_frames=-1"),

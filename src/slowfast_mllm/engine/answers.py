@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.video import VideoInfo
 
 OnText = Callable[[str], None]
+MOST_BEAMS = 64  # each holds a copy of the keys and values of all that was said
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,9 @@ class Generation:
         top_p: draw among the likeliest tokens that hold this much probability.
         num_beams: search width.
         seed: makes a drawn answer repeatable.
+
+    Raises:
+        ValueError: a number is out of range.
     """
 
     max_new_tokens: int = 256
@@ -54,6 +59,18 @@ class Generation:
     top_p: float = 1.0
     num_beams: int = 1
     seed: int | None = None
+
+    def __post_init__(self) -> None:
+        ranges = (
+            ("max_new_tokens", self.max_new_tokens, Integral, 1, 2**20),
+            ("temperature", self.temperature, Real, 0, 100),
+            ("top_p", self.top_p, Real, 0, 1),
+            ("num_beams", self.num_beams, Integral, 1, MOST_BEAMS),
+            ("seed", 0 if self.seed is None else self.seed, Integral, 0, 2**63 - 1),
+        )
+        for name, value, kind, least, most in ranges:
+            if not isinstance(value, kind) or not least <= value <= most:
+                raise ValueError(f"{name}={value}: give a number between {least} and {most}.")
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of `generate`."""

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from transformers import CompileConfig, StaticCache
@@ -23,6 +23,7 @@ from slowfast_mllm.engine.encoded_video import (
     SUFFIX,
     EncodedVideo,
     Precision,
+    check_target,
     describe_source,
     fingerprint,
     load_encoded,
@@ -118,11 +119,12 @@ class SlowFast:
 
         Raises:
             VideoError: the video cannot be read.
-            ValueError: `path` has another suffix.
+            ValueError: `path` has another suffix, its folder is not there, or an argument is wrong.
         """
         path = Path(path)
-        if path.suffix != SUFFIX:
-            raise ValueError(f"{path}: a memory's file name ends in {SUFFIX}.")
+        check_target(path)
+        if precision not in get_args(Precision):
+            raise ValueError(f"precision {precision!r}: choose one of {get_args(Precision)}.")
         if _is_memory_file(video):
             raise ValueError(f"{video}: already a memory; index the video that it was made from.")
         source = None
@@ -177,7 +179,8 @@ class SlowFast:
         """Arguments of `read_video`."""
         choice = asdict(sampling)
         if sampling.fps is None:
-            choice["num_frames"] = choice["num_frames"] or self.processor.video_processor.num_frames
+            if sampling.num_frames is None:
+                choice["num_frames"] = self.processor.video_processor.num_frames
             choice["max_frames"] = None  # limits what a rate would give
         return choice
 
@@ -242,8 +245,12 @@ class SlowFast:
         """A turn of the user; the first brings the video.
 
         Raises:
-            ValueError: the question is empty.
+            ValueError: the question is empty, or no text that UTF-8 can write.
         """
+        if question != question.encode(errors="replace").decode():
+            raise ValueError(
+                "The question is not valid UTF-8 text; check how it was typed or piped."
+            )
         for token in self.processor.tokenizer.all_special_tokens:  # they steer the model
             question = question.replace(token, " ")
         if not question.strip():
@@ -254,12 +261,23 @@ class SlowFast:
         return {"role": "user", "content": content}
 
     def prompt_ids(self, messages: list[dict[str, Any]], video: EncodedVideo) -> torch.Tensor:
-        """(1, L) ids of a conversation up to the next answer."""
+        """(1, L) ids of a conversation up to the next answer.
+
+        Raises:
+            ValueError: there are more of them than the language model can read.
+        """
         text = self.processor.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True
         )
         text = text.replace(self.processor.video_token, video.prompt)
         encoded = self.processor.tokenizer(text, add_special_tokens=False, return_tensors="pt")
+        count = encoded.input_ids.shape[1]
+        most = getattr(self.model.config.text_config, "max_position_embeddings", None)
+        if most is not None and count >= most:
+            raise ValueError(
+                f"{count} tokens of question and video, and this model reads less than {most}; ask "
+                "in fewer words, look at fewer frames, or begin a new conversation."
+            )
         return encoded.input_ids.to(self.model.device)
 
     @functools.cached_property
@@ -413,5 +431,5 @@ def load(
         ModelError: the checkpoint cannot be loaded; the message says why.
     """
     network, processor = load_checkpoint(model, device, dtype, compile, quantize)
-    name = str(model) if model else DEFAULT_MODEL_NAME
+    name = DEFAULT_MODEL_NAME if model is None else str(model)
     return SlowFast(network, processor, name, cache, compile)

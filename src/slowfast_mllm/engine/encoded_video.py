@@ -105,6 +105,20 @@ def describe_source(path: str | os.PathLike[str]) -> dict[str, Any]:
     }
 
 
+def check_target(path: Path) -> None:
+    """Whether a `.sfmem` can be written there: to be known before a video is watched.
+
+    Raises:
+        ValueError: the name has another suffix or is a folder's, or its folder is not there.
+    """
+    if path.suffix != SUFFIX:
+        raise ValueError(f"{path}: a memory's file name ends in {SUFFIX}.")
+    if path.is_dir():
+        raise ValueError(f"{path}: a folder; give the name of a new file.")
+    if not os.access(path.parent, os.W_OK):
+        raise ValueError(f"{path}: cannot be written; is {path.parent} a folder that is yours?")
+
+
 def save_encoded(
     encoded: EncodedVideo,
     path: Path,
@@ -138,7 +152,10 @@ def save_encoded(
     header = {_HEADER: text, "sha256": _content_digest(text, tensors)}
     partial = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}{PARTIAL}")
     try:
+        partial.touch()
+        mode = partial.stat().st_mode  # safetensors writes a file that is the owner's alone
         save_file(tensors, partial, header)
+        partial.chmod(mode)
         partial.replace(path)
     except SafetensorError as error:
         raise OSError(f"{path}: cannot be written ({error}); is there room?") from error
@@ -180,6 +197,26 @@ def load_encoded(path: Path, model: str, like: SlowFastForConditionalGeneration)
         )
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise MemoryFileError(f"{path}: not as this program writes it; index again.") from error
+
+
+def describe_memory(path: Path) -> dict[str, Any]:
+    """Facts about a `.sfmem`, whichever model made it.
+
+    Raises:
+        MemoryFileError: the file is missing, damaged, or no video memory.
+    """
+    text, tensors = _read(path)
+    facts = json.loads(text)
+    kinds = [tensor.dtype for tensor in tensors.values()]
+    return {
+        "memory": str(path),
+        "source": facts["source"] and facts["source"]["path"],
+        "duration": facts["info"]["duration"],
+        "frames": len(facts["timestamps"]),
+        "precision": "int8" if torch.int8 in kinds else str(kinds[0]).removeprefix("torch."),
+        "model_fingerprint": facts["model"],
+        "megabytes": path.stat().st_size / 1e6,
+    }
 
 
 def _read(path: Path) -> tuple[str, dict[str, Tensor]]:

@@ -10,13 +10,13 @@ from typing import Any, Literal, get_args
 import torch
 from transformers import (
     AutoConfig,
-    AutoModelForImageTextToText,
     AutoProcessor,
     BitsAndBytesConfig,
 )
 from transformers.utils import logging
 
 from slowfast_mllm.model import SlowFastConfig, SlowFastForConditionalGeneration
+from slowfast_mllm.model.whole_checkpoint import load_whole
 from slowfast_mllm.processing import SlowFastProcessor
 
 DEFAULT_MODEL = Path(__file__).parents[1] / "default_model"
@@ -60,7 +60,7 @@ def load_checkpoint(
         raise ModelError("--compile: needs a C++ compiler on CPUs; install g++, or leave it out.")
     if dtype is not None and dtype not in _DTYPES:
         raise ModelError(f"--dtype {dtype}: unknown; choose one of {', '.join(_DTYPES)}.")
-    path = str(model or DEFAULT_MODEL)
+    path = str(DEFAULT_MODEL if model is None else model)
     config = read_config(path)
     if dtype is None:
         dtype = "bfloat16" if target.type == "cuda" or _large(config) else "float32"
@@ -73,7 +73,7 @@ def load_checkpoint(
             "device_map": {"": target},
         }
     try:
-        network = AutoModelForImageTextToText.from_pretrained(path, **options)
+        network = load_whole(path, **options)
         processor = AutoProcessor.from_pretrained(path)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{path}: cannot be loaded ({_first_line(error)}).") from error
@@ -103,7 +103,7 @@ def read_config(path: str) -> SlowFastConfig:
         raise ModelError(f"{path}: no such folder, and not a hub id like `owner/name`.")
     try:
         config = AutoConfig.from_pretrained(path)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         hint = "" if folder.exists() else "; is the id right and the hub reachable from here"
         raise ModelError(f"{path}: no usable config ({_first_line(error)}){hint}.") from error
     if not isinstance(config, SlowFastConfig):
@@ -205,7 +205,10 @@ def convert_checkpoint(source: str, target: Path, official: bool = False) -> Non
         ModelError: `source` cannot be loaded.
     """
     read_config(source)
-    network = AutoModelForImageTextToText.from_pretrained(source, dtype="auto")
+    try:
+        network = load_whole(source, dtype="auto")
+    except ValueError as error:
+        raise ModelError(f"{source}: cannot be loaded ({error}).") from error
     network.save_pretrained(target, save_original_format=official)
     try:
         AutoProcessor.from_pretrained(source).save_pretrained(target)

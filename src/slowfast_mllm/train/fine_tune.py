@@ -7,13 +7,13 @@ done, and `<stage>/skipped.jsonl` for records that were left out.
 
 import copy
 import gc
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import (
-    AutoModelForImageTextToText,
     AutoProcessor,
     AutoTokenizer,
     TrainingArguments,
@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from slowfast_mllm.model import SlowFastForConditionalGeneration
+from slowfast_mllm.model.whole_checkpoint import load_whole
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.train.assemble import assemble
 from slowfast_mllm.train.conversations import (
@@ -54,7 +55,8 @@ def fine_tune(
         The folder of the finished model.
 
     Raises:
-        TrainingError: no usable record, a loss that is not a number, another recipe's folder.
+        TrainingError: no usable record, nothing to start from, a loss that is not a number, another
+            recipe's folder.
         RecordError: a bad record, where the recipe says `bad_records: refuse`.
     """
     check_devices()
@@ -81,7 +83,12 @@ def _start(
     start, dtype = recipe.start, getattr(torch, recipe.dtype)
     checkpoint = finished or start.checkpoint
     if checkpoint is not None:
-        model = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=dtype)
+        try:
+            if not Path(checkpoint).exists() and str(checkpoint).count("/") != 1:
+                raise ValueError("no such folder, and not a hub id like `owner/name`")
+            model = load_whole(str(checkpoint), dtype=dtype)
+        except ValueError as error:
+            raise TrainingError(f"{checkpoint}: cannot be started from ({error}).") from error
         processor = AutoProcessor.from_pretrained(checkpoint)
         processor.video_processor.num_frames = recipe.num_frames
         return model, processor
@@ -153,7 +160,14 @@ def _run(
     trainer.lengths = train_set.lengths()
     trainer.slow_learning_rate = stage.slow_learning_rate
     trainer.skipped = None if recipe.bad_records == "refuse" else folder / "skipped.jsonl"
-    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    resumed = last_checkpoint(folder)
+    trainer.train(resume_from_checkpoint=resumed)
+    if resumed is None and not trainer.accelerator.reduce(trainer.used).item():
+        for left in folder.glob("checkpoint-*"):  # or the next try would go on from there
+            shutil.rmtree(left, ignore_errors=True)
+        raise TrainingError(
+            f"{folder}: nothing was learned, not one record could be used; skipped.jsonl says why."
+        )
     _save(trainer, processor, folder, getattr(torch, recipe.dtype) if stage.lora_rank else None)
 
 

@@ -4,6 +4,8 @@ With `model`, a recipe trains a model from nothing on the procedural world; with
 one that there is, or that is put together from trained parts, on records.
 """
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -220,6 +222,8 @@ def load_recipe(path: str | Path) -> Recipe | FineTuneRecipe:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"{path}: cannot read the recipe ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: not UTF-8 text ({error.reason}).") from error
     except yaml.YAMLError as error:
         line = str(error).replace("\n", " ")
         raise RecipeError(f"{path}: not valid YAML ({line}).") from error
@@ -290,6 +294,8 @@ def _check_names(stages: Sequence[StageRecipe | FineTuneStage], path: str | Path
         raise RecipeError(f"{path}: stages: none given.")
     names = [stage.name for stage in stages]
     for i, name in enumerate(names):
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise RecipeError(f"{path}: stages[{i}]: name: {name!r} cannot be that of a folder.")
         if name in names[:i]:
             raise RecipeError(f"{path}: stages[{i}]: name: {name!r} is taken already.")
 
@@ -321,6 +327,13 @@ def _section(kind: type[Section], content: Any, where: str) -> dict[str, Any]:
     }
 
 
+_ABOVE_ZERO = {
+    *("epochs", "clips", "batch_size", "questions_per_clip", "gradient_accumulation"),
+    *("learning_rate", "muon_learning_rate", "slow_learning_rate", "weight", "temperature"),
+    *("num_answers", "max_new_tokens", "num_frames", "max_length", "logging_steps", "image_size"),
+    *("hidden_size", "intermediate_size", "num_layers", "num_heads", "num_kv_heads", "vocab_size"),
+}
+_FROM_ZERO = {"seed", "first_seed", "warmup", "warmup_steps", "weight_decay", "beta", "lora_rank"}
 _FOUND = {str: "text", list: "a list", dict: "`key: value` lines", bool: "true or false"}
 
 
@@ -350,10 +363,15 @@ def _number(value: Any, wanted: type[int] | type[float], where: str) -> int | fl
     """Numbers as numbers: YAML takes `1e-4` for words."""
     try:
         number = wanted(value)
-        if isinstance(value, bool) or number != float(value):
+        if isinstance(value, bool) or number != float(value) or not math.isfinite(number):
             raise ValueError
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise RecipeError(
             f"{where}: {value!r} is not a number of kind {wanted.__name__}."
         ) from error
+    key = where.rpartition(" ")[2]
+    if key in _ABOVE_ZERO and not number > 0:
+        raise RecipeError(f"{where}: {value!r}; give a number above 0.")
+    if key in _FROM_ZERO and not number >= 0:
+        raise RecipeError(f"{where}: {value!r}; give a number from 0 on.")
     return number

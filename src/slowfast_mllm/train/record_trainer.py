@@ -58,6 +58,10 @@ class RecordTrainer(Trainer):
     slow_learning_rate: float | None = None
     skipped: Path | None = None
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.used = torch.zeros((), device=self.args.device)  # records that this process learned
+
     def _get_train_sampler(self, train_dataset: Any = None) -> "GroupedByLength":
         size = self.args.train_batch_size * self.args.gradient_accumulation_steps
         sampler = GroupedByLength(size, lengths=self.lengths, generator=torch.Generator())
@@ -85,6 +89,7 @@ class RecordTrainer(Trainer):
             if not model.training:
                 loss = loss * float("nan")  # an evaluation's mean leaves such batches out
             return (loss, {}) if return_outputs else loss
+        self.used += len(records) if model.training else 0
         found = self.loss_of(model, inputs, return_outputs=return_outputs, **kwargs)
         loss = found[0] if return_outputs else found
         if not return_outputs:

@@ -57,7 +57,12 @@ class Record:
     def check_files(self) -> None:
         """Raises RecordError where one of `media` is not there."""
         for _, path in self.media:
-            if not path.exists():
+            try:
+                there = path.exists()
+            except (OSError, ValueError) as error:  # a name that no file can have
+                name = f"{str(path)[:60]}..."
+                raise RecordError(f"{self.where}: {name}: {first_line(error)[:60]}.") from error
+            if not there:
                 raise RecordError(f"{self.where}: {path}: no such file.")
 
 
@@ -115,12 +120,12 @@ def _rows_of_file(path: Path) -> Iterator[tuple[str, Any]]:
             if line.strip():
                 try:
                     yield f"{path}:{number}", json.loads(line)
-                except json.JSONDecodeError as error:
+                except (json.JSONDecodeError, RecursionError) as error:
                     yield f"{path}:{number}", error
         return
     try:
         rows = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise RecordError(f"{path}: not valid JSON ({error}).") from error
     if not isinstance(rows, list):
         raise RecordError(f"{path}: expected a list of records; one record a line is `.jsonl`.")
@@ -145,7 +150,7 @@ def _data_set(path: Path, name: str) -> Any:
 
 
 def _parse(row: Any, media: Path, where: str) -> Record:
-    if isinstance(row, json.JSONDecodeError):
+    if isinstance(row, Exception):
         raise RecordError(f"{where}: not valid JSON ({row}).")
     if not isinstance(row, dict):
         raise RecordError(f"{where}: expected an object, found {type(row).__name__}.")
@@ -194,6 +199,8 @@ def _role(name: Any, where: str) -> str:
 def _text(value: Any, where: str) -> Message:
     if not isinstance(value, str):
         raise RecordError(f"{where}: the words of a turn are {type(value).__name__}, not a string.")
+    if value != value.encode(errors="replace").decode():
+        raise RecordError(f"{where}: words with half a character (a lone surrogate) in them.")
     return {"type": "text", "text": value}
 
 
@@ -249,6 +256,8 @@ def _llava_messages(
 def _file(name: Any, media: Path, where: str) -> str:
     if not isinstance(name, str):
         raise RecordError(f"{where}: the path of a video or image is {type(name).__name__}.")
+    if name != name.encode(errors="replace").decode():
+        raise RecordError(f"{where}: a path with half a character (a lone surrogate) in it.")
     return str(media / name)
 
 

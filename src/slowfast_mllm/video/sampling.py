@@ -97,6 +97,8 @@ class SampleRequest:
         if self.num_frames is not None and self.fps is not None:
             raise ValueError("num_frames and fps cannot be given together: choose one")
         _require_positive(num_frames=self.num_frames, fps=self.fps, max_frames=self.max_frames)
+        if self.num_frames is not None and self.num_frames > _MAX_TICKS:
+            raise ValueError(f"num_frames={self.num_frames} must be at most {_MAX_TICKS}")
         for name, bound in (("start", self.start), ("end", self.end)):
             if bound is not None and not (math.isfinite(bound) and bound >= 0):
                 raise ValueError(f"{name}={bound} must be seconds from 0 on, for example {name}=2")
