@@ -15,6 +15,7 @@ from transformers.core_model_loading import revert_weight_conversion
 
 from slowfast_mllm.model import SlowFastConfig, SlowFastForConditionalGeneration
 from slowfast_mllm.model.official_checkpoint import translate_config
+from slowfast_mllm.model.whole_checkpoint import load_whole
 
 MANIFEST = json.loads((REDUCED / "official_7b_manifest.json").read_text())
 OFFICIAL_CONFIG = json.loads((REDUCED / "s1t4" / "config.json").read_text())
@@ -39,7 +40,7 @@ def official(tmp_path: Path) -> Path:
 
 
 def load(folder: Path, **options: object) -> SlowFastForConditionalGeneration:
-    return AutoModelForImageTextToText.from_pretrained(folder, **options).eval()
+    return load_whole(str(folder), **options).eval()
 
 
 def logits(model: SlowFastForConditionalGeneration) -> Tensor:
