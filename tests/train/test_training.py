@@ -84,7 +84,7 @@ def test_the_packaged_models_recipe_parses() -> None:
         (lambda text: text.replace("    kind: dense\n", "", 1), r"stages\[0\]: missing key 'kind'"),
         (lambda text: text + "\n  - [", "not valid YAML"),
         (lambda text: text.replace(" order: ", " ordre: "), "question_weights: ordre"),
-        (lambda text: re.sub(r" order: \d+", " order: 0", text), "numbers above 0"),
+        (lambda text: re.sub(r" order: [\d.]+", " order: 0", text), "numbers above 0"),
         (lambda text: text.replace(" order: ", " order: much"), "is not a number"),
         (lambda text: text.replace("kind: dense", "kind: denes"), "unknown 'denes'"),
         (lambda text: text.replace("name: instruct", "name: tower"), "'tower' is taken"),
