@@ -19,7 +19,6 @@ from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.video import VideoInfo
 
 OnText = Callable[[str], None]
-MOST_BEAMS = 64  # each holds a copy of the keys and values of all that was said
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Generation:
             ("max_new_tokens", self.max_new_tokens, Integral, 1, 2**20),
             ("temperature", self.temperature, Real, 0, 100),
             ("top_p", self.top_p, Real, 0, 1),
-            ("num_beams", self.num_beams, Integral, 1, MOST_BEAMS),
+            ("num_beams", self.num_beams, Integral, 1, 64),  # each holds keys and values
             ("seed", 0 if self.seed is None else self.seed, Integral, 0, 2**63 - 1),
         )
         for name, value, kind, least, most in ranges:

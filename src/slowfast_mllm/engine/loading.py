@@ -16,7 +16,7 @@ from transformers import (
 from transformers.utils import logging
 
 from slowfast_mllm.model import SlowFastConfig, SlowFastForConditionalGeneration
-from slowfast_mllm.model.whole_checkpoint import load_whole
+from slowfast_mllm.model.whole_checkpoint import check_path, first_line, load_whole
 from slowfast_mllm.processing import SlowFastProcessor
 
 DEFAULT_MODEL = Path(__file__).parents[1] / "default_model"
@@ -76,7 +76,7 @@ def load_checkpoint(
         network = load_whole(path, **options)
         processor = AutoProcessor.from_pretrained(path)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{path}: cannot be loaded ({_first_line(error)}).") from error
+        raise ModelError(f"{path}: cannot be loaded ({first_line(error)}).") from error
     finally:
         logging.enable_progress_bar()
     network.config.image_token_id = processor.image_token_id
@@ -96,16 +96,15 @@ def read_config(path: str) -> SlowFastConfig:
     Raises:
         ModelError: the path leads to no Slow-Fast checkpoint.
     """
-    folder = Path(path)
-    if folder.exists() and not (folder / "config.json").is_file():
-        raise ModelError(f"{path}: no config.json in it; give the folder of a checkpoint.")
-    if not folder.exists() and (path.count("/") != 1 or path.startswith((".", "/"))):
-        raise ModelError(f"{path}: no such folder, and not a hub id like `owner/name`.")
+    try:
+        check_path(path)
+    except ValueError as error:
+        raise ModelError(f"{path}: {error}.") from error
     try:
         config = AutoConfig.from_pretrained(path)
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        hint = "" if folder.exists() else "; is the id right and the hub reachable from here"
-        raise ModelError(f"{path}: no usable config ({_first_line(error)}){hint}.") from error
+        hint = "" if Path(path).exists() else "; is the id right and the hub reachable from here"
+        raise ModelError(f"{path}: no usable config ({first_line(error)}){hint}.") from error
     if not isinstance(config, SlowFastConfig):
         raise ModelError(
             f"{path}: a {config.model_type!r} model, not a Slow-Fast one; published checkpoints "
@@ -139,7 +138,7 @@ def _device(name: str | None) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ModelError(f"--device {name}: not usable here ({_first_line(error)}).") from error
+        raise ModelError(f"--device {name}: not usable here ({first_line(error)}).") from error
     return device
 
 
@@ -165,10 +164,6 @@ def quantization_config(kind: str) -> BitsAndBytesConfig:
         bnb_4bit_compute_dtype="bfloat16",
         llm_int8_skip_modules=_NOT_QUANTIZED,
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:200]
 
 
 def describe_config(path: str) -> dict[str, Any]:
@@ -214,6 +209,6 @@ def convert_checkpoint(source: str, target: Path, official: bool = False) -> Non
         AutoProcessor.from_pretrained(source).save_pretrained(target)
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"{source}: weights were written, but it has no tokenizer ({_first_line(error)}); put "
+            f"{source}: weights were written, but it has no tokenizer ({first_line(error)}); put "
             f"the language model's tokenizer files into {target}."
         ) from error

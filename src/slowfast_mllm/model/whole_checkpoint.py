@@ -1,11 +1,30 @@
 """Loads a checkpoint whole or not at all: what is missing would be random, and answers invented."""
 
+from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText
 
 from slowfast_mllm.model.modeling_slowfast import SlowFastForConditionalGeneration
+
+
+def first_line(error: Exception) -> str:
+    """What another library's error says, for a message of one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:200]
+
+
+def check_path(path: str) -> None:
+    """Whether it can be a checkpoint's, before anything is asked of a hub.
+
+    Raises:
+        ValueError: it leads to no checkpoint. One line, without the path.
+    """
+    folder = Path(path)
+    if folder.exists() and not (folder / "config.json").is_file():
+        raise ValueError("no config.json in it; give the folder of a checkpoint")
+    if not folder.exists() and (path.count("/") != 1 or path.startswith((".", "/"))):
+        raise ValueError("no such folder, and not a hub id like `owner/name`")
 
 
 def load_whole(path: str, **options: Any) -> SlowFastForConditionalGeneration:
@@ -16,16 +35,16 @@ def load_whole(path: str, **options: Any) -> SlowFastForConditionalGeneration:
         **options: of `from_pretrained`.
 
     Raises:
-        ValueError: files are missing or damaged, or weights are missing or of another shape than
-            the config says. One line, without the path.
+        ValueError: as `check_path`; files are missing or damaged, or weights are missing or of
+            another shape than the config says. One line, without the path.
     """
+    check_path(path)
     try:
         model, report = AutoModelForImageTextToText.from_pretrained(
             path, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
     except (OSError, ValueError, KeyError, AttributeError, TypeError, SafetensorError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(lines[0].rstrip(".")[:200]) from error
+        raise ValueError(first_line(error)) from error
     for what, names in (
         ("missing", sorted(report["missing_keys"])),
         ("of another shape than the config says", sorted(map(_name, report["mismatched_keys"]))),

@@ -20,7 +20,7 @@ from slowfast_mllm.model import (
     SlowFastForConditionalGeneration,
     SlowFastVisionConfig,
 )
-from slowfast_mllm.train.records import first_line
+from slowfast_mllm.model.whole_checkpoint import first_line
 
 
 class AssemblyError(ValueError):

@@ -84,8 +84,6 @@ def _start(
     checkpoint = finished or start.checkpoint
     if checkpoint is not None:
         try:
-            if not Path(checkpoint).exists() and str(checkpoint).count("/") != 1:
-                raise ValueError("no such folder, and not a hub id like `owner/name`")
             model = load_whole(str(checkpoint), dtype=dtype)
         except ValueError as error:
             raise TrainingError(f"{checkpoint}: cannot be started from ({error}).") from error
@@ -162,7 +160,8 @@ def _run(
     trainer.skipped = None if recipe.bad_records == "refuse" else folder / "skipped.jsonl"
     resumed = last_checkpoint(folder)
     trainer.train(resume_from_checkpoint=resumed)
-    if resumed is None and not trainer.accelerator.reduce(trainer.used).item():
+    used = torch.tensor(trainer.used, device=trainer.args.device)
+    if resumed is None and not trainer.accelerator.reduce(used).item():
         for left in folder.glob("checkpoint-*"):  # or the next try would go on from there
             shutil.rmtree(left, ignore_errors=True)
         raise TrainingError(

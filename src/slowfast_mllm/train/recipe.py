@@ -322,9 +322,15 @@ def _section(kind: type[Section], content: Any, where: str) -> dict[str, Any]:
     if missing:
         raise RecipeError(f"{where}: missing key {missing[0]!r}.")
     hints = get_type_hints(kind)
-    return {
+    checked = {
         name: _checked(value, hints[name], f"{where}: {name}") for name, value in content.items()
     }
+    for name, value in checked.items():
+        if value is not None and name in _ABOVE_ZERO and not value > 0:
+            raise RecipeError(f"{where}: {name}: {value}; give a number above 0.")
+        if value is not None and name in _FROM_ZERO and not value >= 0:
+            raise RecipeError(f"{where}: {name}: {value}; give a number from 0 on.")
+    return checked
 
 
 _ABOVE_ZERO = {
@@ -369,9 +375,4 @@ def _number(value: Any, wanted: type[int] | type[float], where: str) -> int | fl
         raise RecipeError(
             f"{where}: {value!r} is not a number of kind {wanted.__name__}."
         ) from error
-    key = where.rpartition(" ")[2]
-    if key in _ABOVE_ZERO and not number > 0:
-        raise RecipeError(f"{where}: {value!r}; give a number above 0.")
-    if key in _FROM_ZERO and not number >= 0:
-        raise RecipeError(f"{where}: {value!r}; give a number from 0 on.")
     return number

@@ -57,10 +57,7 @@ class RecordTrainer(Trainer):
     lengths: list[int]  # of the records of an epoch, about
     slow_learning_rate: float | None = None
     skipped: Path | None = None
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.used = torch.zeros((), device=self.args.device)  # records that this process learned
+    used = 0  # records that this process learned
 
     def _get_train_sampler(self, train_dataset: Any = None) -> "GroupedByLength":
         size = self.args.train_batch_size * self.args.gradient_accumulation_steps

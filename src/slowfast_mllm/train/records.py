@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from slowfast_mllm.model.whole_checkpoint import first_line
+
 Message = dict[str, Any]
 
 _ROLES = {
@@ -26,11 +28,6 @@ _PLACEHOLDERS = ("<video>", "<image>")
 
 class RecordError(ValueError):
     """A record that cannot be trained on: where it is, and why."""
-
-
-def first_line(error: Exception) -> str:
-    """What another library's error says, for a message of one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:200]
 
 
 @dataclass(frozen=True)
@@ -199,8 +196,7 @@ def _role(name: Any, where: str) -> str:
 def _text(value: Any, where: str) -> Message:
     if not isinstance(value, str):
         raise RecordError(f"{where}: the words of a turn are {type(value).__name__}, not a string.")
-    if value != value.encode(errors="replace").decode():
-        raise RecordError(f"{where}: words with half a character (a lone surrogate) in them.")
+    _refuse_half_characters(value, where)
     return {"type": "text", "text": value}
 
 
@@ -256,9 +252,13 @@ def _llava_messages(
 def _file(name: Any, media: Path, where: str) -> str:
     if not isinstance(name, str):
         raise RecordError(f"{where}: the path of a video or image is {type(name).__name__}.")
-    if name != name.encode(errors="replace").decode():
-        raise RecordError(f"{where}: a path with half a character (a lone surrogate) in it.")
+    _refuse_half_characters(name, where)
     return str(media / name)
+
+
+def _refuse_half_characters(text: str, where: str) -> None:
+    if text != text.encode(errors="replace").decode():
+        raise RecordError(f"{where}: half a character (a lone surrogate) in {text[:40]!a}.")
 
 
 def _check_order(messages: list[Message], where: str) -> None:

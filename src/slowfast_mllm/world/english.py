@@ -72,6 +72,10 @@ def _seconds(count: int) -> str:
     return "1 second" if count == 1 else f"{count} seconds"
 
 
+def _cuts(count: int) -> str:
+    return {0: "There are no cuts", 1: "There is 1 cut"}.get(count, f"There are {count} cuts")
+
+
 def _jumps(count: int) -> str:
     return ("It does not jump", "Once", "Twice")[count] if count < 3 else f"{count} times"
 
@@ -105,9 +109,7 @@ _SENTENCES: dict[str, Callable[..., str]] = {
     "no change": lambda: "No object changes its color",
     "no picture": lambda: "No other picture is shown",
     "camera": lambda motion: f"It {_CAMERA_MOVES[motion]}",
-    "cuts": lambda count: {0: "There are no cuts", 1: "There is 1 cut"}.get(
-        count, f"There are {count} cuts"
-    ),
+    "cuts": _cuts,
     "text": lambda glyph: f"It says {glyph}",
     "no text": lambda: "No text is shown",
     "fade": lambda kind: _FADES[kind],

@@ -35,6 +35,7 @@ FADES = ("none", "in", "out")
 HOP_SECONDS = 0.7
 HOP_SPACING = 1.2  # from one jump to the next, so that 32 frames show the rest between them
 MOST_CUTS = 4
+_SHORTEST_SHOT = 1.05  # seconds
 _QUIET = 0.06  # share of clips in which nothing happens at all
 
 DIRECTIONS: dict[str, tuple[float, float]] = {
@@ -228,11 +229,11 @@ def _sample_fade(rng: np.random.Generator) -> Fade:
 
 
 def _sample_shots(rng: np.random.Generator, duration: float) -> tuple[Shot, ...]:
-    room = int(duration / 1.05) - 1
+    room = int(duration / _SHORTEST_SHOT) - 1
     cuts = min(int(rng.choice(MOST_CUTS + 1, p=(0.5, 0.2, 0.14, 0.08, 0.08))), room)
     # Every shot gets its second, the rest of the time is shared out at random.
-    extra = np.sort(rng.uniform(0.0, duration - (cuts + 1) * 1.05, size=cuts))
-    inner = [float(e + 1.05 * (k + 1)) for k, e in enumerate(extra)]
+    extra = np.sort(rng.uniform(0.0, duration - (cuts + 1) * _SHORTEST_SHOT, size=cuts))
+    inner = [float(e + _SHORTEST_SHOT * (k + 1)) for k, e in enumerate(extra)]
     bounds = [0.0, *inner, duration]
     return tuple(Shot(a, b, int(rng.integers(2**31))) for a, b in itertools.pairwise(bounds))
 
