@@ -1,8 +1,8 @@
 """Answers many requests together: sequences join and leave a running batch between decode steps.
 
 A short answer never waits for a long one, and a request that fails or is cancelled harms no other;
-only what fails in a step that all share (memory runs out) fails for all of them. Reading and
-encoding of the next videos go on while answers are written.
+only what fails in a step that all share (memory runs out) fails for all of them. The next videos
+and prompts are read while answers are written, so that no answer ever waits for a prompt.
 """
 
 import queue
@@ -36,7 +36,7 @@ class Request:
 
     Attributes:
         video: anything that `SlowFast.encode` takes.
-        on_text: called with each piece of the answer as it is made, from the batch's thread.
+        on_text: called with each piece of the answer as it is made, from threads of the batch.
         options: fields of `Sampling` and `Generation`; `num_beams` must be 1.
     """
 
@@ -94,7 +94,7 @@ class _Sequence:
     processors: LogitsProcessorList
     clock: Clock
     generator: torch.Generator | None
-    began: float = 0.0
+    began: float
     new_ids: list[int] = field(default_factory=list)
     error: BaseException | None = None
 
@@ -163,7 +163,7 @@ class Batcher:
         self._room = threading.Semaphore(2 * max_batch)
         self._tickets: weakref.WeakSet[Ticket] = weakref.WeakSet()
         self._broken: BaseException | None = None
-        self._ready: queue.SimpleQueue[_Sequence | None] = queue.SimpleQueue()
+        self._ready: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         # Each thread gets its part of torch's CPU threads. With all of them in each, OpenMP puts
         # its threads to sleep between operations, and a step of a small model takes twice as long.
         threads = torch.get_num_threads()
@@ -213,12 +213,14 @@ class Batcher:
                 ticket.fail(self._broken or CancelledError())
                 return
         try:
-            self._ready.put(self._sequence(request, ticket))
+            with torch.no_grad():
+                self._ready.put(self._prefill(request, ticket))
         except BaseException as error:
             self._room.release()
             ticket.fail(error)
 
-    def _sequence(self, request: Request, ticket: Ticket) -> _Sequence:
+    def _prefill(self, request: Request, ticket: Ticket) -> _Batch:
+        """Read the video and the prompt, and choose the first token."""
         if ticket.cancelled or self._broken:
             raise self._broken or CancelledError
         assistant = self.assistant
@@ -227,23 +229,36 @@ class Batcher:
             raise ValueError("num_beams: beams cannot share a batch; use `ask` for them.")
         video = assistant.encode(request.video, **sampling)
         messages = [assistant.user_message(request.question, first=True)]
-        device = assistant.model.device
         generator = None
         if generation.temperature > 0:
-            generator = torch.Generator(device)
+            generator = torch.Generator(assistant.model.device)
             if generation.seed is None:
                 generator.seed()
             else:
                 generator.manual_seed(generation.seed)
-        return _Sequence(
+        ids = assistant.prompt_ids(messages, video)
+        sequence = _Sequence(
             ticket=ticket,
             video=video,
-            prompt=assistant.prompt_ids(messages, video)[0].tolist(),
+            prompt=ids[0].tolist(),
             generation=generation,
             processors=generation.processors(assistant.model),
             clock=Clock(assistant.processor.tokenizer, request.on_text),
             generator=generator,
+            began=time.perf_counter(),
         )
+        types = assistant.model.model.token_types(ids)
+        batch = _Batch([sequence], DynamicCache(), torch.ones_like(ids))
+        logits = assistant.model(
+            input_ids=ids,
+            past_key_values=batch.cache,
+            video_memory=pack_memories(types, [video.memory]),
+            mm_token_type_ids=types,
+            logits_to_keep=1,
+        ).logits[:, -1]
+        sequence.clock.put(ids)
+        _choose(batch.sequences, logits)
+        return batch
 
     # ---- the batch's thread --------------------------------------------------------------------
 
@@ -263,7 +278,7 @@ class Batcher:
         open_for_more = True
         while open_for_more or batch is not None:
             arrived, open_for_more = self._arrivals(batch, open_for_more)
-            for fresh in self._prefill(arrived):
+            for fresh in arrived:
                 if batch is None:
                     batch = fresh
                 else:
@@ -273,59 +288,20 @@ class Batcher:
                 self._step(batch)
                 batch = self._without_finished(batch)
 
-    def _arrivals(self, batch: _Batch | None, open_for_more: bool) -> tuple[list[_Sequence], bool]:
+    def _arrivals(self, batch: _Batch | None, open_for_more: bool) -> tuple[list[_Batch], bool]:
         """What can join now; waits only where nothing else is to be done."""
-        arrived: list[_Sequence] = []
+        arrived: list[_Batch] = []
         active = 0 if batch is None else len(batch.sequences)
         while open_for_more and active + len(arrived) < self.max_batch:
             try:
-                sequence = self._ready.get(block=not active and not arrived)
+                fresh = self._ready.get(block=not active and not arrived)
             except queue.Empty:
                 break
-            if sequence is None:
+            if fresh is None:
                 open_for_more = False
             else:
-                arrived.append(sequence)
+                arrived.append(fresh)
         return arrived, open_for_more
-
-    def _prefill(self, sequences: list[_Sequence]) -> list[_Batch]:
-        """Read prompts: all at once, or one by one where that fails, so that one fails alone."""
-        if not sequences:
-            return []
-        try:
-            return [self._read_prompts(sequences)]
-        except Exception as error:
-            if len(sequences) == 1:
-                self._leave(sequences[0], error)
-                return []
-        # Outside of `except`: the error holds what the failed attempt had in memory.
-        return [batch for sequence in sequences for batch in self._prefill([sequence])]
-
-    def _read_prompts(self, sequences: list[_Sequence]) -> _Batch:
-        model = self.assistant.model
-        began = time.perf_counter()
-        length = max(len(s.prompt) for s in sequences)
-        filler = self.assistant.processor.tokenizer.pad_token_id or 0
-        rows = [[filler] * (length - len(s.prompt)) + s.prompt for s in sequences]
-        ids = torch.tensor(rows, device=model.device)
-        mask = torch.ones_like(ids)
-        for row, sequence in enumerate(sequences):
-            mask[row, : length - len(sequence.prompt)] = 0
-        types = model.model.token_types(ids) * mask  # a filler is text, whatever its number
-        batch = _Batch(sequences, DynamicCache(), mask)
-        logits = model(
-            input_ids=ids,
-            attention_mask=mask,
-            past_key_values=batch.cache,
-            video_memory=pack_memories(types, [s.video.memory for s in sequences]),
-            mm_token_type_ids=types,
-            logits_to_keep=1,
-        ).logits[:, -1]
-        for sequence in sequences:
-            sequence.began = began
-            sequence.clock.put(torch.tensor([sequence.prompt]))
-        _choose(sequences, logits)
-        return batch
 
     def _step(self, batch: _Batch) -> None:
         """One more token for each sequence."""
