@@ -41,6 +41,8 @@ UNKNOWN = (
     "Which animal can be heard?",
     "Was this filmed in Europe?",
     "那個人手上拿的是什麼東西？",
+    "這家店賣些什麼？",
+    "誰會先到終點？",
 )
 # Of the clips whose manifest tells it: whether something comes into the picture, or goes out.
 ENTERS = {"dog_fetch", "cars_overhead", "street_pedestrians", "three_bottles", "highway_dashcam"}

@@ -72,8 +72,7 @@ class Language:
         if held_out:
             return self._typed(str(rng.choice(self.unknown[::8])), rng)
         if rng.random() < 0.6:
-            place = int(rng.integers(len(self.unknown)))
-            question = self.unknown[place + 1 if place % 8 == 0 else place]
+            question = str(rng.choice([q for i, q in enumerate(self.unknown) if i % 8]))
         else:
             thing = str(rng.choice(self.things))
             question = str(rng.choice(self.patterns)).format(thing=thing)
