@@ -38,7 +38,8 @@ def _facts(target: str, num_frames: int | None, dtype: str) -> dict[str, Any]:
     if dtype not in _BYTES:
         raise ValueError(f"--dtype {dtype}: unknown; choose one of {', '.join(_BYTES)}.")
     path = Path(target)
-    if (path / "config.json").is_file() or (not path.exists() and target.count("/") == 1):
+    hub_id = target.count("/") == 1 and path.suffix != ".sfmem" and not path.parent.exists()
+    if (path / "config.json").is_file() or hub_id:
         from slowfast_mllm.engine import describe_config
 
         facts = describe_config(target)

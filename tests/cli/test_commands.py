@@ -144,6 +144,8 @@ def test_info_about_a_video_and_a_model(run) -> None:
         (("ask", CLIP, "What?", "--model", "no/such/model"), 1, "no such folder"),
         (("ask", "gone.mp4", "What?", "--model", "no/such/model"), 1, "gone.mp4: no such file"),
         (("index", "gone.mp4", "-o", "x.sfmem", "--model", "no/such"), 1, "gone.mp4: no such file"),
+        (("info", "tests/gone.mp4"), 1, "tests/gone.mp4: no such file"),
+        (("info", "runs/gone.sfmem"), 1, "runs/gone.sfmem: no such file"),
         (("ask", CLIP), 2, "question"),
         (("ask", CLIP, "What?", "--num-frames", "0"), 2, "num-frames"),
         (("train", "missing.yaml", "--output", "x"), 1, "missing.yaml"),

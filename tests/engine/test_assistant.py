@@ -139,7 +139,7 @@ def test_beams_and_sampling(assistant: SlowFast) -> None:
     video = assistant.encode(CLIP)
     assert assistant.ask(video, QUESTION, num_beams=3).text
     drawn = [
-        assistant.ask(video, QUESTION, temperature=2.0, top_p=0.9, seed=3, max_new_tokens=12).text
+        assistant.ask(video, QUESTION, temperature=2, top_p=0.9, seed=3, max_new_tokens=12).text
         for _ in range(2)
     ]
     assert drawn[0] == drawn[1]

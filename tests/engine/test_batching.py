@@ -1,6 +1,8 @@
 """Many requests together: the same answers as alone; nobody waits for or suffers from others."""
 
+import gc
 import threading
+import weakref
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 
@@ -116,6 +118,54 @@ def test_a_short_answer_does_not_wait_for_a_long_one(assistant, monkeypatch) -> 
             long.result(60)
 
 
+def test_an_answer_of_one_token_waits_for_no_place(assistant, monkeypatch) -> None:
+    endless(assistant, monkeypatch)
+    video = assistant.encode(CLIP, num_frames=4)
+    with Batcher(assistant, max_batch=1) as batcher:
+        long = batcher.submit(Request(video, "What happens?", options={"max_new_tokens": 2000}))
+        one = batcher.submit(Request(video, "What happens?", options={"max_new_tokens": 1}))
+        assert one.result(60).timing["tokens"] == 1
+        waiting = batcher.submit(Request(video, "What happens?", options={"max_new_tokens": 2000}))
+        waiting.cancel()
+        with pytest.raises(CancelledError):
+            waiting.result(0)
+        assert not long.done()
+        long.cancel()
+
+
+@pytest.mark.parametrize("where", ["join", "keep"])
+def test_what_fails_while_sequences_come_and_go_fails_for_those_alone(
+    assistant, monkeypatch, where: str
+) -> None:
+    endless(assistant, monkeypatch)
+    video = assistant.encode(CLIP, num_frames=4)
+    with Batcher(assistant, max_batch=2) as batcher:
+        with monkeypatch.context() as broken:
+            name = f"slowfast_mllm.engine.batching._Batch.{where}"
+            broken.setattr(name, lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("full")))
+            asked = [Request(video, "?", options={"max_new_tokens": n}) for n in (400, 3)]
+            tickets = [batcher.submit(request) for request in asked]
+            outcomes = [ticket.outcome() for ticket in tickets]
+            assert isinstance(outcomes[0], torch.OutOfMemoryError)
+        later = [batcher.submit(asked[1]) for _ in range(2)]
+        assert [ticket.result(60).timing["tokens"] for ticket in later] == [3, 3]
+
+
+def test_nothing_is_kept_of_what_was_answered(assistant) -> None:
+    video = assistant.encode(CLIP, num_frames=4)
+    kept = weakref.ref(video)
+    with Batcher(assistant) as batcher:
+        answer = batcher.submit(Request(video, "What happens?")).result(60)
+        del video
+        for _ in range(100):  # the batch's thread may still be on its way back to waiting
+            gc.collect()
+            if kept() is None:
+                break
+            threading.Event().wait(0.05)
+        assert kept() is None
+        assert answer.text
+
+
 def test_cancelled_before_it_begins(assistant, monkeypatch) -> None:
     endless(assistant, monkeypatch)
     video = assistant.encode(CLIP, num_frames=4)
@@ -145,8 +195,28 @@ def test_leaving_by_an_error_gives_everything_up(assistant, monkeypatch) -> None
     assert all(isinstance(ticket.outcome(), CancelledError) for ticket in tickets)
 
 
+def test_an_interrupt_while_waiting_gives_everything_up(assistant, monkeypatch) -> None:
+    endless(assistant, monkeypatch)
+    video = assistant.encode(CLIP, num_frames=4)
+    request = Request(video, "What happens?", options={"max_new_tokens": 2000})
+    finish, calls = Batcher._finish, []
+
+    def interrupted(batcher: Batcher) -> None:
+        calls.append(batcher)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        finish(batcher)
+
+    monkeypatch.setattr(Batcher, "_finish", interrupted)
+    tickets = []
+    with pytest.raises(KeyboardInterrupt), Batcher(assistant, max_batch=1) as batcher:
+        tickets.extend(batcher.submit(request) for _ in range(5))
+    assert all(isinstance(ticket.outcome(), CancelledError) for ticket in tickets)
+    assert not batcher._thread.is_alive()
+
+
 def test_drawn_answers_repeat_with_their_seed(assistant) -> None:
-    options = {"temperature": 1.5, "top_p": 0.9, "seed": 3, "max_new_tokens": 12}
+    options = {"temperature": 2, "top_p": 0.9, "seed": 3, "max_new_tokens": 12}
     drawn = [Request(CLIP, "What happens?", options={**options, "seed": s}) for s in (3, 4, 3, 5)]
     texts = [answer.text for answer in assistant.generate(drawn)]
     assert texts[0] == texts[2]

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from slowfast_mllm import SlowFast, VideoError, load
-from slowfast_mllm.engine import MemoryCache, MemoryFileError
+from slowfast_mllm.engine import MemoryCache, MemoryFileError, encoded_video
 from slowfast_mllm.engine.encoded_video import save_encoded, source_digest
 
 CLIP = Path(__file__).parents[2] / "examples" / "shapes.mp4"
@@ -100,6 +100,21 @@ def test_a_forged_memory_that_does_not_fit_the_model_is_refused(assistant, clip)
     save_encoded(forged, file, assistant.fingerprint, source=None)
     with pytest.raises(MemoryFileError, match="not as this program writes it"):
         assistant.encode(file)
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [("3", "not as this program"), ('{"version": 99}', "format 99"), ('{"version": 1}', "not as")],
+)
+def test_a_memory_of_another_program_is_refused(assistant, tmp_path, facts, reason: str) -> None:
+    """With a digest that is right."""
+    file = tmp_path / "x.sfmem"
+    tensors = {"fast_tokens": torch.zeros(1)}
+    digest = encoded_video._content_digest(facts, tensors)
+    save_file(tensors, file, {encoded_video._HEADER: facts, "sha256": digest})
+    for read in (assistant.encode, encoded_video.describe_memory):
+        with pytest.raises(MemoryFileError, match=reason):
+            read(file)
 
 
 def test_a_source_that_is_no_regular_file_is_not_read(assistant, clip, tmp_path) -> None:

@@ -101,6 +101,13 @@ def test_the_full_size_model_is_written_back_under_the_official_names_and_shapes
     }
 
 
+@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\n"])
+def test_a_file_that_was_not_downloaded_is_named(official: Path, content: bytes) -> None:
+    (official / "model.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged or not downloaded"):
+        AutoConfig.from_pretrained(official)
+
+
 def test_layer_scale_may_be_named_gamma(official: Path) -> None:
     expected = logits(load(official))
     path = official / "model.safetensors"

@@ -16,9 +16,14 @@ from transformers import AutoModelForCausalLM, Phi3Config, Qwen2Config, Trainer
 
 from slowfast_mllm import load
 from slowfast_mllm.model import SlowFastConvNextModel, SlowFastVisionConfig
-from slowfast_mllm.train.assemble import AssemblyError, assemble, start_slow_path
+from slowfast_mllm.train.assemble import (
+    AssemblyError,
+    assemble,
+    pixel_statistics,
+    start_slow_path,
+)
 from slowfast_mllm.train.conversations import Encoder, PreferenceCollator, PreferenceEncoder
-from slowfast_mllm.train.fine_tune import choose_parts, fine_tune
+from slowfast_mllm.train.fine_tune import _start, choose_parts, fine_tune
 from slowfast_mllm.train.recipe import (
     FineTuneRecipe,
     FineTuneStage,
@@ -123,6 +128,22 @@ def test_parts_that_do_not_fit_are_named(parts: tuple[Path, Path], tmp_path: Pat
     (tower / "config.json").write_text(json.dumps(TOWER | {"depths": [2, 1]}))
     with pytest.raises(AssemblyError, match="is missing"):
         assemble(str(text), str(tower), **FIELDS)
+
+
+def test_pixels_are_normalised_as_the_tower_knows_them(parts: tuple[Path, Path]) -> None:
+    assert pixel_statistics(str(parts[1])) == {}
+    known = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.4, 0.4, 0.4]}
+    (parts[1] / "preprocessor_config.json").write_text(json.dumps({"size": 3} | known))
+    tokenizer = load(device="cpu").processor.tokenizer
+    AutoModelForCausalLM.from_config(
+        Qwen2Config(**TEXT | {"vocab_size": len(tokenizer)})
+    ).save_pretrained(parts[0])
+    tokenizer.save_pretrained(parts[0])
+    start = Start(None, *map(str, parts), config={"hybrid_layers": [0, 2]})
+    recipe = FineTuneRecipe("n", 1, start, [])
+    _, processor = _start(recipe, None)
+    for part in (processor.image_processor, processor.video_processor):
+        assert {name: list(getattr(part, name)) for name in known} == known
 
 
 # ---- runs on the packaged model ------------------------------------------------------------------
@@ -321,6 +342,8 @@ def test_every_recipe_parses_and_trains_something() -> None:
         ({"stages": [STAGE | {"name": "../elsewhere"}]}, "cannot be that of a folder"),
         ({"name": 5}, "name: expected text, found int"),
         ({"fsdp": True}, "fsdp: expected `key: value` lines"),
+        ({"stages": [STAGE | {"max_steps": 0}]}, "max_steps: give a number above 0"),
+        ({"stages": [STAGE | {"method": "grpo", "num_answers": 1}]}, "at least 2 answers"),
         (
             {
                 "stages": [

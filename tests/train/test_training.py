@@ -220,6 +220,12 @@ def test_a_checkpoint_cut_off_while_written_is_passed_over(tmp_path: Path) -> No
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-3")
 
 
+def test_several_processes_are_refused(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(TrainingError, match="runs in one process"):
+        run.train(RECIPE, tmp_path)
+
+
 def test_another_recipe_may_not_go_on_in_the_same_folder(tmp_path: Path) -> None:
     (tmp_path / "recipe.txt").write_text("another")
     (tmp_path / "tower" / "checkpoint-3").mkdir(parents=True)

@@ -47,7 +47,8 @@ class Generation:
         temperature: 0 takes the likeliest token each time; above that, tokens are drawn.
         top_p: draw among the likeliest tokens that hold this much probability.
         num_beams: search width.
-        seed: makes a drawn answer repeatable.
+        seed: makes a drawn answer repeatable, alone or in a batch; `ask` in several threads at once
+            draws from one stream of random numbers.
 
     Raises:
         ValueError: a number is out of range.
@@ -79,7 +80,7 @@ class Generation:
             "do_sample": self.temperature > 0,
         }
         if self.temperature > 0:
-            arguments |= {"temperature": self.temperature, "top_p": self.top_p, "top_k": 0}
+            arguments |= {"temperature": float(self.temperature), "top_p": self.top_p, "top_k": 0}
         return arguments
 
     def processors(self, model: SlowFastForConditionalGeneration) -> LogitsProcessorList:
@@ -92,7 +93,7 @@ class Generation:
         if penalty not in (None, 1.0):
             chain.append(RepetitionPenaltyLogitsProcessor(penalty))
         if self.temperature > 0:
-            chain.append(TemperatureLogitsWarper(self.temperature))
+            chain.append(TemperatureLogitsWarper(float(self.temperature)))
             if self.top_p < 1:
                 chain.append(TopPLogitsWarper(self.top_p))
         return chain

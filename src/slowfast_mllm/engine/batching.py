@@ -1,15 +1,17 @@
 """Answers many requests together: sequences join and leave a running batch between decode steps.
 
 A short answer never waits for a long one, and a request that fails or is cancelled harms no other;
-only what fails in a step that all share (memory runs out) fails for all of them. The next videos
-and prompts are read while answers are written, so that no answer ever waits for a prompt.
+only what fails in a step that all share (memory runs out) fails for all of them, and for nobody
+who comes later. The next videos and prompts are read in other threads while answers are written;
+a GPU takes turns.
 """
 
 import queue
 import threading
 import time
 import weakref
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, InvalidStateError, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -71,16 +73,19 @@ class Ticket:
         return self._future.done()
 
     def cancel(self) -> None:
-        """Give it up; it leaves the batch before the next token."""
+        """Give it up; a sequence that is being answered leaves the batch before the next token."""
         self.cancelled = True
+        self.fail(CancelledError())
 
     def succeed(self, answer: Answer) -> None:
-        self._future.set_result(answer)
+        with suppress(InvalidStateError):  # another thread gave it up first
+            self._future.set_result(answer)
 
     def fail(self, error: BaseException) -> None:
         """Without its traceback, whose frames would keep tensors alive with the error."""
         error.__context__ = None
-        self._future.set_exception(error.with_traceback(None))
+        with suppress(InvalidStateError):
+            self._future.set_exception(error.with_traceback(None))
 
 
 @dataclass
@@ -97,6 +102,7 @@ class _Sequence:
     began: float
     new_ids: list[int] = field(default_factory=list)
     error: BaseException | None = None
+    left: bool = False
 
     def next_id(self, logits: Tensor) -> int:
         """Choose a token from logits (V,)."""
@@ -159,13 +165,15 @@ class Batcher:
         self.assistant = assistant
         self.max_batch = max_batch
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="slowfast-reader")
-        # No more videos are held ready than the batch can take next.
+        # No more videos and prompts are held ready than the batch can take next.
         self._room = threading.Semaphore(2 * max_batch)
         self._tickets: weakref.WeakSet[Ticket] = weakref.WeakSet()
+        self._tickets_lock = threading.Lock()
         self._broken: BaseException | None = None
         self._ready: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
-        # Each thread gets its part of torch's CPU threads. With all of them in each, OpenMP puts
-        # its threads to sleep between operations, and a step of a small model takes twice as long.
+        # Readers share torch's CPU threads, the steps of a small model take one. With all of them
+        # in each, OpenMP puts its threads to sleep between operations, and such a step takes twice
+        # as long.
         threads = torch.get_num_threads()
         self._started = threading.Barrier(_READERS + 2)
         for _ in range(_READERS):
@@ -185,18 +193,29 @@ class Batcher:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        """After an error (or Ctrl-C) what was handed in is given up."""
-        if kind is not None:
-            for ticket in self._tickets:
+        """After an error (or Ctrl-C, while waiting too) what was handed in is given up."""
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            for ticket in self._open_tickets():
                 ticket.cancel()
+            self._finish()
+
+    def _finish(self) -> None:
         self._readers.shutdown(wait=True)
         self._ready.put(None)
         self._thread.join()
 
+    def _open_tickets(self) -> list[Ticket]:
+        with self._tickets_lock:
+            return [ticket for ticket in self._tickets if not ticket.done()]
+
     def submit(self, request: Request) -> Ticket:
         """Hand in a request; returns at once."""
         ticket = Ticket()
-        self._tickets.add(ticket)
+        with self._tickets_lock:
+            self._tickets.add(ticket)
         self._readers.submit(self._prepare, request, ticket)
         return ticket
 
@@ -214,20 +233,22 @@ class Batcher:
                 return
         try:
             with torch.no_grad():
-                self._ready.put(self._prefill(request, ticket))
+                batch = self._prefill(request, ticket)
+            if not self._left(batch.sequences[0]):
+                self._ready.put(batch)
         except BaseException as error:
             self._room.release()
             ticket.fail(error)
 
     def _prefill(self, request: Request, ticket: Ticket) -> _Batch:
         """Read the video and the prompt, and choose the first token."""
-        if ticket.cancelled or self._broken:
-            raise self._broken or CancelledError
+        self._check(ticket)
         assistant = self.assistant
         sampling, generation = assistant.split_options(request.options)
         if generation.num_beams != 1:
             raise ValueError("num_beams: beams cannot share a batch; use `ask` for them.")
         video = assistant.encode(request.video, **sampling)
+        self._check(ticket)
         messages = [assistant.user_message(request.question, first=True)]
         generator = None
         if generation.temperature > 0:
@@ -260,6 +281,10 @@ class Batcher:
         _choose(batch.sequences, logits)
         return batch
 
+    def _check(self, ticket: Ticket) -> None:
+        if ticket.cancelled or self._broken:
+            raise self._broken or CancelledError
+
     # ---- the batch's thread --------------------------------------------------------------------
 
     def _run(self, num_threads: int) -> None:
@@ -269,24 +294,34 @@ class Batcher:
                 self._answer_all()
         except BaseException as error:  # whatever it was, nobody may wait for ever
             self._broken = error
-            for ticket in list(self._tickets):
-                if not ticket.done():
-                    ticket.fail(error)
+            for ticket in self._open_tickets():
+                ticket.fail(error)
 
     def _answer_all(self) -> None:
         batch: _Batch | None = None
         open_for_more = True
         while open_for_more or batch is not None:
-            arrived, open_for_more = self._arrivals(batch, open_for_more)
-            for fresh in arrived:
-                if batch is None:
-                    batch = fresh
-                else:
-                    batch.join(fresh)
-            batch = self._without_finished(batch)
+            batch, open_for_more = self._round(batch, open_for_more)
+
+    def _round(self, batch: _Batch | None, open_for_more: bool) -> tuple[_Batch | None, bool]:
+        """One more token for all, and for what can join now."""
+        arrived, open_for_more = self._arrivals(batch, open_for_more)
+        batches = arrived if batch is None else [batch, *arrived]
+        sequences = [sequence for part in batches for sequence in part.sequences]
+        del arrived  # what has joined is not held twice
+        try:
+            while len(batches) > 1:
+                batches[0].join(batches.pop(1))
+            batch = self._without_finished(batches.pop()) if batches else None
             if batch is not None:
                 self._step(batch)
                 batch = self._without_finished(batch)
+        except Exception as error:
+            for sequence in sequences:
+                if not sequence.left:
+                    self._leave(sequence, error)
+            batch = None
+        return batch, open_for_more
 
     def _arrivals(self, batch: _Batch | None, open_for_more: bool) -> tuple[list[_Batch], bool]:
         """What can join now; waits only where nothing else is to be done."""
@@ -306,31 +341,24 @@ class Batcher:
     def _step(self, batch: _Batch) -> None:
         """One more token for each sequence."""
         model = self.assistant.model
-        try:
-            if batch.memory is None and model.config.slow_attention_for_generated_tokens:
-                memories = [s.video.memory for s in batch.sequences]
-                batch.memory = pad_rows([[m] for m in memories], memories[0]).without_fast_tokens()
-            batch.mask = F.pad(batch.mask, (0, 1), value=1)
-            last = torch.tensor([[s.new_ids[-1]] for s in batch.sequences], device=model.device)
-            logits = model(
-                input_ids=last,
-                attention_mask=batch.mask,
-                past_key_values=batch.cache,
-                video_memory=batch.memory,
-                # As in `generate`, a placeholder that the model says stands for nothing.
-                mm_token_type_ids=torch.full_like(last, TEXT),
-                # How many placeholders came before does not matter here, only that some did.
-                fast_token_offset=batch.mask.new_ones(len(last)),
-            ).logits[:, -1]
-        except Exception as error:
-            for sequence in batch.sequences:
-                sequence.error = error
-            return
+        if batch.memory is None and model.config.slow_attention_for_generated_tokens:
+            memories = [s.video.memory for s in batch.sequences]
+            batch.memory = pad_rows([[m] for m in memories], memories[0]).without_fast_tokens()
+        batch.mask = F.pad(batch.mask, (0, 1), value=1)
+        last = torch.tensor([[s.new_ids[-1]] for s in batch.sequences], device=model.device)
+        logits = model(
+            input_ids=last,
+            attention_mask=batch.mask,
+            past_key_values=batch.cache,
+            video_memory=batch.memory,
+            # As in `generate`, a placeholder that the model says stands for nothing.
+            mm_token_type_ids=torch.full_like(last, TEXT),
+            # How many placeholders came before does not matter here, only that some did.
+            fast_token_offset=batch.mask.new_ones(len(last)),
+        ).logits[:, -1]
         _choose(batch.sequences, logits)
 
-    def _without_finished(self, batch: _Batch | None) -> _Batch | None:
-        if batch is None:
-            return None
+    def _without_finished(self, batch: _Batch) -> _Batch | None:
         stay = [row for row, s in enumerate(batch.sequences) if not self._left(s)]
         if 0 < len(stay) < len(batch.sequences):
             batch.keep(stay)
@@ -348,6 +376,7 @@ class Batcher:
         return True
 
     def _leave(self, sequence: _Sequence, error: BaseException | None) -> None:
+        sequence.left = True
         self._room.release()
         if error is not None:
             sequence.ticket.fail(error)

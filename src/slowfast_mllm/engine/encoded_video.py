@@ -173,13 +173,8 @@ def load_encoded(path: Path, model: str, like: SlowFastForConditionalGeneration)
     Raises:
         MemoryFileError: the file is missing, damaged, made by another model, or out of date.
     """
-    text, tensors = _read(path)
+    facts, tensors = _read(path)
     try:
-        facts = json.loads(text)
-        if facts["version"] != _VERSION:
-            raise MemoryFileError(
-                f"{path}: format {facts['version']}, this program reads {_VERSION}; index again."
-            )
         if facts["model"] != model:
             raise MemoryFileError(
                 f"{path}: made by another model or with other preprocessing; index the video again "
@@ -195,8 +190,8 @@ def load_encoded(path: Path, model: str, like: SlowFastForConditionalGeneration)
             timestamps=facts["timestamps"],
             timing=AT_HAND,
         )
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise MemoryFileError(f"{path}: not as this program writes it; index again.") from error
+    except (KeyError, TypeError) as error:
+        raise _other_writer(path) from error
 
 
 def describe_memory(path: Path) -> dict[str, Any]:
@@ -205,22 +200,28 @@ def describe_memory(path: Path) -> dict[str, Any]:
     Raises:
         MemoryFileError: the file is missing, damaged, or no video memory.
     """
-    text, tensors = _read(path)
-    facts = json.loads(text)
-    kinds = [tensor.dtype for tensor in tensors.values()]
-    return {
-        "memory": str(path),
-        "source": facts["source"] and facts["source"]["path"],
-        "duration": facts["info"]["duration"],
-        "frames": len(facts["timestamps"]),
-        "precision": "int8" if torch.int8 in kinds else str(kinds[0]).removeprefix("torch."),
-        "model_fingerprint": facts["model"],
-        "megabytes": path.stat().st_size / 1e6,
-    }
+    facts, tensors = _read(path)
+    try:
+        kinds = [tensor.dtype for tensor in tensors.values()]
+        return {
+            "memory": str(path),
+            "source": facts["source"] and facts["source"]["path"],
+            "duration": facts["info"]["duration"],
+            "frames": len(facts["timestamps"]),
+            "precision": "int8" if torch.int8 in kinds else str(kinds[0]).removeprefix("torch."),
+            "model_fingerprint": facts["model"],
+            "megabytes": path.stat().st_size / 1e6,
+        }
+    except (KeyError, TypeError, IndexError) as error:
+        raise _other_writer(path) from error
 
 
-def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
-    """The facts as they were written, and the tensors, after the digest of both is checked."""
+def _other_writer(path: Path) -> MemoryFileError:
+    return MemoryFileError(f"{path}: not as this program writes it; index the video again.")
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The facts and the tensors, after the digest of both and the format are checked."""
     try:
         with safe_open(path, framework="pt") as handle:
             header = handle.metadata() or {}
@@ -236,7 +237,16 @@ def _read(path: Path) -> tuple[str, dict[str, Tensor]]:
         raise MemoryFileError(f"{path}: a safetensors file, but no video memory of this program.")
     if header.get("sha256") != _content_digest(text, tensors):
         raise MemoryFileError(f"{path}: changed since it was written; index the video again.")
-    return text, tensors
+    try:
+        facts = json.loads(text)
+        version = facts["version"]
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise _other_writer(path) from error
+    if version != _VERSION:
+        raise MemoryFileError(
+            f"{path}: format {version}, this program reads {_VERSION}; index the video again."
+        )
+    return facts, tensors
 
 
 def _check_source(path: Path, source: dict[str, Any] | None) -> None:

@@ -253,6 +253,9 @@ class SlowFastModel(SlowFastPreTrainedModel):
     ) -> VideoMemory:
         """Everything that later questions need of a video. Costs the vision tower once.
 
+        Differentiable; to keep the memory without what gradients need, call it under
+        `torch.no_grad()`.
+
         Args:
             frames: `pixel_values_videos` of one video, (T, 3, H, W), or consecutive chunks of them.
             timestamps: (T,) seconds; default one frame a second, needed with chunks.

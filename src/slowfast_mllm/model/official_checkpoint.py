@@ -4,14 +4,13 @@ Two translations: the flat config to ours, and tensor names with the fused, head
 to ours (both ways, so that a model can be written back). Nothing else knows the official names.
 """
 
-import json
 import os
 import re
-import struct
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import PreTrainedConfig
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
@@ -113,13 +112,19 @@ def _tower_shape(shapes: dict[str, list[int]]) -> dict[str, list[int]]:
 
 
 def read_tensor_shapes(folder: str | os.PathLike[str]) -> dict[str, list[int]]:
-    """Name -> shape of every tensor in a folder's safetensors files; reads headers only."""
+    """Name -> shape of every tensor in a folder's safetensors files; reads headers only.
+
+    Raises:
+        ValueError: a file is damaged, or a pointer in place of one (Git LFS).
+    """
     shapes: dict[str, list[int]] = {}
     for path in sorted(Path(folder).glob("*.safetensors")):
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length))
-        shapes |= {name: entry["shape"] for name, entry in header.items() if "shape" in entry}
+        try:
+            with safe_open(path, framework="pt") as file:
+                names = file.keys()
+                shapes |= {name: list(file.get_slice(name).get_shape()) for name in names}
+        except SafetensorError as error:
+            raise ValueError(f"{path.name} is damaged or not downloaded: {error}") from error
     return shapes
 
 

@@ -12,7 +12,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    BaseImageProcessor,
+    PreTrainedModel,
+)
 
 from slowfast_mllm.model import (
     SlowFastConfig,
@@ -66,6 +72,15 @@ def assemble(
     _load(model.model.vision_tower, tower.state_dict(), vision_tower)
     start_slow_path(model)
     return model
+
+
+def pixel_statistics(vision_tower: str) -> dict[str, list[float]]:
+    """`image_mean` and `image_std` that a tower was trained with, where its checkpoint tells."""
+    try:
+        known, _ = BaseImageProcessor.get_image_processor_dict(vision_tower)
+    except OSError:
+        return {}
+    return {name: known[name] for name in ("image_mean", "image_std") if name in known}
 
 
 def _tower(path: str, dtype: torch.dtype) -> PreTrainedModel:

@@ -23,7 +23,7 @@ from transformers import (
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.model.whole_checkpoint import load_whole
 from slowfast_mllm.processing import SlowFastProcessor
-from slowfast_mllm.train.assemble import assemble
+from slowfast_mllm.train.assemble import assemble, pixel_statistics
 from slowfast_mllm.train.conversations import (
     Collator,
     Encoder,
@@ -95,6 +95,9 @@ def _start(
     model = assemble(start.language_model, start.vision_tower, dtype, **start.config)
     tokenizer = AutoTokenizer.from_pretrained(start.language_model)
     processor = SlowFastProcessor.from_config(model.config, tokenizer, recipe.num_frames)
+    for name, value in pixel_statistics(start.vision_tower).items():
+        setattr(processor.image_processor, name, value)
+        setattr(processor.video_processor, name, value)
     model.config.image_token_id = processor.image_token_id
     model.config.video_token_id = processor.video_token_id
     end = tokenizer("<|im_end|>", add_special_tokens=False).input_ids

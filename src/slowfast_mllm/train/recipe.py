@@ -279,6 +279,10 @@ def _stage(content: Any, where: str) -> FineTuneStage:
     _choices(stage["train"], TRAINABLE, f"{where}: train")
     if not stage["data"]:
         raise RecipeError(f"{where}: data: no source of records.")
+    if (steps := stage.get("max_steps", -1)) != -1 and steps <= 0:
+        raise RecipeError(f"{where}: max_steps: give a number above 0, or -1 for whole epochs.")
+    if stage.get("method") == "grpo" and stage.get("num_answers", 2) < 2:
+        raise RecipeError(f"{where}: num_answers: grpo compares at least 2 answers.")
     if stage.get("method") == "grpo" and stage["eval_data"]:
         raise RecipeError(f"{where}: eval_data: grpo reports its reward while training only.")
     if stage.get("lora_rank") and "language_model" in stage["train"]:

@@ -4,6 +4,7 @@ Layout of an output folder: `<stage>/checkpoint-*` while a stage runs, `<stage>/
 and `model/` at the end (model, tokenizer and processor, ready for `from_pretrained`).
 """
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,12 @@ def train(recipe: Recipe, output: Path, num_workers: int = 1, save_steps: int = 
         The folder of the finished model.
 
     Raises:
-        TrainingError: `output` holds another recipe's run.
+        TrainingError: `output` holds another recipe's run, or several processes were started.
     """
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:  # they would write each other's files
+        raise TrainingError(
+            f"{recipe.name}: a recipe of the world runs in one process."
+        )
     output.mkdir(parents=True, exist_ok=True)
     claim(recipe, output)
     set_seed(recipe.seed)
