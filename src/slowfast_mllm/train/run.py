@@ -50,9 +50,7 @@ def train(recipe: Recipe, output: Path, num_workers: int = 1, save_steps: int = 
         TrainingError: `output` holds another recipe's run, or several processes were started.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:  # they would write each other's files
-        raise TrainingError(
-            f"{recipe.name}: a recipe of the world runs in one process."
-        )
+        raise TrainingError(f"{recipe.name}: a recipe of the world runs in one process.")
     output.mkdir(parents=True, exist_ok=True)
     claim(recipe, output)
     set_seed(recipe.seed)
