@@ -3,7 +3,7 @@
 The same questions four times: in words that training drew from, in words that it never draws, in
 Traditional Chinese, and with answers to choose from by letter. Chance is what one answer given to
 all questions of a type would score in the first of these ways, or a choice drawn at random if that
-is more. Prints a Markdown table.
+is more; by letter it is another, and told apart. Prints a Markdown table.
 
     python benchmarks/world_accuracy.py --clips 300
 """
@@ -103,12 +103,16 @@ def main() -> None:
                 asked[qa.type, way].append((qa, text))
     each = (time.perf_counter() - began) / options.clips
     print(f"{options.clips} clips from seed {options.first_seed}, {each:.2f} s each\n")
-    print("| type | questions | " + " | ".join(options.ways) + " | chance |")
-    print("|---|---|" + "---|" * len(options.ways) + "---|")
+    columns = [f"{way} (chance)" if way == "choice" else way for way in options.ways]
+    print("| type | questions | " + " | ".join(columns) + " | chance |")
+    print("|---|---|" + "---|" * len(columns) + "---|")
     for kind in world.TYPES:
         rows = [asked[kind, way] for way in options.ways]
         if rows[0]:
             shares = [f"{np.mean([world.score(*row) for row in part]):.1%}" for part in rows]
+            if "choice" in options.ways:
+                place = options.ways.index("choice")
+                shares[place] += f" ({chance(rows[place]):.1%})"
             print(f"| {kind} | {len(rows[0])} | {' | '.join(shares)} | {chance(rows[0]):.1%} |")
     for kind in ("when", "duration"):
         print(

@@ -14,4 +14,6 @@ def ask(
     how: Answering,
 ) -> None:
     """Ask a video a question."""
+    if not question.strip():
+        raise typer.BadParameter("the question is empty.")
     how.answer(how.watch(video), question)

@@ -1,6 +1,7 @@
 """`slowfast info`: facts about a video or a memory, or a checkpoint before it is loaded."""
 
 import json as json_module
+import mimetypes
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,7 +39,8 @@ def _facts(target: str, num_frames: int | None, dtype: str) -> dict[str, Any]:
     if dtype not in _BYTES:
         raise ValueError(f"--dtype {dtype}: unknown; choose one of {', '.join(_BYTES)}.")
     path = Path(target)
-    hub_id = target.count("/") == 1 and path.suffix != ".sfmem" and not path.parent.exists()
+    file = path.suffix == ".sfmem" or mimetypes.guess_type(target)[0] is not None
+    hub_id = target.count("/") == 1 and not file and not path.parent.exists()
     if (path / "config.json").is_file() or hub_id:
         from slowfast_mllm.engine import describe_config
 

@@ -27,7 +27,9 @@ Model = Annotated[
 NumFrames = Annotated[
     int | None, typer.Option(min=1, max=100_000, help="Frames to look at, evenly spread.")
 ]
-Fps = Annotated[float | None, typer.Option(help="Frames a second to look at, instead.")]
+Fps = Annotated[
+    float | None, typer.Option(help="Frames a second to look at instead, at most 512 in all.")
+]
 Start = Annotated[float | None, typer.Option(min=0, help="Begin here, in seconds.")]
 End = Annotated[float | None, typer.Option(min=0, help="Stop here, in seconds.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... Default: what is there.")]
@@ -90,6 +92,7 @@ class Answering:
 
     def watch(self, video: str) -> "Chat":
         """Load the model and look at the video: a conversation that can begin."""
+        self._refuse_wrong_bounds()
         refuse_missing(video)
         assistant = load_model(
             self.model,
@@ -103,6 +106,14 @@ class Answering:
             return assistant.chat(
                 video, num_frames=self.num_frames, fps=self.fps, start=self.start, end=self.end
             )
+
+    def _refuse_wrong_bounds(self) -> None:
+        from slowfast_mllm.video.sampling import SampleRequest
+
+        try:
+            SampleRequest(self.num_frames, self.fps, start=self.start, end=self.end)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
 
     def answer(self, conversation: "Chat", question: str) -> None:
         """Ask, and print: the answer on stdout, warnings about the video on stderr."""

@@ -170,7 +170,7 @@ def test_more_than_the_model_can_read_is_refused(assistant: SlowFast) -> None:
     ("model", "options", "message"),
     [
         ("no/such/folder", {}, "no such folder"),
-        ("tests", {}, r"no config\.json"),
+        (str(Path(__file__).parent), {}, r"no config\.json"),
         (None, {"dtype": "int3"}, "--dtype int3"),
         (None, {"device": "warp"}, "--device warp"),
     ],

@@ -54,6 +54,23 @@ def test_the_slow_tokens_of_the_test_model_decide_answers(model, batch, answers)
     assert not torch.equal(greedy(model, **text, video_memory=silent), answers)
 
 
+def test_the_processors_token_types_are_obeyed(model, batch, answers, monkeypatch) -> None:
+    types = model.model.token_types(batch["input_ids"])
+    monkeypatch.setattr(model.config, "video_token_id", VOCAB + 7)  # nobody told the config
+    for options in ({}, {"use_cache": False}, {"cache_implementation": "static"}):
+        given = greedy(model, **batch, mm_token_type_ids=types, **options)
+        assert torch.equal(given, answers)
+
+
+def test_text_alone_may_come_as_embeddings(model) -> None:
+    ids = torch.tensor([[5, 6, 7]])
+    embeds = model.get_input_embeddings()(ids)
+    mask = torch.ones_like(ids)
+    options = {"attention_mask": mask, "do_sample": False, "max_new_tokens": 8, "pad_token_id": PAD}
+    given = model.generate(inputs_embeds=embeds, **options)
+    assert torch.equal(given, greedy(model, input_ids=ids, attention_mask=mask))
+
+
 def test_without_cache(model, batch, answers) -> None:
     assert torch.equal(greedy(model, **batch, use_cache=False), answers)
 

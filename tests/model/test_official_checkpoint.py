@@ -197,6 +197,7 @@ def test_published_configurations(num_frames: int, stride: int, pool: int) -> No
     }
     config = SlowFastConfig.from_dict(translate_config(OFFICIAL_CONFIG | FULL_SIZE | fields, {}))
     assert (config.fast_frame_stride, config.fast_temporal_pool) == (stride, pool)
+    assert config.num_frames == num_frames
     assert (config.slow_spatial_pool, config.min_fast_frames) == (2, 16)
     assert config.hybrid_layers == [0, 8, 16, 24]
     assert config.vision_config.hidden_size == 3072

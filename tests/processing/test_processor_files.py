@@ -92,6 +92,19 @@ def test_a_native_folder_without_processor_files(
     assert_same(tiny_processor(num_frames=64), loaded)
 
 
+def test_settings_of_a_folder_without_processor_files(tmp_path: Path) -> None:
+    tiny_tokenizer().save_pretrained(tmp_path)
+    config = tiny_config()
+    config.num_frames = 24
+    config.save_pretrained(tmp_path)
+    assert AutoProcessor.from_pretrained(tmp_path).video_processor.num_frames == 24
+    given = {"num_frames": 9, "padding_side": "right", "write_timestamps": True}
+    loaded = AutoProcessor.from_pretrained(tmp_path, **given)
+    assert loaded.video_processor.num_frames == 9
+    assert loaded.tokenizer.padding_side == "right"
+    assert loaded.write_timestamps is True
+
+
 @pytest.mark.parametrize("with_tokenizer_config", [True, False])
 def test_an_official_folder(with_tokenizer_config: bool, tmp_path: Path) -> None:
     official = json.loads(OFFICIAL.read_text())

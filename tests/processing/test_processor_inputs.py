@@ -135,7 +135,7 @@ def test_several_videos_and_images_in_one_prompt(
     [
         ({"num_frames": 2}, [0, 19]),
         ({"fps": 5}, list(range(0, 20, 2))),
-        ({"fps": 5, "max_frames": 3}, [0, 9, 19]),
+        ({"fps": 5, "max_frames": 3}, [0, 8, 18]),
         ({"fps": 2, "num_frames": None}, [0, 5, 10, 15]),
         ({"start": 1.0, "num_frames": 2}, [10, 19]),
         ({"end": 1.0, "num_frames": 2}, [0, 9]),
@@ -182,6 +182,25 @@ def test_metadata_comes_back_when_asked_for(processor: SlowFastProcessor, clip: 
     assert facts.fps == pytest.approx(10)
     assert facts.frames_indices == [0, 6, 12, 19]
     assert "video_metadata" not in chat(processor, conversation(clip))
+
+
+def test_metadata_of_frames_is_what_was_given(processor: SlowFastProcessor) -> None:
+    given = {"fps": 10, "total_num_frames": 20}
+    frames = numbered_frames(20)
+    output = processor.video_processor(frames, video_metadata=given, return_metadata=True)
+    facts = output["video_metadata"][0]
+    assert (facts.fps, facts.duration, facts.total_num_frames) == (10, 2.0, 20)
+    assert facts.timestamps == [0.0, 0.6, 1.2, 1.9]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"do_pad": True}, {"do_convert_rgb": False}, {"data_format": "channels_last"}],
+    ids=str,
+)
+def test_what_is_not_done_is_refused(processor: SlowFastProcessor, options: dict) -> None:
+    with pytest.raises(ValueError, match=next(iter(options))):
+        processor.video_processor(numbered_frames(2), **options)
 
 
 def test_sample_frames_says_what_would_be_taken(processor: SlowFastProcessor) -> None:

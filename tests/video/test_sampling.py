@@ -76,13 +76,18 @@ def test_fps_keeps_to_its_limit(
     times: np.ndarray[tuple[int], np.dtype[np.float64]], fps: float, limit: int
 ) -> None:
     free, capped = fps_indices(times, fps), fps_indices(times, fps, limit)
-    expected = free if free.size <= limit else uniform_indices(times.size, limit)
-    assert capped.tolist() == expected.tolist()
+    assert capped.tolist() == free[uniform_indices(free.size, min(free.size, limit))].tolist()
 
 
 def test_fps_of_the_clip_itself_gives_each_frame_once() -> None:
     rounded_to_milliseconds = np.round(np.arange(90) / 30, 3)
     assert fps_indices(rounded_to_milliseconds, 30).tolist() == list(range(90))
+
+
+def test_fps_beyond_the_limit_still_covers_the_clip() -> None:
+    chosen = fps_indices(np.arange(40.0), 24, 80)
+    assert chosen.size == 80
+    assert np.bincount(chosen, minlength=40).max() <= 3
 
 
 def test_fps_asking_for_absurdly_many_frames_is_refused() -> None:
@@ -107,6 +112,11 @@ def test_start_within_the_last_frame_gives_it_and_behind_it_is_an_error() -> Non
     assert SampleRequest(start=1.5).indices(times, 2.0, "x").tolist() == [1]
     with pytest.raises(VideoError, match=r"x: start=2 is behind its end at 2.000 s"):
         SampleRequest(start=2).indices(times, 2.0, "x")
+
+
+def test_end_before_the_first_frame_is_an_error() -> None:
+    with pytest.raises(VideoError, match=r"x: end=1 is before its first frame at 5 s"):
+        SampleRequest(end=1).indices(np.array([5.0, 6.0]), 7.0, "x")
 
 
 def test_a_single_picture_has_no_duration_and_is_still_found() -> None:

@@ -63,8 +63,11 @@ def test_answers_are_among_the_choices_and_canonical() -> None:
 def test_both_languages_ask_and_answer_the_same() -> None:
     assert LANGUAGES["en"].templates.keys() == LANGUAGES["zh-TW"].templates.keys()
     for script in SCRIPTS[:60]:
-        english, chinese = ([q.type for q in ask_all(script, language=x)] for x in LANGUAGES)
-        assert english == chinese
+        english, chinese = (ask_all(script, language=x) for x in LANGUAGES)
+        for one, other in zip(english, chinese, strict=True):
+            assert (one.type, one.seconds) == (other.type, other.seconds)
+            places = [qa.choices.index(qa.answer) for qa in (one, other)]
+            assert places[0] == places[1]
     assert {qa.type for qa in CHINESE} == set(TYPES)
     assert {len(qa.choices) for qa in CHINESE if qa.type == "camera"} == {9}
 
@@ -115,6 +118,15 @@ def test_choices_are_offered_by_letter() -> None:
         assert not any(score(qa, letter) for letter in qa.choices if letter != qa.answer)
     letters = collections.Counter(qa.answer for qa in CHOICE if len(qa.choices) == 4)
     assert max(letters.values()) < 1.3 * min(letters.values())
+
+
+def test_no_wrong_letter_stands_for_an_answer_that_counts_as_right() -> None:
+    for script in SCRIPTS[:60]:
+        for qa in ask_all(script, multiple_choice=1.0):
+            if qa.form == "choice" and qa.seconds is not None:
+                told = [told_seconds(line[3:]) for line in qa.question.split("\n")[1:]]
+                right = told.pop("ABCD".index(qa.answer[0]))
+                assert right is None or all(t is None or abs(t - right) > 1 for t in told)
 
 
 def test_a_letter_counts_only_as_a_letter() -> None:

@@ -229,4 +229,5 @@ def _activations(config: SlowFastConfig) -> int:
         cells = (vision.image_size // 4) ** 2
         return max(10 * c * cells // 4**i for i, c in enumerate(vision.hidden_sizes))
     cells = (vision.image_size // vision.patch_size) ** 2
-    return cells * (2 * vision.hidden_size + 2 * vision.intermediate_size)
+    widest = getattr(vision, "intermediate_size", 4 * vision.hidden_size)
+    return cells * 2 * (vision.hidden_size + widest)

@@ -1,6 +1,6 @@
 """Configurations: the whole model (`SlowFastConfig`), its vision tower (`SlowFastVisionConfig`).
 
-Any decoder language model and any vision model of transformers can be named in `text_config` and
+Decoder language models and vision models of transformers can be named in `text_config` and
 `vision_config`. Reading the configuration of an official checkpoint is in `official_checkpoint.py`.
 """
 
@@ -48,8 +48,10 @@ class SlowFastConfig(PreTrainedConfig):
     """Configuration of a Slow-Fast video language model.
 
     Attributes:
-        text_config: a decoder-only language model of transformers.
-        vision_config: `SlowFastVisionConfig` or a vision model of transformers (SigLIP, CLIP, ...).
+        text_config: a decoder-only language model of transformers whose layers attend by heads
+            (Qwen2, Qwen3, Llama, Mistral, ...; others are refused).
+        vision_config: `SlowFastVisionConfig`, or a vision model of transformers that makes one
+            token per patch (CLIP, SigLIP, DINOv2).
         hybrid_layers: indices of the decoder layers with gated cross-attention to slow tokens.
         slow_spatial_pool: average pooling of each video frame's map, before slow and fast split.
         fast_frame_stride: of the frames, every how many-th feeds the fast tokens.
@@ -69,6 +71,7 @@ class SlowFastConfig(PreTrainedConfig):
             visual token. Published checkpoints: False.
         vision_chunk_frames: frames encoded at once; bounds memory, never changes a result.
         projector_depth: linear layers of the projector, GELU between them.
+        num_frames: of each video in training, a processor's default; None: not known.
         image_token_id, video_token_id: placeholders in `input_ids`; may lie outside the embedding
             table.
     """
@@ -97,6 +100,7 @@ class SlowFastConfig(PreTrainedConfig):
     visual_position_encoding: bool = False
     vision_chunk_frames: int = 32
     projector_depth: int = 2
+    num_frames: int | None = None
     image_token_id: int = 151646
     video_token_id: int = 151647
     tie_word_embeddings: bool = False
@@ -118,6 +122,12 @@ class SlowFastConfig(PreTrainedConfig):
                      "fast_spatial_pool", "min_fast_frames", "vision_chunk_frames"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for name in ("hidden_size", "image_size", "patch_size", "num_channels"):
+            if not hasattr(self.vision_config, name):
+                raise ValueError(
+                    f"vision_config: {self.vision_config.model_type!r} has no {name}; use a tower "
+                    "with one token per patch, e.g. clip_vision_model or siglip_vision_model."
+                )
         channels = self.vision_config.num_channels
         if self.motion_features and channels != 5:
             raise ValueError(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import GenerationMixin
 from transformers.cache_utils import Cache
@@ -29,8 +30,10 @@ class SlowFastGenerationMixin(GenerationMixin):
         """`GenerationMixin.generate`; videos are encoded here, once, before the first token."""
         input_ids = kwargs.pop("input_ids", inputs)
         if input_ids is not None:
-            types = self.model.token_types(input_ids)
-            kwargs.setdefault("mm_token_type_ids", types)  # a chunk of the prompt needs the rest's
+            types = kwargs.get("mm_token_type_ids")
+            if types is None:
+                types = self.model.token_types(input_ids)
+            kwargs["mm_token_type_ids"] = types  # a chunk of the prompt needs the rest's
             with torch.no_grad():
                 kwargs["video_memory"] = self.model.remember_all(
                     types,
@@ -39,7 +42,7 @@ class SlowFastGenerationMixin(GenerationMixin):
                     video_timestamps,
                     video_memory,
                 )
-        elif video_memory is not None or pixel_values_videos is not None:
+        elif any(x is not None for x in (video_memory, pixel_values_videos, pixel_values)):
             raise ValueError("generate() with videos needs `input_ids`, not `inputs_embeds`.")
         return super().generate(input_ids, *args, **kwargs)
 
@@ -57,19 +60,23 @@ class SlowFastGenerationMixin(GenerationMixin):
         next_sequence_length: int | None = None,
         past_key_values: Cache | None = None,
         is_first_iteration: bool = False,
+        inputs_embeds: Tensor | None = None,
         mm_token_type_ids: Tensor | None = None,
         video_memory: MemoryBatch | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
         types = mm_token_type_ids
-        # In a chunked prefill `input_ids` is the chunk alone, the types are all up to its end.
-        if video_memory is not None and (types is None or types.shape[1] <= input_ids.shape[1]):
-            types = self.model.token_types(input_ids)
+        if video_memory is not None:
+            types = self.model.token_types(input_ids) if types is None else types
+            # What was generated is text. (In a chunked prefill `input_ids` is the chunk alone, the
+            # types are all up to its end.)
+            types = F.pad(types, (0, max(0, input_ids.shape[1] - types.shape[1])), value=TEXT)
         inputs = super().prepare_inputs_for_generation(
             input_ids,
             next_sequence_length=next_sequence_length,
             past_key_values=past_key_values,
             is_first_iteration=is_first_iteration,
+            inputs_embeds=inputs_embeds,
             mm_token_type_ids=types,
             **kwargs,
         )

@@ -125,6 +125,9 @@ class SlowFastModel(SlowFastPreTrainedModel):
             return hidden.permute(0, 2, 3, 1)
         patch = self.config.vision_config.patch_size
         rows, columns = frames.shape[-2] // patch, frames.shape[-1] // patch
+        if hidden.shape[1] < rows * columns:
+            kind = self.config.vision_config.model_type
+            raise ValueError(f"vision_config: {kind!r} makes fewer tokens than patches.")
         # A transformer tower: class and register tokens, if any, stand before the patches.
         return hidden[:, -rows * columns :].unflatten(1, (rows, columns))
 

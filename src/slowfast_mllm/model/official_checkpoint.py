@@ -79,6 +79,7 @@ def translate_config(official: dict[str, Any], shapes: dict[str, list[int]]) -> 
             "image_size": int(size[1]),
             **_tower_shape(shapes),
         },
+        "num_frames": official.get("mm_training_video_frames"),
         "hybrid_layers": list(range(first, last, every)),
         "slow_spatial_pool": official["mm_video_pooling_stride"],
         "fast_frame_stride": official["fast_token_temporal_sampling_stride"],

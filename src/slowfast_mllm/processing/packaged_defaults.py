@@ -51,5 +51,10 @@ def load_config_and_tokenizer(
     return config, tokenizer
 
 
+def without_where(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of `from_pretrained` that do not say where files are found."""
+    return {n: v for n, v in kwargs.items() if n not in _WHERE and not n.startswith("_")}
+
+
 def _where(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {name: kwargs[name] for name in _WHERE if name in kwargs}

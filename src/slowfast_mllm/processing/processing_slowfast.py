@@ -5,6 +5,7 @@ Knows how many tokens a video has; never touches weights. Loading without proces
 """
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any, is_typeddict
 
@@ -23,6 +24,7 @@ from slowfast_mllm.processing.inputs import list_images, list_videos, rgb_pictur
 from slowfast_mllm.processing.packaged_defaults import (
     has_processor_files,
     load_config_and_tokenizer,
+    without_where,
 )
 from slowfast_mllm.processing.pixels import output_shape, resize_and_crop
 from slowfast_mllm.processing.placeholders import TokenLayout
@@ -130,7 +132,7 @@ class SlowFastProcessor(ProcessorMixin):
 
         Args:
             tokenizer: gets the `<image>` and `<video>` tokens if it lacks them.
-            num_frames: frames sampled by default; None: the published 64.
+            num_frames: frames sampled by default; None: as in training, else 64.
             **kwargs: further arguments of the class, e.g. `write_timestamps`.
         """
         tokenizer.add_tokens([IMAGE_TOKEN, VIDEO_TOKEN], special_tokens=True)
@@ -141,6 +143,7 @@ class SlowFastProcessor(ProcessorMixin):
             for name in ("slow_spatial_pool", "fast_frame_stride", "fast_temporal_pool",
                          "fast_spatial_pool", "min_fast_frames")
         }  # fmt: skip
+        num_frames = num_frames or config.num_frames
         frames = {} if num_frames is None else {"num_frames": num_frames}
         return cls(
             CLIPImageProcessorPil(**sizes),
@@ -159,7 +162,13 @@ class SlowFastProcessor(ProcessorMixin):
         path = str(pretrained_model_name_or_path)
         if has_processor_files(path, kwargs):
             return super().from_pretrained(path, **kwargs)
-        return cls.from_config(*load_config_and_tokenizer(path, kwargs))
+        processor = cls.from_config(*load_config_and_tokenizer(path, kwargs))
+        given = without_where(kwargs)
+        if not given:
+            return processor
+        with tempfile.TemporaryDirectory() as folder:  # transformers knows whose argument is whose
+            processor.save_pretrained(folder)
+            return super().from_pretrained(folder, **given)
 
     @property
     def model_input_names(self) -> list[str]:

@@ -157,6 +157,11 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
         for one, other in (("fps", "num_frames"), ("num_frames", "fps")):
             if one in given and other not in given:
                 given[other] = None  # asking for a rate replaces the default count, and vice versa
+        for name, only in (("do_pad", False), ("do_convert_rgb", True)):
+            if given.get(name, only) != only:
+                raise ValueError(f"{name}={given[name]}: videos of this model are RGB, not padded.")
+        if given.get("data_format", "channels_first") not in ("channels_first", "FIRST"):
+            raise ValueError(f"data_format={given['data_format']}: the model wants channels first.")
         options = {name: getattr(self, name, None) for name in known} | given
         return self._standardize_kwargs(**options)
 
@@ -251,7 +256,13 @@ def _sample_timed(
     times = indices / metadata.fps
     duration = metadata.duration or float(times[-1]) + 1 / metadata.fps
     chosen = request.indices(times, duration, video.info.path)
-    return SampledVideo(video.frames[chosen], times[chosen], indices[chosen], video.info)
+    info = replace(
+        video.info,
+        fps=metadata.fps,
+        duration=duration,
+        num_frames=metadata.total_num_frames or len(video.frames),
+    )
+    return SampledVideo(video.frames[chosen], times[chosen], indices[chosen], info)
 
 
 def _list_metadata(metadata: Any, num_videos: int) -> list[VideoMetadata | None]:

@@ -50,8 +50,8 @@ def fps_indices(timestamps: Seconds, fps: float, max_frames: int | None = None) 
         timestamps: float64 (n,), seconds, sorted; ticks count from `timestamps[0]` up to the
             last one. A frame up to half a millisecond late counts as on time.
         fps: Ticks per second, above 0. Above the clip's own rate frames are repeated.
-        max_frames: Where there would be more ticks than this, the clip is sampled uniformly
-            with this many frames instead.
+        max_frames: Where there would be more ticks than this, so many of them are taken, spread
+            evenly.
 
     Returns:
         int64 (ticks,), sorted.
@@ -65,11 +65,10 @@ def fps_indices(timestamps: Seconds, fps: float, max_frames: int | None = None) 
         raise ValueError("timestamps is empty: a clip has at least one frame")
     span = float(times[-1] - times[0])
     ticks = math.floor(min((span + _TICK_TOLERANCE) * fps, 2.0**53)) + 1
-    if max_frames is not None and ticks > max_frames:
-        return uniform_indices(times.size, max_frames)
-    if ticks > _MAX_TICKS:
-        raise ValueError(f"fps={fps} asks for {ticks} frames: give max_frames= as well")
-    at = times[0] + np.arange(ticks, dtype=np.float64) / fps + _TICK_TOLERANCE
+    count = min(ticks, max_frames or ticks)
+    if count > _MAX_TICKS:
+        raise ValueError(f"fps={fps} asks for {count} frames: give max_frames= as well")
+    at = times[0] + uniform_indices(ticks, count) / fps + _TICK_TOLERANCE
     return (np.searchsorted(times, at, side="right") - 1).astype(np.int64)
 
 
@@ -122,7 +121,7 @@ class SampleRequest:
             int64 (T,), sorted, in [0, n).
 
         Raises:
-            VideoError: `start` lies behind the end.
+            VideoError: `start` lies behind the end, or `end` before the first frame.
         """
         first, stop = self._window(timestamps, duration, name)
         return first + self._choose(timestamps[first:stop])
@@ -143,6 +142,11 @@ class SampleRequest:
             raise VideoError(
                 f"{name}: start={start:g} is behind its end at {duration:.3f} s; "
                 "choose an earlier start"
+            )
+        if first == 0:
+            raise VideoError(
+                f"{name}: end={end:g} is before its first frame at {times[0]:g} s; choose a later "
+                "end"
             )
         # The bounds fall between two frames: the earlier one is on screen all the while.
         return first - 1, first

@@ -165,6 +165,7 @@ _TEMPLATES: dict[str, tuple[str, ...]] = {
         "What color did {x} start out as?",
         "Which color did {x} have before it changed?",
         "Which color does {x} start with?",
+        "Before anything changes, what color is {x}?",
     ),
     "color last": (
         "What color does {x} change to?",
@@ -329,6 +330,7 @@ _TEMPLATES: dict[str, tuple[str, ...]] = {
         "Is {a} or {b} the later one?",
         "Who comes later, {a} or {b}?",
         "Does {a} or {b} come later?",
+        "Of {a} and {b}, which one appears later?",
     ),
     "order last": (
         "Which object is the last one?",
@@ -575,6 +577,7 @@ _TEMPLATES: dict[str, tuple[str, ...]] = {
         "Please describe what you see.",
         "Tell me what you see.",
         "Summarize the clip.",
+        "Put into words what the clip shows.",
     ),
     "order events": (
         "What comes first, {a} or {b}?",
@@ -751,6 +754,7 @@ _TEMPLATES: dict[str, tuple[str, ...]] = {
         "Is the video interrupted by a picture, and what is it?",
         "For a moment there is a different picture: what is it?",
         "For a moment the video shows something else: what is it?",
+        "One single picture does not belong to the video: what is on it?",
     ),
     "happens": (
         "Does anything happen in the video?",
@@ -802,6 +806,7 @@ _TEMPLATES: dict[str, tuple[str, ...]] = {
         "Does anything join the others?",
         "Does one more object come in?",
         "Does a further object join during the video?",
+        "Do you see an object arrive after the beginning?",
     ),
     "leaves": (
         "Does an object disappear?",
