@@ -5,6 +5,7 @@ import torch
 
 from slowfast_mllm import load
 from slowfast_mllm.evaluate.costs import Cost, count_costs, estimate_memory, published_config
+from slowfast_mllm.model import SlowFastConfig
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +43,12 @@ def test_the_memory_estimate_is_what_is_held() -> None:
     assert estimate.weights == sum(p.numel() * 4 for p in assistant.model.parameters())
     assert estimate.frames == clip.nbytes
     assert estimate.peak > estimate.weights + estimate.video_memory
+
+
+def test_every_tower_that_can_be_named_has_an_estimate() -> None:
+    config = SlowFastConfig(
+        text_config=published_config(8).text_config,
+        vision_config={"model_type": "dinov2"},
+        hybrid_layers=[0],
+    )
+    assert estimate_memory(config, 8, bytes_per_value=2).peak > 1e8

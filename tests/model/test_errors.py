@@ -117,11 +117,25 @@ def test_videos_in_generate_need_ids(model) -> None:
         ({"fast_temporal_pool": 0}, "fast_temporal_pool"),
         ({"vision_chunk_frames": 0}, "vision_chunk_frames"),
         ({"motion_features": True}, "num_channels=5"),
+        ({"vision": {"model_type": "convnext"}}, "'convnext' has no hidden_size"),
     ],
 )
 def test_configurations_that_cannot_be(fields: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         tiny_config(**fields)
+
+
+def test_a_tower_that_merges_patches_is_refused() -> None:
+    swin = {
+        "model_type": "swin",
+        "image_size": 32,
+        "patch_size": 4,
+        "embed_dim": 8,
+        "window_size": 4,
+    }
+    model = tiny_model(vision={**swin, "depths": [1, 1], "num_heads": [1, 1]})
+    with pytest.raises(ValueError, match="'swin' makes fewer tokens than patches"):
+        model.encode_video(torch.zeros(2, 3, 32, 32))
 
 
 def test_no_hybrid_layers_is_fast_tokens_alone() -> None:
