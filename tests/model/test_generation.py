@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from tiny_models import (
     PAD,
     VIDEO_TOKEN,
@@ -18,6 +19,7 @@ from torch import Tensor
 from transformers import DynamicCache, StaticCache
 
 from slowfast_mllm.model import SlowFastForConditionalGeneration
+from slowfast_mllm.model.slow_attention import _attend_in_steps
 
 PROMPTS = [one_video_prompt(6), [5, *slot(3), 6, *slot(9), 7, 8, 9], [11, 12, 13]]
 VIDEOS = [video(6, seed=1), video(3, seed=2), video(9, seed=3)]
@@ -89,6 +91,28 @@ def test_cached_steps_give_the_logits_of_the_whole_sequence(model) -> None:
         step = model(input_ids=ids[:, i : i + 1], video_memory=memory, past_key_values=cache)
         steps.append(step.logits)
     assert_close(torch.cat(steps, 1), whole)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_step_on_cpus_attends_as_the_fused_kernel(masked: bool) -> None:
+    queries, keys, values = (torch.randn(2, 2, n, 8) for n in (7, 30, 30))
+    mask = (torch.arange(30) < torch.tensor([[12], [30]]))[:, None, None] if masked else None
+    expected = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=0.3)
+    assert_close(_attend_in_steps(queries, keys, values, attn_mask=mask, scale=0.3), expected)
+
+
+@torch.no_grad()
+def test_steps_in_bfloat16_say_what_the_whole_sequence_says(batch) -> None:
+    whole, half = tiny_model(), tiny_model().to(torch.bfloat16)
+    options = {"max_new_tokens": 4, "do_sample": False, "pad_token_id": PAD, "output_logits": True}
+    options["return_dict_in_generate"] = True
+    one = whole.generate(**batch, **options)
+    other = half.generate(**batch, **options)
+    # The first step after the prompt: the same sequence so far in both, or they could not agree.
+    same = one.sequences[:, -4] == other.sequences[:, -4]
+    assert same.any()
+    difference = (one.logits[1] - other.logits[1])[same].abs().mean()
+    assert difference < 0.05 * one.logits[1][same].abs().mean()
 
 
 def test_static_cache(model, batch, answers) -> None:
