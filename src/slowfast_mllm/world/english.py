@@ -947,6 +947,16 @@ _PATTERNS = (
     "Who owns the {thing}?",
     "What shape is the {thing}?",
     "Do you see the {thing}?",
+    "What {thing} is that?",
+    "Who is the {thing}?",
+    "How big is the {thing}?",
+    "How heavy is the {thing}?",
+    "How far away is the {thing}?",
+    "Why is the {thing} there?",
+    "What is next to the {thing}?",
+    "What is the {thing} made of?",
+    "Is the {thing} new?",
+    "Whose {thing} is that?",
 )
 
 _THINGS = (
