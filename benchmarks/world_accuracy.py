@@ -1,7 +1,7 @@
 """Accuracy of a model on unseen clips of the procedural world, per question type, beside chance.
 
-The same questions four times: in words that training drew from, in words that it never draws, in
-Traditional Chinese, and with answers to choose from by letter. Chance is what one answer given to
+The same questions five times: in words that training drew from and in words that it never draws, in
+English and in Traditional Chinese, and with answers to choose from by letter. Chance is what one answer given to
 all questions of a type would score in the first of these ways, or a choice drawn at random if that
 is more; by letter it is another, and told apart. Prints a Markdown table.
 
@@ -24,6 +24,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "open": {},
     "held-out words": {"held_out": True},
     "zh-TW": {"language": "zh-TW"},
+    "zh-TW held-out": {"language": "zh-TW", "held_out": True},
     "choice": {"multiple_choice": 1.0},
 }
 

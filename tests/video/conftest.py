@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from video_clips import Picture, decode_all, encode_clip
-
-SHARED = Path(__file__).resolve().parents[3] / "shared"
-ODD = SHARED / "videos" / "odd"
-
-
-def odd_entries() -> list[dict[str, Any]]:
-    """The entries of the manifest of odd files, none where there is no shared folder."""
-    manifest = ODD / "MANIFEST.json"
-    return json.loads(manifest.read_text())["files"] if manifest.is_file() else []
 
 
 @pytest.fixture(scope="session")

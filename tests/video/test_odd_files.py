@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ODD, odd_entries
-from video_clips import Picture, strip_number
+from video_clips import ODD, Picture, odd_entries, strip_number
 
 from slowfast_mllm.video import SampledVideo, VideoError, probe_video, read_video
 

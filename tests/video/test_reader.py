@@ -11,8 +11,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from conftest import SHARED
-from video_clips import KINDS, Picture, decode_all, encode_clip, strip_number
+from video_clips import KINDS, SHARED, Picture, decode_all, encode_clip, strip_number
 
 from slowfast_mllm.video import SampledVideo, Transform, VideoError, probe_video, read_video, reader
 from slowfast_mllm.video.index import index_stream

@@ -1,8 +1,11 @@
-"""Small clips for the video tests, encoded here, whose frames tell their own number."""
+"""Clips for the video tests: small ones encoded here, whose frames tell their own number, and odd
+files of the optional shared folder.
+"""
 
 from __future__ import annotations
 
 import io
+import json
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Picture = NDArray[np.uint8]
+
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+ODD = SHARED / "videos" / "odd"
+
+
+def odd_entries() -> list[dict[str, Any]]:
+    """The entries of the manifest of odd files, none where there is no shared folder."""
+    manifest = ODD / "MANIFEST.json"
+    return json.loads(manifest.read_text())["files"] if manifest.is_file() else []
+
 
 # name -> (container format, encoder, pixel format, encoder options)
 KINDS: dict[str, tuple[str, str, str, dict[str, str]]] = {
