@@ -1,9 +1,9 @@
 """Accuracy of a model on unseen clips of the procedural world, per question type, beside chance.
 
 The same questions five times: in words that training drew from and in words that it never draws, in
-English and in Traditional Chinese, and with answers to choose from by letter. Chance is what one answer given to
-all questions of a type would score in the first of these ways, or a choice drawn at random if that
-is more; by letter it is another, and told apart. Prints a Markdown table.
+English and in Traditional Chinese, and with answers to choose from by letter. Chance is what one
+answer given to all questions of a type would score in the first of these ways, or a choice drawn at
+random if that is more; by letter it is another, and told apart. Prints a Markdown table.
 
     python benchmarks/world_accuracy.py --clips 300
 """
