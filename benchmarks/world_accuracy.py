@@ -110,10 +110,11 @@ def main() -> None:
     for kind in world.TYPES:
         rows = [asked[kind, way] for way in options.ways]
         if rows[0]:
-            shares = [f"{np.mean([world.score(*row) for row in part]):.1%}" for part in rows]
-            if "choice" in options.ways:
-                place = options.ways.index("choice")
-                shares[place] += f" ({chance(rows[place]):.1%})"
+            shares = [
+                f"{np.mean([world.score(*row) for row in part]):.1%}"
+                + (f" ({chance(part):.1%})" if way == "choice" else "")
+                for way, part in zip(options.ways, rows, strict=True)
+            ]
             print(f"| {kind} | {len(rows[0])} | {' | '.join(shares)} | {chance(rows[0]):.1%} |")
     for kind in ("when", "duration"):
         print(

@@ -24,6 +24,8 @@ from slowfast_mllm.video import SampledVideo, Transform, read_video
 from slowfast_mllm.video.sampling import SampleRequest
 
 _log = logging.getLogger(__name__)
+# Arguments of transformers that have one value here.
+_ONLY = {"do_pad": False, "do_convert_rgb": True, "data_format": "channels_first"}
 
 
 class SlowFastVideoProcessorKwargs(VideosKwargs, total=False):  # type: ignore[call-arg]
@@ -157,11 +159,9 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
         for one, other in (("fps", "num_frames"), ("num_frames", "fps")):
             if one in given and other not in given:
                 given[other] = None  # asking for a rate replaces the default count, and vice versa
-        for name, only in (("do_pad", False), ("do_convert_rgb", True)):
+        for name, only in _ONLY.items():
             if given.get(name, only) != only:
-                raise ValueError(f"{name}={given[name]}: videos of this model are RGB, not padded.")
-        if given.get("data_format", "channels_first") not in ("channels_first", "FIRST"):
-            raise ValueError(f"data_format={given['data_format']}: the model wants channels first.")
+                raise ValueError(f"{name}={given[name]}: videos of this model have {name}={only}.")
         options = {name: getattr(self, name, None) for name in known} | given
         return self._standardize_kwargs(**options)
 
