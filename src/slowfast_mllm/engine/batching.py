@@ -52,7 +52,6 @@ class Ticket:
     """A request that was handed in."""
 
     def __init__(self) -> None:
-        self.cancelled = False
         self._future: Future[Answer] = Future()
 
     def result(self, timeout: float | None = None) -> Answer:
@@ -74,7 +73,6 @@ class Ticket:
 
     def cancel(self) -> None:
         """Give it up; a sequence that is being answered leaves the batch before the next token."""
-        self.cancelled = True
         self.fail(CancelledError())
 
     def succeed(self, answer: Answer) -> None:
@@ -228,7 +226,7 @@ class Batcher:
 
     def _prepare(self, request: Request, ticket: Ticket) -> None:
         while not self._room.acquire(timeout=0.1):
-            if ticket.cancelled or self._broken:
+            if ticket.done() or self._broken:
                 ticket.fail(self._broken or CancelledError())
                 return
         try:
@@ -282,7 +280,7 @@ class Batcher:
         return batch
 
     def _check(self, ticket: Ticket) -> None:
-        if ticket.cancelled or self._broken:
+        if ticket.done() or self._broken:
             raise self._broken or CancelledError
 
     # ---- the batch's thread --------------------------------------------------------------------
@@ -366,7 +364,7 @@ class Batcher:
 
     def _left(self, sequence: _Sequence) -> bool:
         """Whether a sequence is at its end; if so it is handed over."""
-        if sequence.ticket.cancelled:
+        if sequence.ticket.done():  # cancelled
             sequence.error = CancelledError()
         ended = sequence.new_ids[-1:] and sequence.new_ids[-1] in self.assistant.end_ids
         full = len(sequence.new_ids) >= sequence.generation.max_new_tokens

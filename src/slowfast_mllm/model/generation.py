@@ -86,8 +86,6 @@ class SlowFastGenerationMixin(GenerationMixin):
         inputs["fast_token_offset"] = (types[:, :-length] != TEXT).sum(1)
         if not is_first_iteration:
             video_memory = self._memory_for_decoding(video_memory, past_key_values)
-            if past_key_values is not None:  # a model may say a placeholder: it stands for nothing
-                inputs["mm_token_type_ids"] = torch.full_like(inputs["input_ids"], TEXT)
         inputs["video_memory"] = video_memory
         return inputs
 
