@@ -84,8 +84,10 @@ def test_held_out_wordings_are_never_drawn_otherwise(language: str) -> None:
     kept, seen = wordings(True), wordings(False)
     assert len(kept) > 60
     assert not kept & seen
-    for templates in LANGUAGES[language].templates.values():
-        assert len(templates) >= 3
+    words = LANGUAGES[language]
+    assert words.held_out.keys() == words.templates.keys() | {"unknown"}
+    assert min(map(len, words.held_out.values())) >= 2
+    assert min(map(len, words.templates.values())) >= 10
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config
 
 from slowfast_mllm import world
@@ -21,9 +21,18 @@ CHAT_TEMPLATE = Path(__file__).parents[1] / "processing" / "chat_template.jinja"
 
 
 def new_tokenizer(vocab_size: int, num_scripts: int = 4000) -> PreTrainedTokenizerFast:
-    """Byte-level BPE taught on the world's questions and answers; any other text is spelled out."""
+    """Byte-level BPE taught on the world's questions and answers; any other text is spelled out.
+
+    No token has more than one Chinese character: Chinese writes no blanks, so that whole questions
+    would become tokens, and a question in other words would consist of tokens hardly ever met.
+    """
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"\p{Han}"), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from slowfast_mllm.world import held_out
 from slowfast_mllm.world.language import Language, Reference
 
 _MOVES = {
@@ -122,7 +123,7 @@ _SENTENCES: dict[str, Callable[..., str]] = {
 }
 
 
-# {x}, {a} and {b} are things such as "the red circle"; the last wording of each is held out.
+# {x}, {a} and {b} are things such as "the red circle".
 _TEMPLATES: dict[str, tuple[str, ...]] = {
     "color": (
         "What color is {x}?",
@@ -992,6 +993,8 @@ _FRAMES = (
 
 ENGLISH = Language(
     templates=_TEMPLATES,
+    held_out=held_out.ENGLISH,
+    synonyms={"object": ("thing", "figure", "one"), "moon": ("crescent",)},
     happenings=_HAPPENINGS,
     definite=_definite,
     indefinite=_indefinite,
@@ -1002,5 +1005,4 @@ ENGLISH = Language(
     things=tuple(_THINGS.split()),
     frames=_FRAMES,
     places=(" in the video", " in this video", " in the clip", " here", " in the scene"),
-    careless=True,
 )

@@ -20,20 +20,21 @@ Answer = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Language:
-    """``templates``: the last wording of each is held out: no training ever draws it.
+    """``templates`` are the wordings that training draws, ``held_out`` those that it never does.
 
-    ``happenings`` name events; ``definite`` names a thing that is there, ``indefinite`` one that
-    may not be, or a kind of things. ``sentences`` make an answer of its values, ``mark`` ends it.
-    ``unknown`` are questions about what this world does not contain, every eighth held out;
-    ``patterns`` and ``things`` make more of them. ``frames`` surround a question ({Q}, or {q} as
-    the middle of a sentence) and ``places`` end it with words that tell nothing. ``careless`` says
-    that some people type lower case and leave the mark out.
+    Both have the same keys, ``held_out`` also "unknown". ``happenings`` name events; ``definite`` names a thing that is there, ``indefinite`` one that
+    may not be, or a kind of things; some people put ``synonyms`` into these names. ``sentences``
+    make an answer of its values, ``mark`` ends it. ``unknown`` are questions about what this world
+    does not contain; ``patterns`` and ``things`` make more of them. ``frames`` surround a question
+    ({Q}, or {q} as the middle of a sentence) and ``places`` end it with words that tell nothing.
     """
 
     templates: dict[str, tuple[str, ...]]
+    held_out: dict[str, tuple[str, ...]]
     happenings: dict[str, str]
     definite: Callable[[Reference], str]
     indefinite: Callable[[Reference], str]
+    synonyms: dict[str, tuple[str, ...]]
     sentences: dict[str, Callable[..., str]]
     mark: str
     unknown: tuple[str, ...]
@@ -41,7 +42,6 @@ class Language:
     things: tuple[str, ...]
     frames: tuple[str, ...]
     places: tuple[str, ...]
-    careless: bool
 
     def say(self, answer: Answer) -> str:
         """The sentence of an answer."""
@@ -56,10 +56,11 @@ class Language:
         ``x``, ``a``, ``b`` are things that are there ("the star"), ``any`` is one that may not be
         ("a star"), ``plural`` a kind of things.
         """
-        wordings = self.templates[key]
-        template = wordings[-1] if held_out else str(rng.choice(wordings[:-1]))
-        words = {slot: self._named(slot, thing) for slot, thing in references.items()}
-        question = template.format(**words)
+        wordings = (self.held_out if held_out else self.templates)[key]
+        names = {slot: self._named(slot, thing) for slot, thing in references.items()}
+        if not held_out:
+            names = {slot: self._renamed(name, rng) for slot, name in names.items()}
+        question = str(rng.choice(wordings)).format(**names)
         return self._typed(question if held_out else self._framed(question, rng), rng)
 
     def _named(self, slot: str, thing: Reference) -> str:
@@ -67,12 +68,18 @@ class Language:
             return self.indefinite(thing)
         return self.happenings.get(thing[0]) or self.definite(thing)
 
+    def _renamed(self, name: str, rng: np.random.Generator) -> str:
+        for word, others in self.synonyms.items():
+            if word in name and rng.random() < 0.2:
+                name = name.replace(word, str(rng.choice(others)))
+        return name
+
     def ask_unknown(self, rng: np.random.Generator, held_out: bool) -> str:
         """A question that cannot be answered from what this world can show."""
         if held_out:
-            return self._typed(str(rng.choice(self.unknown[::8])), rng)
+            return self._typed(str(rng.choice(self.held_out["unknown"])), rng)
         if rng.random() < 0.6:
-            question = str(rng.choice([q for i, q in enumerate(self.unknown) if i % 8]))
+            question = str(rng.choice(self.unknown))
         else:
             thing = str(rng.choice(self.things))
             question = str(rng.choice(self.patterns)).format(thing=thing)
@@ -93,9 +100,10 @@ class Language:
         return question
 
     def _typed(self, question: str, rng: np.random.Generator) -> str:
+        """As people type: some begin in lower case, some leave the mark out."""
         question = question[0].upper() + question[1:]
-        if self.careless and rng.random() < 0.15:
+        if rng.random() < 0.15:
             question = question[0].lower() + question[1:]
-        if self.careless and rng.random() < 0.15:
-            question = question.rstrip("?.")
+        if rng.random() < 0.15:
+            question = question.rstrip("?.？。")
         return question
