@@ -22,11 +22,12 @@ Answer = tuple[Any, ...]
 class Language:
     """``templates`` are the wordings that training draws, ``held_out`` those that it never does.
 
-    Both have the same keys, ``held_out`` also "unknown". ``happenings`` name events; ``definite`` names a thing that is there, ``indefinite`` one that
-    may not be, or a kind of things; some people put ``synonyms`` into these names. ``sentences``
-    make an answer of its values, ``mark`` ends it. ``unknown`` are questions about what this world
-    does not contain; ``patterns`` and ``things`` make more of them. ``frames`` surround a question
-    ({Q}, or {q} as the middle of a sentence) and ``places`` end it with words that tell nothing.
+    Both have the same keys, ``held_out`` also "unknown". ``happenings`` name events; ``definite``
+    names a thing that is there, ``indefinite`` one that may not be, or a kind of things; some
+    people put ``synonyms`` into these names. ``sentences`` make an answer of its values, ``mark``
+    ends it. ``unknown`` are questions about what this world does not contain; ``patterns`` and
+    ``things`` make more of them. ``frames`` surround a question ({Q}, or {q} as the middle of a
+    sentence) and ``places`` end it with words that tell nothing.
     """
 
     templates: dict[str, tuple[str, ...]]
