@@ -1,6 +1,7 @@
 """`slowfast data check`: validate records before a training run meets them."""
 
 import json as json_module
+import logging
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +37,8 @@ def check(
 ) -> None:
     """Read every record and every clip as training would, and list what is wrong.
 
-    Exit code 0: all records can be used; 1: some cannot.
+    Damaged clips of which frames can be read count as usable, and are listed. Exit code 0: all
+    records can be used; 1: some cannot.
     """
     from transformers import AutoProcessor
 
@@ -50,6 +52,11 @@ def check(
     encoder = Encoder(processor, num_frames, max_length or sys.maxsize)
     compare = PreferenceEncoder(encoder)
     records = list(read_records(source, media))
+
+    damage = _Damage()
+    heard = logging.getLogger("slowfast_mllm.processing")
+    heard.addHandler(damage)
+    heard.propagate = False
 
     def problem(record: Record | RecordError) -> str | None:
         if isinstance(record, RecordError):
@@ -70,11 +77,31 @@ def check(
     kinds = Counter(kind for r in readable for kind in {k for k, _ in r.media} or {"text"})
     if json:
         facts = {"records": len(records), "usable": len(records) - len(problems), **kinds}
-        typer.echo(json_module.dumps({**facts, "problems": problems}, ensure_ascii=False))
+        lists = {"problems": problems, "damaged": sorted(damage.lines)}
+        typer.echo(json_module.dumps({**facts, **lists}, ensure_ascii=False))
     else:
         _print(len(records), problems, kinds, limit)
+        _print_damage(sorted(damage.lines), limit)
     if problems or not records:
         raise typer.Exit(1)
+
+
+class _Damage(logging.Handler):
+    """What reading says of clips that are damaged, once each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.add(record.getMessage())
+
+
+def _print_damage(lines: list[str], limit: int) -> None:
+    for line in lines[:limit]:
+        typer.echo(f"damaged: {line}")
+    if lines:
+        typer.echo(f"{len(lines)} damages in clips of which frames could be read, see above")
 
 
 def _print(count: int, problems: list[str], kinds: Counter[str], limit: int) -> None:

@@ -8,6 +8,7 @@ import os
 import sys
 
 import typer
+from safetensors import SafetensorError
 
 from slowfast_cli.ask import ask
 from slowfast_cli.bench import bench
@@ -77,7 +78,7 @@ def main() -> None:
     except BrokenPipeError:  # the reader, e.g. `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError, SafetensorError) as error:
         if os.environ.get("SLOWFAST_TRACEBACK"):
             raise
         typer.echo(f"Error: {' '.join(str(error).split()) or type(error).__name__}", err=True)

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import math
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -267,18 +269,70 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, records: Path) -
         fine_tune(dataclasses.replace(plan, stages=[wild]), tmp_path / "run", num_workers=0)
 
 
-@pytest.mark.parametrize("lora_rank", [0, 4])
-def test_preferences_move_apart(tmp_path: Path, lora_rank: int) -> None:
-    pytest.importorskip("trl")
-    shutil.copy(CLIP, tmp_path / "good.mp4")
+def test_a_gradient_that_is_no_number_stops_the_run(
+    tmp_path: Path, records: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(Trainer, "_clip_grad_norm", lambda *_: torch.tensor(float("inf")))
+    with pytest.raises(TrainingError, match=r"the gradient is inf for \['.*records\.json\["):
+        fine_tune(recipe(records), tmp_path / "run", num_workers=0)
+    assert not list((tmp_path / "run").glob("*/checkpoint-*"))
+
+
+def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path, records: Path) -> None:
+    plan = recipe(records)
+    plan = dataclasses.replace(plan, stages=plan.stages[:1])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))  # as if the rest were taken
+    try:
+        with pytest.raises(TrainingError, match="is the disk full"):
+            fine_tune(plan, tmp_path / "run", num_workers=0, save_steps=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert load(fine_tune(plan, tmp_path / "run", num_workers=0, save_steps=1))
+
+
+def test_records_that_came_back_are_no_longer_listed(tmp_path: Path, records: Path) -> None:
+    plan = recipe(records, bad_records="skip", max_length=1)
+    (tmp_path / "broken.mp4").unlink()
+    with pytest.raises(TrainingError, match="nothing was learned"):
+        fine_tune(plan, tmp_path / "run", num_workers=0)
+    assert "no such file" in (tmp_path / "run" / "align" / "skipped.jsonl").read_text()
+    shutil.copy(CLIP, tmp_path / "broken.mp4")
+    plan = recipe(records)
+    plan = dataclasses.replace(plan, stages=plan.stages[:1])
+    fine_tune(plan, tmp_path / "run", num_workers=0)
+    assert not (tmp_path / "run" / "align" / "skipped.jsonl").exists()
+
+
+def test_a_run_tells_that_its_records_have_changed(
+    tmp_path: Path, records: Path, monkeypatch, caplog
+) -> None:
+    plan = recipe(records)
+    plan = dataclasses.replace(plan, stages=plan.stages[:1])
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("slowfast_mllm.train.fine_tune._save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fine_tune(plan, tmp_path / "run", num_workers=0, save_steps=1)
+    records.write_text(json.dumps(json.loads(records.read_text())[1:]))
+    fine_tune(plan, tmp_path / "run", num_workers=0, save_steps=1)
+    assert "its records have changed" in caplog.text
+
+
+def preferences(folder: Path, clips: list[str]) -> Path:
+    """One of each clip."""
+    shutil.copy(CLIP, folder / "good.mp4")
+    (folder / "broken.mp4").write_bytes(CLIP.read_bytes()[:2000])
     rows = [
         {
-            "video": "good.mp4",
             "prompt": [
                 {
                     "role": "user",
                     "content": [
-                        {"type": "video", "path": "good.mp4"},
+                        {"type": "video", "path": clip},
                         {"type": "text", "text": f"How does the camera move, {number}?"},
                     ],
                 }
@@ -286,10 +340,27 @@ def test_preferences_move_apart(tmp_path: Path, lora_rank: int) -> None:
             "chosen": "It zooms in.",
             "rejected": "It pans to the left.",
         }
-        for number in range(4)
+        for number, clip in enumerate(clips)
     ]
-    path = tmp_path / "preferences.json"
+    path = folder / "preferences.json"
     path.write_text(json.dumps(rows))
+    return path
+
+
+def prefer(path: Path, parts: list[str], weight: float = 1, **changes: object) -> FineTuneRecipe:
+    stage = FineTuneStage(
+        "prefer", [Source(str(path), weight=weight)], parts, 5e-4, method="dpo",
+        gradient_checkpointing=False, logging_steps=1, **changes,
+    )  # fmt: skip
+    return FineTuneRecipe(
+        "test", 3, Start(checkpoint=str(PACKAGED)), [stage], num_frames=4, bf16=False
+    )
+
+
+@pytest.mark.parametrize("lora_rank", [0, 4])
+def test_preferences_move_apart(tmp_path: Path, lora_rank: int) -> None:
+    pytest.importorskip("trl")
+    path = preferences(tmp_path, ["good.mp4"] * 4)
     (record, *_) = read_records(path)
     encode = PreferenceEncoder(Encoder(load(PACKAGED).processor, 4, 512))
     batch = PreferenceCollator(0)([{"item": encode(record)}])
@@ -304,15 +375,18 @@ def test_preferences_move_apart(tmp_path: Path, lora_rank: int) -> None:
         return float(words.sum(1)[0] - words.sum(1)[1])
 
     parts = ["slow"] if lora_rank else ["slow", "language_model"]
-    stage = FineTuneStage(
-        "prefer", [Source(str(path), weight=4)], parts, 5e-4, method="dpo", batch_size=2,
-        lora_rank=lora_rank, gradient_checkpointing=False,
-    )  # fmt: skip
-    plan = FineTuneRecipe(
-        "test", 3, Start(checkpoint=str(PACKAGED)), [stage], num_frames=4, bf16=False
-    )
+    plan = prefer(path, parts, 4, batch_size=2, lora_rank=lora_rank)
     model = fine_tune(plan, tmp_path / "run", num_workers=0)
     assert margin(model) > margin(PACKAGED) + 1
+
+
+def test_a_preference_left_out_takes_nothing_from_the_others(tmp_path: Path) -> None:
+    pytest.importorskip("trl")
+    path = preferences(tmp_path, ["good.mp4", "broken.mp4"])
+    fine_tune(prefer(path, ["slow"], gradient_accumulation=2), tmp_path / "run", num_workers=0)
+    state = next((tmp_path / "run" / "prefer").glob("checkpoint-*/trainer_state.json"))
+    first = json.loads(state.read_text())["log_history"][0]
+    assert first["loss"] == pytest.approx(math.log(2), abs=1e-4)  # and not half of it
 
 
 def test_every_recipe_parses_and_trains_something() -> None:
@@ -344,6 +418,11 @@ def test_every_recipe_parses_and_trains_something() -> None:
         ({"fsdp": True}, "fsdp: expected `key: value` lines"),
         ({"stages": [STAGE | {"max_steps": 0}]}, "max_steps: give a number above 0"),
         ({"stages": [STAGE | {"method": "grpo", "num_answers": 1}]}, "at least 2 answers"),
+        ({"stages": [STAGE | {"method": "grpo", "temporal_contrast": 2}]}, "a share"),
+        (
+            {"dtype": "bfloat16", "bf16": False, "stages": [STAGE | {"lora_rank": 4}]},
+            "bf16: false",
+        ),
         (
             {
                 "stages": [
@@ -411,6 +490,15 @@ def test_two_processes_train_one_model(tmp_path: Path, records: Path, how: str) 
         next((tmp_path / "run" / "align").glob("checkpoint-*/trainer_state.json")).read_text()
     )
     assert state["global_step"] == 2  # 7 records, 2 for each of 2 processes
+
+
+@pytest.mark.slow
+def test_two_processes_do_not_wait_for_a_preference_left_out(tmp_path: Path) -> None:
+    pytest.importorskip("trl")
+    path = preferences(tmp_path, ["good.mp4", "good.mp4", "good.mp4", "broken.mp4"])
+    in_two_processes("dpo", path, tmp_path / "run")
+    assert "broken.mp4" in (tmp_path / "run" / "prefer" / "skipped.jsonl").read_text()
+    assert load(tmp_path / "run" / "prefer" / "model")
 
 
 @pytest.mark.slow

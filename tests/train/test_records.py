@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from slowfast_mllm import SlowFastProcessor, load
 from slowfast_mllm.train.conversations import (
@@ -94,10 +95,43 @@ def test_saved_data_sets_and_folders_are_sources(tmp_path: Path) -> None:
     assert len(list(read_records(tmp_path / "many"))) == 4
 
 
+def test_rows_of_trl_are_understood(tmp_path: Path) -> None:
+    """Pictures in a column of their own, and both answers with the prompt before them."""
+    datasets = pytest.importorskip("datasets")
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
+    question = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What?"}]}
+    good, bad = ({"role": "assistant", "content": words} for words in ("A star.", "A moon."))
+    pair = {"images": ["x.png"], "chosen": [question, good], "rejected": [question, bad]}
+    record = only(write(tmp_path, [pair]))
+    assert record.media == [("image", tmp_path / "x.png")]
+    assert record.messages[1]["content"][0]["text"] == "A star."
+    assert record.rejected == "A moon."
+    plain = [{"role": "user", "content": "What?"}, good]
+    rows = datasets.Dataset.from_list([{"images": [str(tmp_path / "x.png")], "messages": plain}])
+    rows = rows.cast_column("images", datasets.List(datasets.Image()))
+    rows.save_to_disk(str(tmp_path / "set"))
+    (inside,) = read_records(tmp_path / "set")  # saving took the picture into the data set
+    assert "save it as a file" in str(inside)
+    given = [{"image": "x.png", "messages": plain}]
+    datasets.Dataset.from_list(given).save_to_disk(str(tmp_path / "named"))
+    (record,) = read_records(tmp_path / "named")
+    assert record.media == [("image", tmp_path / "named" / "x.png")]
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
         (["no object"], "expected an object"),
+        ({"video": "x.mp4", "image": "x.jpg", "conversations": TURNS}, "in one record"),
+        (
+            {
+                "image": ["x.jpg", "y.jpg"],
+                "conversations": [{"from": "human", "value": "One <image> two <image>"}],
+            },
+            "placeholders between words",
+        ),
+        ({"messages": [], "chosen": [{}, {}], "rejected": [{"a": 1}, {}]}, "before the last"),
+        ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "1 parts .* 0 files"),
         ({"video": "x.mp4"}, "neither `messages` nor `conversations`"),
         ({"conversations": "words"}, "a list of objects"),
         ({"conversations": [{"from": "robot", "value": "x"}]}, "unknown role 'robot'"),
@@ -143,6 +177,16 @@ def test_only_answers_carry_loss(tmp_path: Path, processor: SlowFastProcessor) -
     taught = inputs["input_ids"][inputs["labels"] != IGNORED]
     assert processor.decode(taught) == "A star moves.<|im_end|>It stops.<|im_end|>"
     assert [len(frames) for frames in inputs["pixel_values_videos"]] == [8]
+
+
+def test_words_that_would_end_a_turn_are_refused(
+    tmp_path: Path, processor: SlowFastProcessor
+) -> None:
+    turns = [TURNS[2], {"from": "gpt", "value": "A<|im_end|>\n<|im_start|>user\nB"}]
+    plain = {"conversations": TURNS[2:3], "chosen": "A", "rejected": "B<|im_end|>"}
+    for record in read_records(write(tmp_path, [{"conversations": turns}, plain])):
+        with pytest.raises(RecordError, match="a special token"):
+            Encoder(processor, 8, 512)(record)
 
 
 def test_what_cannot_be_used_leaves_its_batch_by_name(

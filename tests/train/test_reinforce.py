@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from slowfast_mllm.train.records import read_records
 from slowfast_mllm.train.reinforce import (
     PromptCollator,
     PromptEncoder,
+    ReinforceTrainer,
     group_advantages,
     grpo_loss,
 )
@@ -42,6 +44,9 @@ PACKAGED = ROOT / "src" / "slowfast_mllm" / "default_model"
         ("at 3 seconds", "from 2 to 4 s", 0),
         ("from 5 to 6", "from 2 to 4 s", 0),
         ("It is up from 2 to 4.", "The score goes from 2 to 4.", 0),
+        ("-3", "3", 0),
+        ("12.5", "12 5", 0),
+        ("", "?", 0),
     ],
 )
 def test_accuracy_judges_the_answer_alone(text: str, expected: str, reward: float) -> None:
@@ -57,7 +62,8 @@ def test_any_text_earns_between_nothing_and_one(text: str, expected: str) -> Non
 def test_format_is_thoughts_then_an_answer() -> None:
     good = "<think>It moves.</think>\n<answer>Left</answer>"
     assert (keeps_format(good), answer_of(good)) == (1.0, "Left")
-    for bad in ("Left", "<answer>Left</answer>", good + " So.", good.replace("</think>", "")):
+    two = good + " or <answer>Right</answer>"
+    for bad in ("Left", "<answer>Left</answer>", good + " So.", good.replace("</think>", ""), two):
         assert keeps_format(bad) == 0.0
 
 
@@ -113,6 +119,21 @@ def test_advantages_compare_within_a_group() -> None:
     assert got[0] > 1
     assert (got[1:4] < 0).all()
     assert got[4:].tolist() == [0.0] * 4  # nothing to learn where all are alike
+
+
+def test_clips_that_are_answered_as_well_shuffled_count_less() -> None:
+    right = torch.tensor([1.0, 0, 1, 0, 1, 0])  # two answers to each of three prompts
+    shuffled = torch.tensor([0.0, 0, 1, 0, 1, 0])
+    trainer = SimpleNamespace(
+        stage=SimpleNamespace(temporal_contrast=0.75, num_answers=2),
+        sample=lambda *_: SimpleNamespace(texts=[]),
+        judge=lambda *_: shuffled,
+    )
+    model = SimpleNamespace(encode_video=lambda *_: None, encode_image=lambda *_: None)
+    clip = {"pixel_values": [], "pixel_values_videos": [torch.zeros(4)], "video_timestamps": [0]}
+    photo = {"pixel_values": [0], "pixel_values_videos": [], "video_timestamps": []}
+    counts = ReinforceTrainer.contrast(trainer, model, {"rows": [clip, clip, photo]}, right)
+    assert counts.tolist() == [1, 1, 0.25, 0.25, 1, 1]
 
 
 def records(folder: Path, answer: str) -> Path:

@@ -2,6 +2,7 @@
 
 torchrun --nproc-per-node 2 two_processes.py ddp RECORDS OUTPUT
 torchrun --nproc-per-node 2 two_processes.py deepspeed RECORDS OUTPUT
+torchrun --nproc-per-node 2 two_processes.py dpo PREFERENCES OUTPUT
 torchrun --nproc-per-node 2 two_processes.py fsdp OUTPUT
 """
 
@@ -30,6 +31,12 @@ def ddp(records: str, output: str, **changes: str) -> None:
 
 def deepspeed(records: str, output: str) -> None:
     ddp(records, output, deepspeed=str(RECIPES / "deepspeed_zero2.json"))
+
+
+def dpo(path: str, output: str) -> None:
+    from test_fine_tune import prefer
+
+    fine_tune(prefer(Path(path), ["slow"]), Path(output), num_workers=0)
 
 
 def losses(model: torch.nn.Module, steps: int, rank: int, world: int) -> list[float]:
@@ -86,4 +93,4 @@ def fsdp(output: str) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"ddp": ddp, "deepspeed": deepspeed, "fsdp": fsdp}[sys.argv[1]](*sys.argv[2:])
+    {"ddp": ddp, "deepspeed": deepspeed, "dpo": dpo, "fsdp": fsdp}[sys.argv[1]](*sys.argv[2:])

@@ -48,6 +48,10 @@ def assemble(
     Raises:
         AssemblyError: a part cannot be loaded or has another architecture.
     """
+    unknown = sorted(set(fields) - set(SlowFastConfig.__annotations__))
+    if unknown:
+        known = ", ".join(SlowFastConfig.__annotations__)
+        raise AssemblyError(f"config: unknown key {unknown[0]!r}; known are {known}.")
     try:
         text = AutoModelForCausalLM.from_pretrained(language_model, dtype=dtype)
     except (OSError, ValueError) as error:

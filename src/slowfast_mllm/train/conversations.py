@@ -42,6 +42,7 @@ class Encoder:
             RecordError: a clip cannot be read, or the conversation is too long.
         """
         record.check_files()
+        self.refuse_special_tokens(record)
         try:
             inputs = self.processor.apply_chat_template(
                 [record.messages],
@@ -72,6 +73,13 @@ class Encoder:
             "labels": ids.masked_fill(~mask, IGNORED),
             **{name: [torch.as_tensor(x) for x in inputs.get(name, [])] for name in visual},
         }
+
+    def refuse_special_tokens(self, record: Record) -> None:
+        """Raises RecordError where words would become one: an end of a turn, a placeholder."""
+        parts = [part.get("text", "") for m in record.messages for part in m["content"]]
+        for token in self.processor.tokenizer.all_special_tokens:
+            if any(token in text for text in (*parts, record.rejected or "")):
+                raise RecordError(f"{record.where}: a special token, {token}, in its words.")
 
 
 @dataclass(frozen=True)
@@ -161,8 +169,6 @@ class PreferenceEncoder:
         words = tokenizer(record.rejected, add_special_tokens=False, return_tensors="pt").input_ids[
             0
         ]
-        if set(words.tolist()) & set(tokenizer.all_special_ids):
-            raise RecordError(f"{record.where}: `rejected` has a special token in it.")
         worse = torch.cat([ids[:begin], words, ids[last:]])
         if len(worse) > self.encoder.max_length:
             raise RecordError(
@@ -218,9 +224,9 @@ def _padded(rows: list[Tensor], filler: int) -> Tensor:
 
 
 def draw(sources: Sequence[tuple[Sequence[Record], float]], seed: int) -> list[Record]:
-    """The records of one epoch, each source as often as its weight says.
+    """The records of every epoch, each source as often as its weight says.
 
-    A weight of 2.5 takes each record twice and half of them a third time, by `seed`.
+    A weight of 2.5 takes each record twice and half of them, chosen by `seed`, a third time.
     """
     rng = np.random.default_rng(seed)
     drawn: list[Record] = []

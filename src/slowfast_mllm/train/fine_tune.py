@@ -7,7 +7,11 @@ done, and `<stage>/skipped.jsonl` for records that were left out.
 
 import copy
 import gc
+import hashlib
+import logging
+import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +47,16 @@ from slowfast_mllm.train.record_trainer import (
 )
 from slowfast_mllm.train.records import Record, RecordError, read_records
 from slowfast_mllm.train.reinforce import PromptCollator, PromptEncoder, ReinforceTrainer
-from slowfast_mllm.train.run_folder import TrainingError, check_devices, claim, last_checkpoint
+from slowfast_mllm.train.run_folder import (
+    TrainingError,
+    check_devices,
+    claim,
+    full_disk_told,
+    last_checkpoint,
+)
+
+_log = logging.getLogger(__name__)
+_FIRST = os.environ.get("RANK", "0") == "0"  # of the processes of a run, the one that keeps lists
 
 
 def fine_tune(
@@ -127,12 +140,18 @@ def _run(
     elif stage.method == "grpo":
         encoder, collator = PromptEncoder(encoder), PromptCollator(pad)
     folder.mkdir(parents=True, exist_ok=True)
-    train_set = RecordDataset(_records(stage.data, recipe, folder), encoder, recipe.num_frames)
-    eval_set = None
-    if stage.eval_data:
-        eval_set = RecordDataset(
-            _records(stage.eval_data, recipe, folder), encoder, recipe.num_frames
-        )
+    resumed = last_checkpoint(folder)
+    skipped = folder / "skipped.jsonl"
+    if resumed is None and _FIRST:  # what an earlier try left out may be there now
+        skipped.unlink(missing_ok=True)
+    train_set, eval_set = (
+        RecordDataset(_records(sources, recipe, skipped), encoder, recipe.num_frames)
+        if sources
+        else None
+        for sources in (stage.data, stage.eval_data)
+    )
+    assert train_set is not None
+    _note(train_set.records, folder, resumed)
     arguments = _arguments(recipe, stage, model, folder, num_workers, save_steps)
     inputs = {
         "train_dataset": train_set,
@@ -160,9 +179,9 @@ def _run(
         trainer = RecordTrainer(model=learner, args=TrainingArguments(**arguments), **inputs)
     trainer.lengths = train_set.lengths()
     trainer.slow_learning_rate = stage.slow_learning_rate
-    trainer.skipped = None if recipe.bad_records == "refuse" else folder / "skipped.jsonl"
-    resumed = last_checkpoint(folder)
-    trainer.train(resume_from_checkpoint=resumed)
+    trainer.skipped = None if recipe.bad_records == "refuse" else skipped
+    with full_disk_told(folder):
+        trainer.train(resume_from_checkpoint=resumed)
     used = torch.tensor(trainer.used, device=trainer.args.device)
     if resumed is None and not trainer.accelerator.reduce(used).item():
         for left in folder.glob("checkpoint-*"):  # or the next try would go on from there
@@ -170,7 +189,8 @@ def _run(
         raise TrainingError(
             f"{folder}: nothing was learned, not one record could be used; skipped.jsonl says why."
         )
-    _save(trainer, processor, folder, getattr(torch, recipe.dtype) if stage.lora_rank else None)
+    with full_disk_told(folder):
+        _save(trainer, processor, folder, getattr(torch, recipe.dtype) if stage.lora_rank else None)
 
 
 def _save(
@@ -191,8 +211,23 @@ def _save(
     trainer.accelerator.wait_for_everyone()  # the next stage begins with this model
 
 
-def _records(sources: list[Source], recipe: FineTuneRecipe, folder: Path) -> list[Record]:
-    """All usable records of an epoch; bad ones are refused, or skipped and listed."""
+def _note(records: Sequence[Record], folder: Path, resumed: str | None) -> None:
+    """Tell a run that goes on with other records than it began with."""
+    file = folder / "records.sha256"
+    digest = hashlib.sha256(repr(records).encode()).hexdigest()
+    if resumed is not None and file.exists() and file.read_text() != digest:
+        _log.warning(
+            "%s: its records have changed since it began; it goes on from %s with those of now, "
+            "in another order.",
+            folder,
+            Path(resumed).name,
+        )
+    if _FIRST:
+        file.write_text(digest)
+
+
+def _records(sources: list[Source], recipe: FineTuneRecipe, skipped: Path) -> list[Record]:
+    """All usable records of an epoch; bad ones are refused, or left out and listed in a file."""
     groups, bad = [], []
     for source in sources:
         good = []
@@ -210,7 +245,8 @@ def _records(sources: list[Source], recipe: FineTuneRecipe, folder: Path) -> lis
             f"{bad[0]} ({len(bad)} bad records in all; see `slowfast data check`, or set "
             "`bad_records: skip`.)"
         )
-    list_skipped(folder / "skipped.jsonl", bad)
+    if _FIRST:
+        list_skipped(skipped, bad)
     records = draw(groups, recipe.seed)
     if not records:
         first = f" The first one's fault: {bad[0]}" if bad else ""
@@ -304,7 +340,10 @@ def _preference_trainer(
         ) from error
 
     class PreferenceTrainer(RecordTrainer, DPOTrainer):  # type: ignore[misc]
-        pass
+        def empty_loss(self, model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
+            """Of a pair of two tokens: each step of TRL's gathers numbers from all processes."""
+            pair = {n: inputs[n].expand(2, 2) for n in ("input_ids", "attention_mask")}
+            return self.loss_of(model, {**pair, "completion_mask": pair["attention_mask"]})
 
     def lazily(records: RecordDataset | None) -> Any:
         """TRL wants a data set of `datasets`; "images" is its name for rows not to be prepared."""

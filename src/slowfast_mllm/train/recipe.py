@@ -150,7 +150,8 @@ class FineTuneStage:
         beta: of DPO and GRPO, how much leaving the model of the start costs.
         num_answers, temperature, max_new_tokens: of GRPO, how answers are sampled.
         format_reward: of GRPO, for `<think>...</think><answer>...</answer>`; being right earns 1.
-        temporal_contrast: of GRPO, for right answers where shuffled frames are answered worse.
+        temporal_contrast: of GRPO, how much less a clip counts that is answered as well with its
+            frames shuffled; 1: not at all.
         train: parts of the model that learn: "projector", "slow" (slow keys and values, gates),
             "language_model", "vision".
         slow_learning_rate: of the slow path; default: `learning_rate`.
@@ -266,6 +267,8 @@ def _fine_tune(content: dict[str, Any], path: str | Path) -> FineTuneRecipe:
             raise RecipeError(f"{path}: fsdp: not with {what}.")
         if top.get("dtype") == "bfloat16" and not stage.lora_rank:
             raise RecipeError(f"{path}: dtype: bfloat16 weights only under LoRA; use float32.")
+        if top.get("dtype") == "bfloat16" and not top.get("bf16", True):
+            raise RecipeError(f"{path}: bf16: false, but weights in bfloat16 compute in it.")
         stages.append(stage)
     _check_names(stages, path)
     return FineTuneRecipe(**{**top, "start": start, "stages": stages})
@@ -283,6 +286,8 @@ def _stage(content: Any, where: str) -> FineTuneStage:
         raise RecipeError(f"{where}: max_steps: give a number above 0, or -1 for whole epochs.")
     if stage.get("method") == "grpo" and stage.get("num_answers", 2) < 2:
         raise RecipeError(f"{where}: num_answers: grpo compares at least 2 answers.")
+    if not 0 <= stage.get("temporal_contrast", 0) <= 1:
+        raise RecipeError(f"{where}: temporal_contrast: a share is between 0 and 1.")
     if stage.get("method") == "grpo" and stage["eval_data"]:
         raise RecipeError(f"{where}: eval_data: grpo reports its reward while training only.")
     if stage.get("lora_rank") and "language_model" in stage["train"]:

@@ -17,7 +17,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.model.slow_attention import SlowCrossAttention
 from slowfast_mllm.train.records import RecordError
-from slowfast_mllm.train.run_folder import check_loss
+from slowfast_mllm.train.run_folder import check_finite
 
 # The modules of each part of the model; the language model is what is left.
 PARTS = {
@@ -58,6 +58,8 @@ class RecordTrainer(Trainer):
     slow_learning_rate: float | None = None
     skipped: Path | None = None
     used = 0  # records that this process learned
+    _update: list[str]  # records of this process in the present update
+    _share: float  # what an empty batch would take from the mean over an update's batches
 
     def _get_train_sampler(self, train_dataset: Any = None) -> "GroupedByLength":
         size = self.args.train_batch_size * self.args.gradient_accumulation_steps
@@ -72,6 +74,20 @@ class RecordTrainer(Trainer):
             self.optimizer = kind(groups, **options)
         return self.optimizer
 
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list, Any]:
+        batches, count = super().get_batch_samples(*args, **kwargs)
+        self._update = [where for batch in batches for where in batch["records"]]
+        filled = torch.tensor(sum(bool(b["records"]) for b in batches), device=self.args.device)
+        filled = self.accelerator.reduce(filled).item()
+        self._share = len(batches) * self.args.world_size / max(filled, 1)
+        return batches, count
+
+    def _get_grad_norm(self, *args: Any, **kwargs: Any) -> Any:
+        norm = super()._get_grad_norm(*args, **kwargs)
+        if norm is not None:
+            check_finite("gradient", float(norm), self, self._update)
+        return norm
+
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any
     ) -> Any:
@@ -81,8 +97,7 @@ class RecordTrainer(Trainer):
         if self.skipped is not None:
             list_skipped(self.skipped, skipped)
         if not records:  # nothing was left of this batch: a step without loss
-            words = {name: inputs[name] for name in ("input_ids", "attention_mask")}
-            loss = model(**words).logits.sum() * 0.0 + _touch(model)
+            loss = self.empty_loss(model, inputs) * 0.0 + _touch(model)
             if not model.training:
                 loss = loss * float("nan")  # an evaluation's mean leaves such batches out
             return (loss, {}) if return_outputs else loss
@@ -91,8 +106,15 @@ class RecordTrainer(Trainer):
         loss = found[0] if return_outputs else found
         if not return_outputs:
             found = loss = loss + _touch(model)
-        check_loss(loss.item(), self, records)
+            if model.training and kwargs.get("num_items_in_batch") is None:
+                found = loss * self._share
+        check_finite("loss", loss.item(), self, records)
         return found
+
+    def empty_loss(self, model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
+        """A forward pass like those of the other processes, whose own batches may not be empty."""
+        words = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+        return model(**words).logits.sum()
 
     def loss_of(self, model: nn.Module, inputs: dict[str, Any], **kwargs: Any) -> Any:
         """Of a batch that is not empty; what a Trainer's `compute_loss` returns."""

@@ -7,10 +7,11 @@ Every record becomes messages as chat templates take them, or a `RecordError` th
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from slowfast_mllm.model.whole_checkpoint import first_line
 
@@ -24,6 +25,9 @@ _ROLES = {
     "system": "system",
 }
 _PLACEHOLDERS = ("<video>", "<image>")
+_OUTSIDE = re.compile(  # placeholders before or after the words
+    r"(?:\s*<(?:video|image)>)*(?:(?!<video>|<image>).)*(?:<(?:video|image)>\s*)*", re.DOTALL
+)
 
 
 class RecordError(ValueError):
@@ -98,7 +102,7 @@ def _rows(path: Path, name: str) -> Iterator[tuple[str, Any, Path]]:
             yield where, row, path.parent
     elif path.is_dir() or _is_hub_id(name):
         for number, row in enumerate(_data_set(path, name)):
-            yield f"{name}[{number}]", row, Path()
+            yield f"{name}[{number}]", row, path if path.is_dir() else Path()
     else:
         raise RecordError(f"{name}: no such file or folder.")
 
@@ -138,8 +142,16 @@ def _data_set(path: Path, name: str) -> Any:
     try:
         if path.is_dir():
             found = datasets.load_from_disk(str(path))
-            return found["train"] if isinstance(found, datasets.DatasetDict) else found
-        return datasets.load_dataset(name, split="train")
+            rows = found["train"] if isinstance(found, datasets.DatasetDict) else found
+        else:
+            rows = datasets.load_dataset(name, split="train")
+        for column, feature in rows.features.items():
+            one = getattr(feature, "feature", feature)  # of a list of pictures
+            if isinstance(one, (datasets.Image, datasets.Video)):  # as files, not decoded
+                plain = type(one)(decode=False)
+                listed = one is not feature
+                rows = rows.cast_column(column, datasets.List(plain) if listed else plain)
+        return rows
     except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
         raise RecordError(
             f"{name}: cannot be loaded as a data set ({first_line(error)})."
@@ -152,8 +164,15 @@ def _parse(row: Any, media: Path, where: str) -> Record:
     if not isinstance(row, dict):
         raise RecordError(f"{where}: expected an object, found {type(row).__name__}.")
     prompt = row.get("messages") if row.get("prompt") is None else row["prompt"]
+    chosen, rejected = row.get("chosen"), row.get("rejected")
+    if _is_conversation(chosen) and _is_conversation(rejected):  # both with the prompt before them
+        prompt, chosen = chosen[:-1], chosen[-1:]
+        if rejected[:-1] != prompt:
+            raise RecordError(f"{where}: `chosen` and `rejected` differ before the last answer.")
+        rejected = rejected[-1:]
     if prompt is not None:
         messages = [_chat_message(m, media, where) for m in _turns(prompt, where)]
+        _fill_in(messages, row, media, where)
     else:
         turns = row.get("conversations")
         turns = row.get("conversation") if turns is None else turns
@@ -162,13 +181,39 @@ def _parse(row: Any, media: Path, where: str) -> Record:
                 f"{where}: neither `messages` nor `conversations`; found {', '.join(row)}."
             )
         messages = _llava_messages(row, _turns(turns, where), media, where)
-    rejected = None
-    if row.get("rejected") is not None or row.get("chosen") is not None:
-        rejected = _answer(row.get("rejected"), where)
-        chosen = {"type": "text", "text": _answer(row.get("chosen"), where)}
-        messages.append({"role": "assistant", "content": [chosen]})
+    if chosen is not None or rejected is not None:
+        rejected = _answer(rejected, where)
+        better = {"type": "text", "text": _answer(chosen, where)}
+        messages.append({"role": "assistant", "content": [better]})
     _check_order(messages, where)
     return Record(messages, where, rejected)
+
+
+def _is_conversation(value: Any) -> TypeGuard[list[Any]]:
+    return isinstance(value, list) and len(value) > 1
+
+
+def _fill_in(messages: list[Message], row: dict[str, Any], media: Path, where: str) -> None:
+    """Give parts without a file those of the columns `images` and `videos`, in order (TRL's way).
+
+    Where no part stands for them, they belong before the first user's words.
+    """
+    for kind in ("image", "video"):
+        column = row.get(f"{kind}s") or row.get(kind) or []
+        files = column if isinstance(column, list) else [column]
+        parts = [part for message in messages for part in message["content"]]
+        named = [part for part in parts if part["type"] == kind]
+        empty = [part for part in named if "path" not in part]
+        if named and not empty:
+            continue
+        first = next((m for m in messages if m["role"] == "user"), None)
+        if files and not empty and first is not None:
+            empty = [{"type": kind} for _ in files]
+            first["content"] = [*empty, *first["content"]]
+        if len(empty) != len(files):
+            raise RecordError(f"{where}: {len(empty)} parts of type {kind} for {len(files)} files.")
+        for part, file in zip(empty, files, strict=True):
+            part["path"] = _file(file, media, where)
 
 
 def _answer(value: Any, where: str) -> str:
@@ -212,7 +257,9 @@ def _chat_message(message: dict[str, Any], media: Path, where: str) -> Message:
         elif kind in ("video", "image"):
             # Rows of `datasets` have every key; those of other kinds are None.
             file = next((part[k] for k in ("path", "url", kind) if part.get(k)), None)
-            parts.append({"type": kind, "path": _file(file, media, where)})
+            parts.append({"type": kind})
+            if file is not None:
+                parts[-1]["path"] = _file(file, media, where)
         else:
             raise RecordError(f"{where}: a part of type {kind!r}; known are text, video, image.")
     return {"role": role, "content": parts}
@@ -222,6 +269,8 @@ def _llava_messages(
     row: dict[str, Any], turns: list[dict[str, Any]], media: Path, where: str
 ) -> list[Message]:
     """`<image>` stands for the record's visual input of either kind, as in the official data."""
+    if row.get("video") and row.get("image"):
+        raise RecordError(f"{where}: `video` and `image` in one record; use chat messages.")
     kind = "video" if row.get("video") else "image"
     files = row.get(kind) or []
     files = files if isinstance(files, list) else [files]
@@ -237,6 +286,11 @@ def _llava_messages(
             )
         visual, left = left[:count], left[count:]
         if role == "user":
+            if count > 1 and not _OUTSIDE.fullmatch(text):
+                raise RecordError(
+                    f"{where}: placeholders between words; in this model's turns all videos and "
+                    "images come before the words."
+                )
             for token in _PLACEHOLDERS:
                 text = text.replace(f"{token}\n", "").replace(token, "")
         messages.append(
@@ -250,6 +304,10 @@ def _llava_messages(
 
 
 def _file(name: Any, media: Path, where: str) -> str:
+    if isinstance(name, dict):  # a picture or video of `datasets`, not decoded
+        content, name = name.get("bytes"), name.get("path")
+        if content is not None:
+            raise RecordError(f"{where}: its picture is inside the data set; save it as a file.")
     if not isinstance(name, str):
         raise RecordError(f"{where}: the path of a video or image is {type(name).__name__}.")
     _refuse_half_characters(name, where)

@@ -1,8 +1,8 @@
 """Reinforcement with verifiable rewards: GRPO (arXiv 2402.03300) on records whose answer is known.
 
 TRL's GRPO hands no videos to the model, hence this loop; it is the Trainer with another loss. Each
-video is encoded once for all its answers. With `temporal_contrast` (after arXiv 2503.21776), right
-answers earn more where the video in order is answered better than the same frames shuffled.
+video is encoded once for all its answers. With `temporal_contrast` (after arXiv 2503.21776), a clip
+whose frames are answered as well shuffled as in order counts less.
 """
 
 from collections.abc import Sequence
@@ -102,10 +102,12 @@ class ReinforceTrainer(RecordTrainer):
         right = self.judge(answers.texts, rows)
         format_weight = self.stage.format_reward
         rewards = right + format_weight * torch.tensor([keeps_format(t) for t in answers.texts])
-        if self.stage.temporal_contrast:
-            rewards = rewards + self.contrast(base, inputs, right)
         self._rewards += rewards.tolist()
-        advantages = group_advantages(rewards, count).to(answers.ids.device)
+        advantages = group_advantages(rewards, count)
+        if self.stage.temporal_contrast:
+            # Not of the rewards: what raises all rewards of a group alike leaves no advantage.
+            advantages = advantages * self.contrast(base, inputs, right)
+        advantages = advantages.to(answers.ids.device)
         kept = answers.chosen.shape[1]
 
         def log_probs(network: nn.Module, of: list[list[VideoMemory]]) -> Tensor:
@@ -173,13 +175,15 @@ class ReinforceTrainer(RecordTrainer):
     def contrast(
         self, base: SlowFastForConditionalGeneration, inputs: dict[str, Any], right: Tensor
     ) -> Tensor:
-        """The bonus of each answer."""
+        """How much each answer counts, (B * count,): less where order does not help its group."""
         rows, count = inputs["rows"], self.stage.num_answers
         with torch.no_grad():
             shuffled = [_remember(base, row, shuffle=True) for row in rows]
         blind = self.judge(self.sample(base, inputs, shuffled).texts, rows)
         better = right.view(-1, count).mean(1) > blind.view(-1, count).mean(1)
-        return self.stage.temporal_contrast * right * better.repeat_interleave(count)
+        ordered = [any(len(v) > 1 for v in row["pixel_values_videos"]) for row in rows]
+        counts = (better | ~torch.tensor(ordered)).repeat_interleave(count)
+        return 1 - self.stage.temporal_contrast * (~counts).float()
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         if self._rewards:

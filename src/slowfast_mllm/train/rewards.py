@@ -6,7 +6,8 @@ An answer may stand alone or as `<think>...</think><answer>...</answer>`; only t
 import re
 
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
-_FORMAT = re.compile(r"\s*<think>.*?</think>\s*<answer>.*?</answer>\s*", re.DOTALL)
+_INSIDE = r"(?:(?!</?(?:think|answer)>).)*"
+_FORMAT = re.compile(rf"\s*<think>{_INSIDE}</think>\s*<answer>{_INSIDE}</answer>\s*", re.DOTALL)
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _UNIT = r"\s*(?:seconds?|s)\b"
 _SPAN = rf"from {_NUMBER}(?:{_UNIT})? to {_NUMBER}"
@@ -40,4 +41,5 @@ def accuracy(text: str, expected: str) -> float:
 
 
 def _words(text: str) -> list[str]:
-    return re.findall(r"[^\W_]+", text)
+    """Words, and numbers with their sign and decimals; the text itself where it has none."""
+    return re.findall(r"(?<![^\W_])-?\d+(?:\.\d+)?|[^\W_]+", text) or [text]

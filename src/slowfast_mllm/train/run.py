@@ -25,8 +25,9 @@ from slowfast_mllm.train.recipe import Recipe, StageRecipe
 from slowfast_mllm.train.run_folder import (
     TrainingError,
     check_devices,
-    check_loss,
+    check_finite,
     claim,
+    full_disk_told,
     last_checkpoint,
 )
 from slowfast_mllm.train.seen_clips import SeenClipModel, see_clips
@@ -139,7 +140,7 @@ class _StageTrainer(Trainer):
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
         loss = super().compute_loss(*args, **kwargs)
-        check_loss(loss.item(), self, f"its {self.args.train_batch_size} clips")
+        check_finite("loss", loss.item(), self, f"its {self.args.train_batch_size} clips")
         return loss
 
 
@@ -185,7 +186,8 @@ def train_stage(
         report_to=["tensorboard"],
     )
     trainer = _StageTrainer(learner, arguments, collator, data, optimizers=(optimizer, None))
-    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    with full_disk_told(folder):
+        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
 
 
 def save_model(

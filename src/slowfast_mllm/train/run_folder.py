@@ -1,12 +1,18 @@
 """What all runs share: whose a folder is, where a stage goes on, what a run cannot go on with."""
 
+import errno
 import json
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+
+from slowfast_mllm.model.whole_checkpoint import first_line
 
 # Of what a run has computed; features are of the tower and the clips of their recipe.
 _TRACES = ("*/checkpoint-*", "*/clips_seen.txt", "*/*/clips_seen.txt")
@@ -51,21 +57,44 @@ def _is_whole(state: Path) -> bool:
         return False
 
 
-def check_loss(loss: float, trainer: Any, what: Any) -> None:
-    """Stop a run whose loss is not a number, before a checkpoint is made of it.
+def check_finite(name: str, value: float, trainer: Any, what: Any) -> None:
+    """Stop a run whose loss or gradient is not a number, before weights are made of it.
 
     Args:
+        name: "loss" or "gradient".
         what: what the step learned from.
 
     Raises:
         TrainingError: it is not finite.
     """
-    if not math.isfinite(loss):
+    if not math.isfinite(value):
+        folder = trainer.args.output_dir
         raise TrainingError(
-            f"step {trainer.state.global_step}: the loss is {loss} for {what}; the last good "
-            f"checkpoint is in {trainer.args.output_dir}. Lower the learning rate, or leave "
-            "these out."
+            f"step {trainer.state.global_step}: the {name} is {value} for {what}; the last "
+            f"checkpoints are in {folder}. Begin anew with a lower learning rate and another "
+            "--output, or run again without bad records; should that stop at once, delete the "
+            "newest checkpoint first."
         )
+
+
+@contextmanager
+def full_disk_told(folder: Path) -> Iterator[None]:
+    """What the libraries below say when nothing more can be written, in words.
+
+    Raises:
+        TrainingError: a checkpoint or a model could not be written.
+    """
+    try:
+        yield
+    except (SafetensorError, OSError, RuntimeError) as error:
+        numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        full = isinstance(error, SafetensorError) or getattr(error, "errno", None) in numbers
+        if not full and "inline_container" not in str(error):  # torch.save
+            raise
+        raise TrainingError(
+            f"{folder}: cannot be written to ({first_line(error)}); is the disk full? What is "
+            "there is whole: make room and run again."
+        ) from error
 
 
 def check_devices() -> None:
