@@ -4,7 +4,9 @@ import json as json_module
 import logging
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -53,11 +55,6 @@ def check(
     compare = PreferenceEncoder(encoder)
     records = list(read_records(source, media))
 
-    damage = _Damage()
-    heard = logging.getLogger("slowfast_mllm.processing")
-    heard.addHandler(damage)
-    heard.propagate = False
-
     def problem(record: Record | RecordError) -> str | None:
         if isinstance(record, RecordError):
             return str(record)
@@ -68,7 +65,11 @@ def check(
         return None
 
     problems = []
-    with Progress(disable=json, transient=True) as progress, ThreadPoolExecutor(2) as pool:
+    with (
+        _damage_heard() as damage,
+        Progress(disable=json, transient=True) as progress,
+        ThreadPoolExecutor(2) as pool,
+    ):
         checked = pool.map(problem, records)
         for found in progress.track(checked, len(records), description="Checking"):
             if found is not None:
@@ -77,31 +78,36 @@ def check(
     kinds = Counter(kind for r in readable for kind in {k for k, _ in r.media} or {"text"})
     if json:
         facts = {"records": len(records), "usable": len(records) - len(problems), **kinds}
-        lists = {"problems": problems, "damaged": sorted(damage.lines)}
+        lists = {"problems": problems, "damaged": sorted(damage)}
         typer.echo(json_module.dumps({**facts, **lists}, ensure_ascii=False))
     else:
         _print(len(records), problems, kinds, limit)
-        _print_damage(sorted(damage.lines), limit)
+        _print_damage(sorted(damage), limit)
     if problems or not records:
         raise typer.Exit(1)
 
 
-class _Damage(logging.Handler):
-    """What reading says of clips that are damaged, once each."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: set[str] = set()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.add(record.getMessage())
+@contextmanager
+def _damage_heard() -> Iterator[set[str]]:
+    """What reading logs of clips that are damaged, once each, in place of the log."""
+    lines: set[str] = set()
+    reading = logging.getLogger("slowfast_mllm.processing")
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.add(record.getMessage())  # type: ignore[method-assign]
+    reading.addHandler(handler)
+    reading.propagate = False
+    try:
+        yield lines
+    finally:
+        reading.removeHandler(handler)
+        reading.propagate = True
 
 
 def _print_damage(lines: list[str], limit: int) -> None:
     for line in lines[:limit]:
         typer.echo(f"damaged: {line}")
-    if lines:
-        typer.echo(f"{len(lines)} damages in clips of which frames could be read, see above")
+    if len(lines) > limit:
+        typer.echo(f"... and {len(lines) - limit} more damages (--limit, --json)")
 
 
 def _print(count: int, problems: list[str], kinds: Counter[str], limit: int) -> None:

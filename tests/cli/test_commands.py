@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import pytest
 
 from slowfast_cli.main import main
@@ -170,6 +171,30 @@ def test_failures_are_one_clear_message(run, arguments, code, message) -> None:
     assert "Traceback" not in err
     if code == 1:
         assert len([line for line in err.splitlines() if line.startswith("Error: ")]) == 1
+
+
+def test_a_data_check_lists_clips_that_are_damaged(run, tmp_path) -> None:
+    whole = as_matroska(CLIP, tmp_path / "cut.mkv")
+    (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) // 2])
+    turns = [{"from": "human", "value": "<video>\nHi?"}, {"from": "gpt", "value": "Hello."}]
+    rows = [{"video": name, "conversations": turns} for name in ("cut.mkv", "cut.mkv", CLIP)]
+    (tmp_path / "r.json").write_text(json.dumps(rows))
+    code, out, err = run("data", "check", str(tmp_path / "r.json"), "--num-frames", "4")
+    assert (code, err) == (0, "")
+    assert out.count("the file ends early") == 1
+    out = json.loads(run("data", "check", str(tmp_path / "r.json"), "--json")[1])
+    assert (out["usable"], len(out["damaged"])) == (3, 1)
+
+
+def as_matroska(clip: str, other: Path) -> bytes:
+    """The clip as Matroska, which can be read as far as it goes."""
+    with av.open(clip) as source, av.open(str(other), "w") as output:
+        stream = output.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                output.mux(packet)
+    return other.read_bytes()
 
 
 def test_convert_writes_a_native_checkpoint(run, tmp_path) -> None:
