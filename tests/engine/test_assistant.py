@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from slowfast_mllm import ModelError, SlowFast, VideoError, load
+from slowfast_mllm.engine import Request
 from slowfast_mllm.engine.loading import DEFAULT_MODEL, convert_checkpoint
 
 CLIP = Path(__file__).parents[2] / "examples" / "shapes.mp4"
@@ -212,6 +213,16 @@ def test_a_damaged_checkpoint_gives_no_invented_answer(tmp_path: Path) -> None:
             assert str(folder) in str(caught.value)
             assert "\n" not in str(caught.value)
         assert not (tmp_path / "converted").exists()
+
+
+def test_a_model_that_computes_no_numbers_is_an_error(tmp_path: Path) -> None:
+    name = "model.language_model.norm.weight"
+    folder = copied(tmp_path / "nan", lambda weights: weights[name].fill_(float("nan")))
+    broken = load(folder)
+    with pytest.raises(RuntimeError, match="computes no numbers"):
+        broken.ask(CLIP, "What happens?", num_frames=4)
+    (outcome,) = broken.generate([Request(CLIP, "What happens?", options={"num_frames": 4})])
+    assert isinstance(outcome, RuntimeError)
 
 
 def test_another_architecture_is_refused(tmp_path: Path) -> None:

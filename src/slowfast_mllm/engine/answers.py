@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from transformers import (
+    LogitsProcessor,
     LogitsProcessorList,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
@@ -97,6 +98,23 @@ class Generation:
             if self.top_p < 1:
                 chain.append(TopPLogitsWarper(self.top_p))
         return chain
+
+
+class RefuseNan(LogitsProcessor):
+    """Ends an answer whose likeliest token is none: `generate` would say something all the same."""
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Returns `scores` (B, V) as they are.
+
+        Raises:
+            RuntimeError: the best of a row is no number.
+        """
+        if scores.amax(-1).isnan().any():
+            raise RuntimeError(
+                "The model computes no numbers (NaN): its weights are damaged, or too large for "
+                "this precision; try float32."
+            )
+        return scores
 
 
 @dataclass(frozen=True)

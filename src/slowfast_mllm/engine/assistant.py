@@ -16,7 +16,7 @@ import torch
 from transformers import CompileConfig, StaticCache
 from transformers.cache_utils import Cache
 
-from slowfast_mllm.engine.answers import Answer, Clock, Generation, OnText, Sampling
+from slowfast_mllm.engine.answers import Answer, Clock, Generation, OnText, RefuseNan, Sampling
 from slowfast_mllm.engine.batching import Batcher, Request, Ticket
 from slowfast_mllm.engine.encoded_video import (
     AT_HAND,
@@ -363,6 +363,7 @@ class Chat:
             past_key_values=cache,
             streamer=clock if generation.num_beams == 1 else None,
             return_dict_in_generate=True,
+            logits_processor=[RefuseNan()],
             **arguments,
         )
         # Beams reorder the cache as a whole; only a single path can be gone on with.

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import DynamicCache, LogitsProcessorList
 
-from slowfast_mllm.engine.answers import Answer, Clock, Generation, OnText
+from slowfast_mllm.engine.answers import Answer, Clock, Generation, OnText, RefuseNan
 from slowfast_mllm.engine.encoded_video import EncodedVideo
 from slowfast_mllm.model.video_memory import TEXT, MemoryBatch, pack_memories, pad_rows
 
@@ -392,8 +392,10 @@ class Batcher:
 
 def _choose(sequences: list[_Sequence], logits: Tensor) -> None:
     """The next token of each sequence, from logits (B, V); a listener that fails fails alone."""
+    refuse_nan = RefuseNan()
     for sequence, row in zip(sequences, logits, strict=True):
         try:
+            refuse_nan(logits, scores=row)
             sequence.new_ids.append(sequence.next_id(row))
             sequence.clock.put(torch.tensor(sequence.new_ids[-1:]))
         except BaseException as error:
