@@ -136,12 +136,17 @@ def _run_stage(
 
 
 class _StageTrainer(Trainer):
-    """Stops where the loss is not a number."""
+    """Stops where the loss or the gradient is not a number."""
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
         loss = super().compute_loss(*args, **kwargs)
         check_finite("loss", loss.item(), self, f"its {self.args.train_batch_size} clips")
         return loss
+
+    def _get_grad_norm(self, *args: Any, **kwargs: Any) -> Any:
+        norm = super()._get_grad_norm(*args, **kwargs)
+        check_finite("gradient", float(norm), self, f"its {self.args.train_batch_size} clips")
+        return norm
 
 
 def train_stage(
