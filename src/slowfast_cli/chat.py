@@ -1,5 +1,6 @@
 """`slowfast chat`: a conversation about one video, which is read and encoded once."""
 
+import io
 import sys
 
 import typer
@@ -14,6 +15,8 @@ def chat(video: Watched, how: Answering) -> None:
     With --json every answer is one line of JSON. A question that cannot be asked is refused and
     the conversation goes on; the exit code is 1 then.
     """
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # to refuse what is no text by itself
     conversation = how.watch(video)
     failed = False
     while question := _next_question():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.progress import Progress
 
 from slowfast_cli.options import Json
@@ -42,15 +43,12 @@ def check(
     Damaged clips of which frames can be read count as usable, and are listed. Exit code 0: all
     records can be used; 1: some cannot.
     """
-    from transformers import AutoProcessor
-
-    from slowfast_mllm.engine.loading import DEFAULT_MODEL, read_config
+    from slowfast_mllm.engine.loading import DEFAULT_MODEL, load_processor
     from slowfast_mllm.train.conversations import Encoder, PreferenceEncoder
     from slowfast_mllm.train.records import Record, RecordError, read_records
 
     path = str(DEFAULT_MODEL) if model is None else model
-    read_config(path)  # says at once what is wrong with a name
-    processor = AutoProcessor.from_pretrained(path)
+    processor = load_processor(path)
     encoder = Encoder(processor, num_frames, max_length or sys.maxsize)
     compare = PreferenceEncoder(encoder)
     records = list(read_records(source, media))
@@ -65,9 +63,10 @@ def check(
         return None
 
     problems = []
+    console = Console(stderr=True)
     with (
         _damage_heard() as damage,
-        Progress(disable=json, transient=True) as progress,
+        Progress(console=console, disable=not console.is_terminal, transient=True) as progress,
         ThreadPoolExecutor(2) as pool,
     ):
         checked = pool.map(problem, records)

@@ -13,10 +13,12 @@ from slowfast_cli.options import (
     Fps,
     Model,
     NumFrames,
+    Quantize,
     Start,
     Video,
     load_model,
     refuse_missing,
+    refuse_wrong_bounds,
     working,
 )
 
@@ -40,13 +42,15 @@ def index(
     end: End = None,
     device: Device = None,
     dtype: Dtype = None,
+    quantize: Quantize = None,
 ) -> None:
     """Watch a video once; later `slowfast ask NAME.sfmem` needs neither video nor time."""
+    refuse_wrong_bounds(video, num_frames, fps, start, end)
     refuse_missing(video)
     from slowfast_mllm.engine.encoded_video import check_target
 
     check_target(output)  # before a model is loaded: that may take minutes
-    assistant = load_model(model, cache=False, device=device, dtype=dtype)
+    assistant = load_model(model, cache=False, device=device, dtype=dtype, quantize=quantize)
     with working("Watching the video"):
         encoded = assistant.index(
             video,

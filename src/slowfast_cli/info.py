@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from slowfast_cli.options import Json
+from slowfast_cli.options import Json, Precision
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -22,8 +22,8 @@ def info(
         typer.Option(min=1, help="Of a checkpoint: memory for a question about so many frames."),
     ] = None,
     dtype: Annotated[
-        str, typer.Option(help="What the memory is estimated for: float32, bfloat16, float16.")
-    ] = "bfloat16",
+        Precision, typer.Option(help="What the memory is estimated for.")
+    ] = Precision.bfloat16,
 ) -> None:
     """Show facts about a video or a memory, or a checkpoint before anything of it is loaded."""
     facts = _facts(target, num_frames, dtype)
@@ -36,8 +36,6 @@ def info(
 
 
 def _facts(target: str, num_frames: int | None, dtype: str) -> dict[str, Any]:
-    if dtype not in _BYTES:
-        raise ValueError(f"--dtype {dtype}: unknown; choose one of {', '.join(_BYTES)}.")
     path = Path(target)
     file = path.suffix == ".sfmem" or mimetypes.guess_type(target)[0] is not None
     hub_id = target.count("/") == 1 and not file and not path.parent.exists()

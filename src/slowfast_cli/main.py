@@ -8,7 +8,6 @@ import os
 import sys
 
 import typer
-from safetensors import SafetensorError
 
 from slowfast_cli.ask import ask
 from slowfast_cli.bench import bench
@@ -78,8 +77,11 @@ def main() -> None:
     except BrokenPipeError:  # the reader, e.g. `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (ValueError, OSError, RuntimeError, ImportError, SafetensorError) as error:
+    except Exception as error:
         if os.environ.get("SLOWFAST_TRACEBACK"):
             raise
-        typer.echo(f"Error: {' '.join(str(error).split()) or type(error).__name__}", err=True)
+        text = " ".join(str(error).split())
+        if not isinstance(error, (ValueError, OSError, RuntimeError)) or not text:
+            text = f"{type(error).__name__}: {text} (SLOWFAST_TRACEBACK=1 shows where)"
+        typer.echo(f"Error: {text}", err=True)
         sys.exit(1)

@@ -5,8 +5,9 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -33,10 +34,12 @@ Fps = Annotated[
 Start = Annotated[float | None, typer.Option(min=0, help="Begin here, in seconds.")]
 End = Annotated[float | None, typer.Option(min=0, help="Stop here, in seconds.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... Default: what is there.")]
-Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
+Precision = StrEnum("Precision", ["float32", "bfloat16", "float16"])
+Dtype = Annotated[Precision | None, typer.Option(help="Of weights. Default: what suits.")]
+Quantization = StrEnum("Quantization", ["int8", "nf4"])
 Quantize = Annotated[
-    str | None,
-    typer.Option(help="int8 or nf4 weights in the language model: less memory. Default: neither."),
+    Quantization | None,
+    typer.Option(help="Weights of the language model: less memory. Default: neither."),
 ]
 Compile = Annotated[
     bool,
@@ -92,7 +95,7 @@ class Answering:
 
     def watch(self, video: str) -> "Chat":
         """Load the model and look at the video: a conversation that can begin."""
-        self._refuse_wrong_bounds()
+        refuse_wrong_bounds(video, self.num_frames, self.fps, self.start, self.end)
         refuse_missing(video)
         assistant = load_model(
             self.model,
@@ -106,14 +109,6 @@ class Answering:
             return assistant.chat(
                 video, num_frames=self.num_frames, fps=self.fps, start=self.start, end=self.end
             )
-
-    def _refuse_wrong_bounds(self) -> None:
-        from slowfast_mllm.video.sampling import SampleRequest
-
-        try:
-            SampleRequest(self.num_frames, self.fps, start=self.start, end=self.end)
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from error
 
     def answer(self, conversation: "Chat", question: str) -> None:
         """Ask, and print: the answer on stdout, warnings about the video on stderr."""
@@ -138,6 +133,22 @@ class Answering:
         typer.echo("" if streaming else answer.text)
 
 
+def refuse_wrong_bounds(
+    video: str, num_frames: int | None, fps: float | None, start: float | None, end: float | None
+) -> None:
+    from slowfast_mllm.video.sampling import SampleRequest
+
+    try:
+        SampleRequest(num_frames, fps, start=start, end=end)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    if video.endswith(".sfmem") and (num_frames, fps, start, end) != (None,) * 4:
+        raise typer.BadParameter(
+            f"{video}: its frames were chosen when it was indexed; leave out --num-frames, --fps, "
+            "--start and --end, or ask the video itself."
+        )
+
+
 def refuse_missing(video: str) -> None:
     """Fail, as reading it would, before a model is loaded: that may take minutes."""
     if not Path(video).exists():
@@ -157,7 +168,8 @@ def load_model(model: str | None, cache: bool, **how: Any) -> "SlowFast":
         from slowfast_mllm import load
         from slowfast_mllm.engine import MemoryCache
 
-        memories = MemoryCache(_cache_folder() / "memories") if cache else None
+        folder = _cache_folder() if cache else None
+        memories = MemoryCache(folder / "memories") if folder is not None else None
         loaded = load(model, cache=memories, **how)
     if model is None:
         _show_notice_once()
@@ -198,21 +210,28 @@ def working(what: str) -> AbstractContextManager[Any]:
     return Console(stderr=True).status(what)
 
 
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slowfast-mllm"
+def _cache_folder() -> Path | None:
+    """None for users without a home."""
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        return None
+    return Path(home) / "slowfast-mllm"
 
 
 def _show_notice_once() -> None:
     """The first time the packaged model is used, say what it is."""
-    marker = _cache_folder() / "notice-shown"
-    if marker.exists():
-        return
-    typer.echo(_NOTICE, err=True)
+    folder = _cache_folder()
     try:
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.touch()
+        if folder is not None and (folder / "notice-shown").exists():
+            return
     except OSError:
-        pass  # a read-only home: the note comes again
+        pass  # a home that is not ours: the note comes each time
+    typer.echo(_NOTICE, err=True)
+    with suppress(OSError):  # a read-only one: it comes again
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "notice-shown").touch()
 
 
 def _write(text: str) -> None:

@@ -160,7 +160,11 @@ def test_info_about_a_video_and_a_model(run) -> None:
         (("index", CLIP, "-o", "nowhere/x.sfmem", "--model", "no/such"), 1, "nowhere"),
         (("index", CLIP, "-o", "x.bin", "--model", "no/such"), 1, "ends in .sfmem"),
         (("data", "check", "r.jsonl", "--model", "gone"), 1, "gone: no such folder"),
-        (("info", str(ROOT / "src"), "--dtype", "int3"), 1, "int3"),
+        (("info", str(ROOT / "src"), "--dtype", "int3"), 2, "int3"),
+        (("ask", CLIP, "What?", "--quantize", "int3"), 2, "int3"),
+        (("ask", "x.sfmem", "What?", "--num-frames", "4"), 2, "frames were chosen"),
+        (("index", CLIP, "-o", "x.sfmem", "--fps", "2", "--num-frames", "4"), 2, "together"),
+        (("ask", CLIP, "What?", "--temperature", "1e-9"), 1, "at least 0.001"),
     ],
 )
 def test_failures_are_one_clear_message(run, arguments, code, message) -> None:

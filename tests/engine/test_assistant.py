@@ -1,5 +1,7 @@
 """The engine with the packaged model: answers, one encoding per video, options, clear errors."""
 
+import contextlib
+import io
 import json
 import shutil
 import threading
@@ -223,6 +225,38 @@ def test_a_model_that_computes_no_numbers_is_an_error(tmp_path: Path) -> None:
         broken.ask(CLIP, "What happens?", num_frames=4)
     (outcome,) = broken.generate([Request(CLIP, "What happens?", options={"num_frames": 4})])
     assert isinstance(outcome, RuntimeError)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "processor_config.json"])
+def test_code_in_a_checkpoint_never_runs(tmp_path: Path, monkeypatch, name: str) -> None:
+    folder = copied(tmp_path / "evil", lambda weights: None)
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    settings = json.loads((folder / name).read_text())
+    kinds = {"AutoConfig": "C", "AutoProcessor": "P", "AutoVideoProcessor": "V"}
+    code = {kind: f"evil.{made}" for kind, made in kinds.items()}
+    code["AutoTokenizer"] = ["evil.T", None]
+    (folder / name).write_text(json.dumps(settings | {"auto_map": code, "model_type": "evil"}))
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 9))  # transformers would ask
+    with contextlib.suppress(ModelError):
+        load(folder)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("tokenizer.json", '{"version": "1.0"}'),
+        ("chat_template.jinja", "{% for"),
+        ("config.json", '{"model_type": "slowfast", "text_config": {"hidden_size": "x"}}'),
+    ],
+)
+def test_files_of_a_checkpoint_that_make_no_sense_are_one_error(
+    tmp_path: Path, name: str, content: str
+) -> None:
+    folder = copied(tmp_path / "odd", lambda weights: None)
+    (folder / name).write_text(content)
+    with pytest.raises(ModelError, match=str(folder)):
+        load(folder)
 
 
 def test_another_architecture_is_refused(tmp_path: Path) -> None:

@@ -151,6 +151,21 @@ def test_what_fails_while_sequences_come_and_go_fails_for_those_alone(
         assert [ticket.result(60).timing["tokens"] for ticket in later] == [3, 3]
 
 
+def test_a_path_is_encoded_once_for_all_who_ask_meanwhile(assistant, monkeypatch) -> None:
+    seen: list[object] = []
+    encode = assistant.model.encode_video
+
+    def counted(*arguments: object) -> object:
+        seen.append(arguments)
+        return encode(*arguments)
+
+    monkeypatch.setattr(assistant.model, "encode_video", counted)
+    requests = [Request(CLIP, q, options={"num_frames": 4}) for q in ("Any cuts?", "What?") * 3]
+    texts = [str(answer) for answer in assistant.generate(requests)]
+    assert len(seen) == 1
+    assert texts == [str(assistant.ask(CLIP, r.question, num_frames=4)) for r in requests]
+
+
 def test_nothing_is_kept_of_what_was_answered(assistant) -> None:
     video = assistant.encode(CLIP, num_frames=4)
     kept = weakref.ref(video)

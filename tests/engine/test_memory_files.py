@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from slowfast_mllm import SlowFast, VideoError, load
@@ -64,12 +65,50 @@ def test_a_changed_video_is_noticed(assistant, clip) -> None:
         assistant.encode(file)
 
 
+def test_a_memory_serves_its_model_in_every_precision(assistant, clip, tmp_path) -> None:
+    assistant.index(clip, tmp_path / "clip.sfmem", num_frames=4)
+    cache = MemoryCache(tmp_path / "cache")
+    exact, rounded = (load(dtype=kind, cache=cache) for kind in ("float32", "bfloat16"))
+    assert rounded.ask(tmp_path / "clip.sfmem", "What happens?").text
+    # A cache keeps them apart: what was seen in bfloat16 is not what float32 would have seen.
+    for number, other in enumerate((exact, rounded), start=1):
+        other.encode(clip, num_frames=4)
+        assert len(list(cache.folder.glob("*.sfmem"))) == number
+
+
+def test_other_files_in_a_folder_of_frames_change_nothing(assistant, tmp_path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(3):
+        Image.new("RGB", (32, 32), (number * 80, 0, 0)).save(folder / f"{number}.png")
+    assistant.index(folder, folder / "memory.sfmem", num_frames=2)
+    (folder / ".DS_Store").touch()
+    assert assistant.ask(folder / "memory.sfmem", "What happens?").text
+    Image.new("RGB", (32, 32)).save(folder / "3.png")
+    with pytest.raises(MemoryFileError, match="has changed"):
+        assistant.ask(folder / "memory.sfmem", "What happens?")
+
+
+def test_a_clip_that_is_replaced_while_it_is_read_is_not_kept(cached, clip, monkeypatch) -> None:
+    encode = cached._encode
+
+    def replaced(*arguments: object) -> object:
+        encoded = encode(*arguments)
+        clip.write_bytes(clip.read_bytes() + b"\0")
+        return encoded
+
+    monkeypatch.setattr(cached, "_encode", replaced)
+    cached.encode(clip, num_frames=4)
+    assert not list(cached.cache.folder.glob("*.sfmem"))
+
+
 def test_a_memory_of_another_model_is_refused(assistant, clip) -> None:
     file = clip.with_suffix(".sfmem")
     assistant.index(clip, file)
     other = load(device="cpu")
     with torch.no_grad():
-        other.model.lm_head.weight.mul_(1.001)
+        for weight in other.model.model.multi_modal_projector.parameters():
+            weight.mul_(1.01)
     with pytest.raises(MemoryFileError, match="made by another model"):
         other.encode(file)
 
@@ -104,7 +143,7 @@ def test_a_forged_memory_that_does_not_fit_the_model_is_refused(assistant, clip)
 
 @pytest.mark.parametrize(
     ("facts", "reason"),
-    [("3", "not as this program"), ('{"version": 99}', "format 99"), ('{"version": 1}', "not as")],
+    [("3", "not as this program"), ('{"version": 99}', "format 99"), ('{"version": 2}', "not as")],
 )
 def test_a_memory_of_another_program_is_refused(assistant, tmp_path, facts, reason: str) -> None:
     """With a digest that is right."""

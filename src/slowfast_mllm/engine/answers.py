@@ -38,6 +38,10 @@ class Sampling:
     start: float | None = None
     end: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.fps is None and self.max_frames != Sampling.max_frames:
+            raise ValueError("max_frames limits what fps gives; say num_frames, or fps too.")
+
 
 @dataclass(frozen=True)
 class Generation:
@@ -72,6 +76,8 @@ class Generation:
         for name, value, kind, least, most in ranges:
             if not isinstance(value, kind) or not least <= value <= most:
                 raise ValueError(f"{name}={value}: give a number between {least} and {most}.")
+        if 0 < self.temperature < 1e-3:  # logits over so little are no numbers any more
+            raise ValueError(f"temperature={self.temperature}: give 0, or at least 0.001.")
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of `generate`."""
@@ -166,12 +172,10 @@ class Clock(TextStreamer):
     def __init__(self, tokenizer: Any, on_text: OnText | None) -> None:
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
         self.on_text = on_text
-        self.tokens = 0
         self.first: float | None = None
 
     def put(self, value: torch.Tensor) -> None:
         if not self.next_tokens_are_prompt:
-            self.tokens += value.numel()
             self.first = self.first or time.perf_counter()
         super().put(value)
 

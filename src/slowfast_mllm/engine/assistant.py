@@ -34,6 +34,7 @@ from slowfast_mllm.engine.memory_cache import MemoryCache
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.video import read_video
+from slowfast_mllm.video.sources import printable
 
 _ROOM = 512  # tokens
 DESCRIBE = "What happens in the video?"
@@ -66,6 +67,11 @@ class SlowFast:
         """Tells memories of this model from those of others."""
         return fingerprint(self.model, self.processor)
 
+    @functools.cached_property
+    def _exact_fingerprint(self) -> str:
+        """Tells a model from one that was trained a step longer, too."""
+        return fingerprint(self.model, self.processor, torch.float32)
+
     def encode(self, video: Any, **sampling: Any) -> EncodedVideo:
         """Read a video and remember it, or recall it from a `.sfmem` file or the cache.
 
@@ -94,16 +100,17 @@ class SlowFast:
             return _recalled(encoded, began)
         if self.cache is None:
             return self._encode(video, choice)
-        wanted = self._frames_wanted(choice)
-        key = self.cache.key(video, wanted, self.fingerprint)
+        settings = (self._frames_wanted(choice), self._exact_fingerprint, str(self.model.dtype))
+        key = self.cache.key(video, *settings)
         if key is None:
             return self._encode(video, choice)
         kept = self.cache.get(key, self.fingerprint, self.model)
         if kept is not None:
-            info = replace(kept.info, path=os.fspath(video))
+            info = replace(kept.info, path=printable(os.fspath(video)))
             return _recalled(replace(kept, info=info), began)
         encoded = self._encode(video, choice)
-        self.cache.put(key, encoded, self.fingerprint)
+        if self.cache.key(video, *settings) == key:  # not replaced while it was read
+            self.cache.put(key, encoded, self.fingerprint)
         return encoded
 
     def index(
@@ -142,6 +149,7 @@ class SlowFast:
         sampled = read_video(
             video, **self._frames_wanted(choice), transform=processor.frame_transform()
         )
+        self._refuse_too_many(*sampled.frames.shape[:3])
         read = time.perf_counter()
         normalising = 0.0
 
@@ -174,6 +182,20 @@ class SlowFast:
                 "encode": encoded - read - normalising,
             },
         )
+
+    def _refuse_too_many(self, num_frames: int, height: int, width: int) -> None:
+        """Before the tower looks at frames that no question could be asked about."""
+        count = self.processor.token_layout.video_tokens(num_frames, height, width)
+        if self._most is not None and count >= self._most:
+            raise ValueError(
+                f"{num_frames} frames are {count} tokens, and this model reads less than "
+                f"{self._most}; look at fewer frames."
+            )
+
+    @property
+    def _most(self) -> int | None:
+        """Tokens that the language model can read, and one."""
+        return getattr(self.model.config.text_config, "max_position_embeddings", None)
 
     def _frames_wanted(self, sampling: Sampling) -> dict[str, Any]:
         """Arguments of `read_video`."""
@@ -271,8 +293,7 @@ class SlowFast:
         )
         text = text.replace(self.processor.video_token, video.prompt)
         encoded = self.processor.tokenizer(text, add_special_tokens=False, return_tensors="pt")
-        count = encoded.input_ids.shape[1]
-        most = getattr(self.model.config.text_config, "max_position_embeddings", None)
+        count, most = encoded.input_ids.shape[1], self._most
         if most is not None and count >= most:
             raise ValueError(
                 f"{count} tokens of question and video, and this model reads less than {most}; ask "

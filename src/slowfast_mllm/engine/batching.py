@@ -6,13 +6,14 @@ who comes later. The next videos and prompts are read in other threads while ans
 a GPU takes turns.
 """
 
+import os
 import queue
 import threading
 import time
 import weakref
 from concurrent.futures import CancelledError, Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor
 from transformers import DynamicCache, LogitsProcessorList
 
 from slowfast_mllm.engine.answers import Answer, Clock, Generation, OnText, RefuseNan
-from slowfast_mllm.engine.encoded_video import EncodedVideo
+from slowfast_mllm.engine.encoded_video import AT_HAND, EncodedVideo
 from slowfast_mllm.model.video_memory import TEXT, MemoryBatch, pack_memories, pad_rows
 
 if TYPE_CHECKING:
@@ -86,12 +87,21 @@ class Ticket:
             self._future.set_exception(error.with_traceback(None))
 
 
+@dataclass(eq=False)
+class _Encoding:
+    """A video that is being encoded, or was; there as long as a sequence asks about it."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    video: EncodedVideo | None = None
+
+
 @dataclass
 class _Sequence:
     """One request on its way through the batch."""
 
     ticket: Ticket
     video: EncodedVideo
+    shared: _Encoding | None
     prompt: list[int]
     generation: Generation
     processors: LogitsProcessorList
@@ -168,6 +178,8 @@ class Batcher:
         self._tickets: weakref.WeakSet[Ticket] = weakref.WeakSet()
         self._tickets_lock = threading.Lock()
         self._broken: BaseException | None = None
+        self._encodings: weakref.WeakValueDictionary[Any, _Encoding] = weakref.WeakValueDictionary()
+        self._encodings_lock = threading.Lock()
         self._ready: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         # Readers share torch's CPU threads, the steps of a small model take one. With all of them
         # in each, OpenMP puts its threads to sleep between operations, and such a step takes twice
@@ -245,7 +257,7 @@ class Batcher:
         sampling, generation = assistant.split_options(request.options)
         if generation.num_beams != 1:
             raise ValueError("num_beams: beams cannot share a batch; use `ask` for them.")
-        video = assistant.encode(request.video, **sampling)
+        video, shared = self._encode(request.video, sampling)
         self._check(ticket)
         messages = [assistant.user_message(request.question, first=True)]
         generator = None
@@ -259,6 +271,7 @@ class Batcher:
         sequence = _Sequence(
             ticket=ticket,
             video=video,
+            shared=shared,
             prompt=ids[0].tolist(),
             generation=generation,
             processors=generation.processors(assistant.model),
@@ -278,6 +291,21 @@ class Batcher:
         sequence.clock.put(ids)
         _choose(batch.sequences, logits)
         return batch
+
+    def _encode(
+        self, video: Any, sampling: dict[str, Any]
+    ) -> tuple[EncodedVideo, _Encoding | None]:
+        """A path once for all who ask about it meanwhile."""
+        if not isinstance(video, (str, os.PathLike)):
+            return self.assistant.encode(video, **sampling), None
+        key = (os.fspath(video), *sorted(sampling.items()))
+        with self._encodings_lock:
+            shared = self._encodings.setdefault(key, _Encoding())
+        with shared.lock:
+            if shared.video is None:
+                shared.video = self.assistant.encode(video, **sampling)
+                return shared.video, shared
+        return replace(shared.video, timing=AT_HAND), shared
 
     def _check(self, ticket: Ticket) -> None:
         if ticket.done() or self._broken:

@@ -7,6 +7,7 @@ other preprocessing made it, or when the video that it was made from has changed
 import hashlib
 import json
 import os
+import re
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,12 +22,13 @@ from torch import Tensor
 from slowfast_mllm.model import SlowFastForConditionalGeneration, VideoMemory
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.video import VideoInfo
+from slowfast_mllm.video.stills import pictures_of
 
 SUFFIX = ".sfmem"
 PARTIAL = ".partial"  # what is still being written, or was when its program was killed
 Precision = Literal["exact", "bfloat16", "int8"]
 AT_HAND = {"read": 0.0, "preprocess": 0.0, "encode": 0.0}  # timing of what was encoded before
-_VERSION = 1
+_VERSION = 2
 _HEADER = "slowfast_memory"
 _SAMPLE = 64  # values of each weight that go into a model's fingerprint
 
@@ -53,35 +55,49 @@ class EncodedVideo:
     timing: dict[str, float]
 
 
-def fingerprint(model: SlowFastForConditionalGeneration, processor: SlowFastProcessor) -> str:
-    """What a memory depends on: the config, values of every weight, and the preprocessing.
+def fingerprint(
+    model: SlowFastForConditionalGeneration,
+    processor: SlowFastProcessor,
+    precision: torch.dtype = torch.bfloat16,
+) -> str:
+    """What a memory depends on: the config, values of the weights, and the preprocessing.
 
-    Evenly spread values of each weight are read, not all: training changes them everywhere, and a
-    model of 17 GB must not be read twice.
+    In bfloat16 it is the same whatever a checkpoint is loaded in, and with quantized weights: what
+    is made on a GPU can be asked on a laptop. Evenly spread values of each weight are read, not
+    all: training changes them everywhere, and a model of 17 GB must not be read twice.
     """
     digest = hashlib.sha256()
     settings = [
         model.config.to_dict(),
         processor.video_processor.to_dict(),
-        {"write_timestamps": processor.write_timestamps},
+        {**vars(processor.token_layout), "write_timestamps": processor.write_timestamps},
     ]
-    for setting in settings:
-        kept = {k: v for k, v in setting.items() if k not in _CHANGES_NOTHING}
-        digest.update(json.dumps(kept, sort_keys=True, default=str).encode())
+    digest.update(json.dumps(_essence(settings), sort_keys=True, default=str).encode())
     for name, weight in model.state_dict().items():
-        values = weight.detach().flatten()
-        values = values[:: max(1, values.numel() // _SAMPLE)].contiguous()
-        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
-        digest.update(values.cpu().view(torch.uint8).numpy().tobytes())
+        if not _AFTER_MEMORIES.search(name):
+            values = weight.detach().flatten()
+            values = values[:: max(1, values.numel() // _SAMPLE)].to("cpu", precision)
+            digest.update(f"{name} {tuple(weight.shape)}".encode())
+            digest.update(values.contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
-# Where a checkpoint lies and who wrote it; a copy elsewhere makes the same memories.
-_CHANGES_NOTHING = {"_name_or_path", "name_or_path", "transformers_version"}
+# Where a checkpoint lies, who wrote it, how exactly it computes: its memories are as good.
+_CHANGES_NOTHING = {"_name_or_path", "name_or_path", "transformers_version", "dtype", "torch_dtype",
+                    "quantization_config"}  # fmt: skip
+# Weights of the language model's own layers, which may be quantized, make nothing of a memory.
+_AFTER_MEMORIES = re.compile(r"language_model\.layers\.\d+\.(self_attn\.(?!cross_attn)|mlp)")
+
+
+def _essence(settings: Any) -> Any:
+    if isinstance(settings, dict):
+        kept = {k: v for k, v in settings.items() if k not in _CHANGES_NOTHING}
+        return {k: _essence(v) for k, v in kept.items()}
+    return [_essence(v) for v in settings] if isinstance(settings, list) else settings
 
 
 def source_digest(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file, or of the names and contents of a folder's files.
+    """SHA-256 of a file, or of the names and contents of a folder's pictures.
 
     Raises:
         OSError: it cannot be read, or is neither a file nor a folder (but a pipe, say).
@@ -92,15 +108,15 @@ def source_digest(path: str | os.PathLike[str]) -> str:
             raise OSError(f"{path}: not a regular file")
         with path.open("rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
-    files = sorted(p for p in path.iterdir() if p.is_file())
-    return _digest(f"{p.name} {source_digest(p)}\n".encode() for p in files)
+    files = map(Path, pictures_of(path))
+    return _digest(os.fsencode(p.name) + f" {source_digest(p)}\n".encode() for p in files)
 
 
 def describe_source(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """By what a changed source is noticed: `path`, `size` and `sha256`."""
+    """By what a changed source is noticed: `path`, `size` (None for a folder) and `sha256`."""
     return {
         "path": os.path.abspath(path),
-        "size": os.path.getsize(path),
+        "size": None if os.path.isdir(path) else os.path.getsize(path),
         "sha256": source_digest(path),
     }
 
@@ -148,7 +164,7 @@ def save_encoded(
         "frame_indices": encoded.frame_indices,
         "timestamps": encoded.timestamps,
     }
-    text = json.dumps(facts, ensure_ascii=False)
+    text = json.dumps(facts)  # in ASCII: a path may be no UTF-8
     header = {_HEADER: text, "sha256": _content_digest(text, tensors)}
     partial = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}{PARTIAL}")
     try:
@@ -181,6 +197,8 @@ def load_encoded(path: Path, model: str, like: SlowFastForConditionalGeneration)
                 "with this one, or ask with --model set to the one that made it."
             )
         _check_source(path, facts["source"])
+        if not isinstance(facts["prompt"], str):
+            raise TypeError("a prompt that is no text")
         memory = _memory(tensors, facts["timestamps"], facts["kind"], like)
         return EncodedVideo(
             memory=memory,
@@ -190,7 +208,9 @@ def load_encoded(path: Path, model: str, like: SlowFastForConditionalGeneration)
             timestamps=facts["timestamps"],
             timing=AT_HAND,
         )
-    except (KeyError, TypeError) as error:
+    except MemoryFileError:
+        raise
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
         raise _other_writer(path) from error
 
 
@@ -212,7 +232,7 @@ def describe_memory(path: Path) -> dict[str, Any]:
             "model_fingerprint": facts["model"],
             "megabytes": path.stat().st_size / 1e6,
         }
-    except (KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError, IndexError, ValueError) as error:
         raise _other_writer(path) from error
 
 
@@ -222,6 +242,8 @@ def _other_writer(path: Path) -> MemoryFileError:
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The facts and the tensors, after the digest of both and the format are checked."""
+    if path.exists() and not path.is_file():
+        raise MemoryFileError(f"{path}: not a regular file.")
     try:
         with safe_open(path, framework="pt") as handle:
             header = handle.metadata() or {}
@@ -255,7 +277,7 @@ def _check_source(path: Path, source: dict[str, Any] | None) -> None:
         return
     try:
         changed = (
-            os.path.getsize(source["path"]) != source["size"]
+            source["size"] not in (None, os.path.getsize(source["path"]))
             or source_digest(source["path"]) != source["sha256"]
         )
     except (OSError, ValueError):

@@ -74,11 +74,11 @@ def load_checkpoint(
         }
     try:
         network = load_whole(path, **options)
-        processor = AutoProcessor.from_pretrained(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{path}: cannot be loaded ({first_line(error)}).") from error
+    except ValueError as error:
+        raise _unusable(path, error) from error
     finally:
         logging.enable_progress_bar()
+    processor = load_processor(path)
     network.config.image_token_id = processor.image_token_id
     network.config.video_token_id = processor.video_token_id
     # Old config files bring a length of their own; questions always say how long answers may be.
@@ -101,8 +101,8 @@ def read_config(path: str) -> SlowFastConfig:
     except ValueError as error:
         raise ModelError(f"{path}: {error}.") from error
     try:
-        config = AutoConfig.from_pretrained(path)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    except Exception as error:  # damaged files raise what they like
         hint = "" if Path(path).exists() else "; is the id right and the hub reachable from here"
         raise ModelError(f"{path}: no usable config ({first_line(error)}){hint}.") from error
     if not isinstance(config, SlowFastConfig):
@@ -111,6 +111,26 @@ def read_config(path: str) -> SlowFastConfig:
             "are listed in the README."
         )
     return config
+
+
+def load_processor(path: str) -> SlowFastProcessor:
+    """The processor of a Slow-Fast checkpoint, alone.
+
+    Raises:
+        ModelError: the path leads to no such checkpoint, or its files are damaged.
+    """
+    read_config(path)
+    try:
+        processor = AutoProcessor.from_pretrained(path, trust_remote_code=False)
+        hello = {"role": "user", "content": [{"type": "text", "text": "Hello"}]}
+        processor.apply_chat_template([hello], tokenize=False)  # templates are compiled when used
+        return processor
+    except Exception as error:
+        raise _unusable(path, error) from error
+
+
+def _unusable(path: str, error: Exception) -> ModelError:
+    return ModelError(f"{path}: cannot be loaded ({first_line(error)}).")
 
 
 def _large(config: SlowFastConfig) -> bool:
@@ -206,8 +226,8 @@ def convert_checkpoint(source: str, target: Path, official: bool = False) -> Non
         raise ModelError(f"{source}: cannot be loaded ({error}).") from error
     network.save_pretrained(target, save_original_format=official)
     try:
-        AutoProcessor.from_pretrained(source).save_pretrained(target)
-    except (OSError, ValueError) as error:
+        AutoProcessor.from_pretrained(source, trust_remote_code=False).save_pretrained(target)
+    except Exception as error:
         raise ModelError(
             f"{source}: weights were written, but it has no tokenizer ({first_line(error)}); put "
             f"the language model's tokenizer files into {target}."

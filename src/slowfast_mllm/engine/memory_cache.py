@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import slowfast_mllm
 from slowfast_mllm.engine.encoded_video import (
     PARTIAL,
     SUFFIX,
@@ -35,26 +36,34 @@ class MemoryCache:
         self.folder = folder
         self.limit = limit
 
-    def key(self, video: Any, sampling: dict[str, Any], model: str) -> str | None:
-        """The name under which a video is kept; None for what has no file (arrays, streams)."""
+    def key(self, video: Any, *settings: Any) -> str | None:
+        """The name under which a video is kept; None for what has no file (arrays, streams).
+
+        Args:
+            settings: what else a memory depends on.
+        """
         if not isinstance(video, (str, os.PathLike)):
             return None
         try:
             content = source_digest(video)
         except (OSError, ValueError):
             return None  # reading it will say what is wrong
-        wanted = json.dumps(sampling, sort_keys=True)
-        return hashlib.sha256(f"{content} {wanted} {model}".encode()).hexdigest()
+        wanted = json.dumps(
+            [content, *settings, slowfast_mllm.__version__], sort_keys=True, default=str
+        )
+        return hashlib.sha256(wanted.encode()).hexdigest()
 
     def get(
         self, key: str, model: str, like: SlowFastForConditionalGeneration
     ) -> EncodedVideo | None:
         """A memory, or None; a damaged one is thrown away."""
         path = self._path(key)
-        if not path.exists():
-            return None
         try:
+            if not path.exists():
+                return None
             encoded = load_encoded(path, model, like)
+        except OSError:  # others' folder
+            return None
         except MemoryFileError:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)

@@ -7,16 +7,23 @@ from transformers.utils import PROCESSOR_NAME, cached_file
 
 from slowfast_mllm.model.configuration_slowfast import SlowFastConfig
 
-_WHERE = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
+_WHERE = (
+    "cache_dir",
+    "force_download",
+    "local_files_only",
+    "token",
+    "revision",
+    "subfolder",
+    "trust_remote_code",
+)
 # Qwen2's, which a checkpoint with a bare tokenizer.json leaves unsaid.
 _END_OF_TURN, _PADDING = "<|im_end|>", "<|endoftext|>"
 
 
 def has_processor_files(path: str, kwargs: dict[str, Any]) -> bool:
     """Whether a folder or hub id holds `processor_config.json`."""
-    found = cached_file(
-        path, PROCESSOR_NAME, _raise_exceptions_for_missing_entries=False, **_where(kwargs)
-    )
+    where = {k: v for k, v in _where(kwargs).items() if k != "trust_remote_code"}
+    found = cached_file(path, PROCESSOR_NAME, _raise_exceptions_for_missing_entries=False, **where)
     return found is not None
 
 

@@ -53,7 +53,9 @@ def assemble(
         known = ", ".join(SlowFastConfig.__annotations__)
         raise AssemblyError(f"config: unknown key {unknown[0]!r}; known are {known}.")
     try:
-        text = AutoModelForCausalLM.from_pretrained(language_model, dtype=dtype)
+        text = AutoModelForCausalLM.from_pretrained(
+            language_model, dtype=dtype, trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         raise AssemblyError(
             f"{language_model}: not a language model ({first_line(error)})."
@@ -93,9 +95,10 @@ def _tower(path: str, dtype: torch.dtype) -> PreTrainedModel:
     known = json.loads(settings.read_text()) if settings.is_file() else {}
     if not file.is_file() or known.get("model_type", "slowfast_convnext") != "slowfast_convnext":
         try:
-            config = AutoConfig.from_pretrained(path)
+            config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+            config = getattr(config, "vision_config", config)
             return AutoModel.from_pretrained(
-                path, config=getattr(config, "vision_config", config), dtype=dtype
+                path, config=config, dtype=dtype, trust_remote_code=False
             )
         except (OSError, ValueError) as error:
             raise AssemblyError(f"{path}: not a vision tower ({first_line(error)}).") from error

@@ -100,13 +100,13 @@ def _start(
             model = load_whole(str(checkpoint), dtype=dtype)
         except ValueError as error:
             raise TrainingError(f"{checkpoint}: cannot be started from ({error}).") from error
-        processor = AutoProcessor.from_pretrained(checkpoint)
+        processor = AutoProcessor.from_pretrained(checkpoint, trust_remote_code=False)
         processor.video_processor.num_frames = recipe.num_frames
         return model, processor
     assert start.language_model is not None
     assert start.vision_tower is not None
     model = assemble(start.language_model, start.vision_tower, dtype, **start.config)
-    tokenizer = AutoTokenizer.from_pretrained(start.language_model)
+    tokenizer = AutoTokenizer.from_pretrained(start.language_model, trust_remote_code=False)
     processor = SlowFastProcessor.from_config(model.config, tokenizer, recipe.num_frames)
     for name, value in pixel_statistics(start.vision_tower).items():
         setattr(processor.image_processor, name, value)

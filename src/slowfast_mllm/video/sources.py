@@ -119,7 +119,7 @@ def _open(source: Any) -> Media | Stills:
 
 
 def _open_path(path: str) -> Media | Stills:
-    name = _printable(path)
+    name = printable(path)
     try:
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
@@ -158,7 +158,7 @@ def _open_bytes(data: bytes, name: str) -> Media | Stills:
 def _open_stream(source: Any) -> Media | Stills:
     """From the current position; kept in memory, as two threads cannot share one position."""
     given = getattr(source, "name", None)
-    name = _printable(given) if isinstance(given, str) else "<stream>"
+    name = printable(given) if isinstance(given, str) else "<stream>"
     data = source.read(_MAX_STREAM_BYTES + 1)
     if not isinstance(data, bytes):
         raise VideoError(f"{name}: gives {type(data).__name__}, not bytes; open it with mode 'rb'")
@@ -168,6 +168,6 @@ def _open_stream(source: Any) -> Media | Stills:
     return _open_bytes(data, name)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """The name on one line, with what cannot be printed escaped."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -140,18 +140,28 @@ def open_folder(path: str, name: str) -> Stills:
         VideoError: No picture in it, or the first one cannot be decoded.
     """
     with _pillow_errors(name):
-        files = [
-            entry.path
-            for entry in os.scandir(path)
-            if entry.name.lower().endswith(_SUFFIXES)
-            and not entry.name.startswith(".")
-            and entry.is_file()
-        ]
+        files = pictures_of(path)
     if not files:
         raise VideoError(
             f"{name}: a folder without pictures; give a video file, or a folder of jpg or png"
         )
-    return open_list(sorted(files, key=_natural_order), name)
+    return open_list(files, name)
+
+
+def pictures_of(folder: str | os.PathLike[str]) -> list[str]:
+    """Paths of the pictures in a folder, in the order in which they are its frames.
+
+    Raises:
+        OSError: it cannot be listed.
+    """
+    files = [
+        entry.path
+        for entry in os.scandir(folder)
+        if entry.name.lower().endswith(_SUFFIXES)
+        and not entry.name.startswith(".")
+        and entry.is_file()
+    ]
+    return sorted(files, key=_natural_order)
 
 
 def _natural_order(path: str) -> list[tuple[int, int | str]]:
