@@ -59,7 +59,7 @@ def answers(
     output = model.generate(
         **batch.to(model.device),
         video_memory=[memory] * len(texts),
-        max_new_tokens=64,
+        max_new_tokens=96,  # a character is a token in Chinese
         do_sample=False,
     )
     new = output[:, batch.input_ids.shape[1] :]

@@ -33,6 +33,7 @@ from slowfast_mllm.train.world_data import (
 )
 
 RECIPES = Path(__file__).parents[2] / "recipes"
+HAN = re.compile("[\u4e00-\u9fff]")
 TINY = ModelRecipe(
     image_size=96,
     num_frames=6,
@@ -118,6 +119,16 @@ def seen_clips(
     model = new_model(TINY, new_tokenizer(TINY.vocab_size, num_scripts=20))
     stage = replace(STAGE, kind="questions", clips=3, epochs=epochs, questions_per_clip=3)
     return model, see_clips(model, TINY, stage, folder, num_workers=0)
+
+
+def test_a_token_has_at_most_one_chinese_character() -> None:
+    """Else a question in other words would consist of tokens that were hardly ever met."""
+    tokenizer = new_tokenizer(600, num_scripts=40)
+    words = [tokenizer.decode([number]) for number in range(len(tokenizer))]
+    assert max(len(HAN.findall(word)) for word in words) == 1
+    assert max(len(word) for word in words if word.isascii()) > 5
+    text = "第 2 秒，紅色的星形？ The red star moves."
+    assert tokenizer.decode(tokenizer(text).input_ids) == text
 
 
 def test_conversations_carry_loss_on_answers_only(tmp_path: Path) -> None:
