@@ -104,7 +104,7 @@ def _damage_heard() -> Iterator[set[str]]:
 
 def _print_damage(lines: list[str], limit: int) -> None:
     for line in lines[:limit]:
-        typer.echo(f"damaged: {line}")
+        typer.echo(f"Warning: {line}")
     if len(lines) > limit:
         typer.echo(f"... and {len(lines) - limit} more damages (--limit, --json)")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from slowfast_mllm import SlowFast, VideoError, load
 from slowfast_mllm.engine import Batcher, Request
@@ -164,6 +165,20 @@ def test_a_path_is_encoded_once_for_all_who_ask_meanwhile(assistant, monkeypatch
     texts = [str(answer) for answer in assistant.generate(requests)]
     assert len(seen) == 1
     assert texts == [str(assistant.ask(CLIP, r.question, num_frames=4)) for r in requests]
+
+
+def test_a_path_that_is_another_file_by_now_is_encoded_again(
+    assistant, monkeypatch, tmp_path
+) -> None:
+    endless(assistant, monkeypatch)
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "latest.png")
+    with Batcher(assistant) as batcher:
+        long = batcher.submit(Request(tmp_path / "latest.png", "What?"))
+        request = Request(tmp_path / "latest.png", "What?", options={"max_new_tokens": 1})
+        assert batcher.submit(request).result(60).info.height == 64
+        Image.new("RGB", (128, 32), "blue").save(tmp_path / "latest.png")
+        assert batcher.submit(request).result(60).info.height == 32
+        long.cancel()
 
 
 def test_nothing_is_kept_of_what_was_answered(assistant) -> None:

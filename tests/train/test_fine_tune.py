@@ -291,6 +291,19 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path, records: Path) ->
     assert load(fine_tune(plan, tmp_path / "run", num_workers=0, save_steps=1))
 
 
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, records: Path, monkeypatch) -> None:
+    plan = recipe(records)
+    plan = dataclasses.replace(plan, stages=plan.stages[:1])
+    with monkeypatch.context() as patch:
+        patch.setattr("slowfast_mllm.train.fine_tune._save", lambda *_: sys.exit())
+        with pytest.raises(SystemExit):
+            fine_tune(plan, tmp_path / "run", num_workers=0, save_steps=1)
+    newest = tmp_path / "run" / "align" / "checkpoint-4" / "model.safetensors"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    with pytest.raises(TrainingError, match="newest checkpoint is damaged"):
+        fine_tune(plan, tmp_path / "run", num_workers=0, save_steps=1)
+
+
 def test_records_that_came_back_are_no_longer_listed(tmp_path: Path, records: Path) -> None:
     plan = recipe(records, bad_records="skip", max_length=1)
     (tmp_path / "broken.mp4").unlink()
@@ -382,11 +395,17 @@ def test_preferences_move_apart(tmp_path: Path, lora_rank: int) -> None:
 
 def test_a_preference_left_out_takes_nothing_from_the_others(tmp_path: Path) -> None:
     pytest.importorskip("trl")
-    path = preferences(tmp_path, ["good.mp4", "broken.mp4"])
-    fine_tune(prefer(path, ["slow"], gradient_accumulation=2), tmp_path / "run", num_workers=0)
-    state = next((tmp_path / "run" / "prefer").glob("checkpoint-*/trainer_state.json"))
-    first = json.loads(state.read_text())["log_history"][0]
-    assert first["loss"] == pytest.approx(math.log(2), abs=1e-4)  # and not half of it
+
+    def first_log(*clips: str) -> dict[str, float]:
+        path, run = preferences(tmp_path, list(clips)), tmp_path / f"run{len(clips)}"
+        fine_tune(prefer(path, ["slow"], gradient_accumulation=len(clips)), run, num_workers=0)
+        state = next((run / "prefer").glob("checkpoint-*/trainer_state.json"))
+        return json.loads(state.read_text())["log_history"][0]
+
+    alone, beside = first_log("good.mp4"), first_log("good.mp4", "broken.mp4")
+    assert alone["loss"] == pytest.approx(math.log(2), abs=1e-4)
+    for name in ("loss", "grad_norm", "logps/chosen"):
+        assert beside[name] == pytest.approx(alone[name], rel=1e-3)
 
 
 def test_every_recipe_parses_and_trains_something() -> None:

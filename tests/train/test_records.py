@@ -106,6 +106,9 @@ def test_rows_of_trl_are_understood(tmp_path: Path) -> None:
     assert record.media == [("image", tmp_path / "x.png")]
     assert record.messages[1]["content"][0]["text"] == "A star."
     assert record.rejected == "A moon."
+    text = {"prompt": "<image>What?", "chosen": "A star.", "rejected": "A moon.", "image": "x.png"}
+    record = only(write(tmp_path, [text]))
+    assert [part.get("text") for part in record.messages[0]["content"]] == [None, "What?"]
     plain = [{"role": "user", "content": "What?"}, good]
     rows = datasets.Dataset.from_list([{"images": [str(tmp_path / "x.png")], "messages": plain}])
     rows = rows.cast_column("images", datasets.List(datasets.Image()))

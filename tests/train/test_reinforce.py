@@ -121,6 +121,13 @@ def test_advantages_compare_within_a_group() -> None:
     assert got[4:].tolist() == [0.0] * 4  # nothing to learn where all are alike
 
 
+def test_parts_of_a_reward_make_its_advantage() -> None:
+    right, kept = torch.tensor([1.0, 0, 0, 1]), torch.tensor([0.0, 0.5, 0, 0.5])
+    whole = group_advantages(right + kept, 4)
+    parts = [group_advantages(right + kept, 4, part) for part in (right, kept)]
+    torch.testing.assert_close(sum(parts), whole)
+
+
 def test_clips_that_are_answered_as_well_shuffled_count_less() -> None:
     right = torch.tensor([1.0, 0, 1, 0, 1, 0])  # two answers to each of three prompts
     shuffled = torch.tensor([0.0, 0, 1, 0, 1, 0])

@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import DynamicCache, LogitsProcessorList
 
 from slowfast_mllm.engine.answers import Answer, Clock, Generation, OnText, RefuseNan
-from slowfast_mllm.engine.encoded_video import AT_HAND, EncodedVideo
+from slowfast_mllm.engine.encoded_video import AT_HAND, EncodedVideo, source_stamp
 from slowfast_mllm.model.video_memory import TEXT, MemoryBatch, pack_memories, pad_rows
 
 if TYPE_CHECKING:
@@ -298,7 +298,10 @@ class Batcher:
         """A path once for all who ask about it meanwhile."""
         if not isinstance(video, (str, os.PathLike)):
             return self.assistant.encode(video, **sampling), None
-        key = (os.fspath(video), *sorted(sampling.items()))
+        try:
+            key = (os.fspath(video), source_stamp(video), *sorted(sampling.items()))
+        except (OSError, ValueError):  # to be told by reading it
+            return self.assistant.encode(video, **sampling), None
         with self._encodings_lock:
             shared = self._encodings.setdefault(key, _Encoding())
         with shared.lock:

@@ -62,9 +62,10 @@ def fingerprint(
 ) -> str:
     """What a memory depends on: the config, values of the weights, and the preprocessing.
 
-    In bfloat16 it is the same whatever a checkpoint is loaded in, and with quantized weights: what
-    is made on a GPU can be asked on a laptop. Evenly spread values of each weight are read, not
-    all: training changes them everywhere, and a model of 17 GB must not be read twice.
+    In bfloat16 it is the same for a checkpoint that is loaded in bfloat16 or float32, and with
+    quantized weights: what is made on a GPU can be asked on a laptop. Evenly spread values of each
+    weight are read, not all: training changes them everywhere, and a model of 17 GB must not be
+    read twice.
     """
     digest = hashlib.sha256()
     settings = [
@@ -110,6 +111,16 @@ def source_digest(path: str | os.PathLike[str]) -> str:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     files = map(Path, pictures_of(path))
     return _digest(os.fsencode(p.name) + f" {source_digest(p)}\n".encode() for p in files)
+
+
+def source_stamp(path: str | os.PathLike[str]) -> Any:
+    """Times and sizes by which a file, or a folder's pictures, can be seen to be others; quick.
+
+    Raises:
+        OSError: it is not there.
+    """
+    files = pictures_of(path) if os.path.isdir(path) else [path]
+    return tuple((s.st_mtime_ns, s.st_size, s.st_ino) for s in map(os.stat, files))
 
 
 def describe_source(path: str | os.PathLike[str]) -> dict[str, Any]:

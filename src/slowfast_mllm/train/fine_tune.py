@@ -213,8 +213,12 @@ def _save(
 
 def _note(records: Sequence[Record], folder: Path, resumed: str | None) -> None:
     """Tell a run that goes on with other records than it began with."""
-    file = folder / "records.sha256"
-    digest = hashlib.sha256(repr(records).encode()).hexdigest()
+    if not _FIRST:
+        return
+    file, content = folder / "records.sha256", hashlib.sha256()
+    for record in records:
+        content.update(repr(record).encode(errors="surrogateescape"))
+    digest = content.hexdigest()
     if resumed is not None and file.exists() and file.read_text() != digest:
         _log.warning(
             "%s: its records have changed since it began; it goes on from %s with those of now, "
@@ -222,8 +226,7 @@ def _note(records: Sequence[Record], folder: Path, resumed: str | None) -> None:
             folder,
             Path(resumed).name,
         )
-    if _FIRST:
-        file.write_text(digest)
+    file.write_text(digest)
 
 
 def _records(sources: list[Source], recipe: FineTuneRecipe, skipped: Path) -> list[Record]:
@@ -342,8 +345,13 @@ def _preference_trainer(
     class PreferenceTrainer(RecordTrainer, DPOTrainer):  # type: ignore[misc]
         def empty_loss(self, model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
             """Of a pair of two tokens: each step of TRL's gathers numbers from all processes."""
+            logged = self._metrics["train" if model.training else "eval"]
+            before = {name: len(values) for name, values in logged.items()}
             pair = {n: inputs[n].expand(2, 2) for n in ("input_ids", "attention_mask")}
-            return self.loss_of(model, {**pair, "completion_mask": pair["attention_mask"]})
+            loss = self.loss_of(model, {**pair, "completion_mask": pair["attention_mask"]})
+            for name, values in logged.items():  # this pair says nothing
+                del values[before.get(name, 0) :]
+            return loss
 
     def lazily(records: RecordDataset | None) -> Any:
         """TRL wants a data set of `datasets`; "images" is its name for rows not to be prepared."""

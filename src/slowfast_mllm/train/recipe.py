@@ -150,8 +150,8 @@ class FineTuneStage:
         beta: of DPO and GRPO, how much leaving the model of the start costs.
         num_answers, temperature, max_new_tokens: of GRPO, how answers are sampled.
         format_reward: of GRPO, for `<think>...</think><answer>...</answer>`; being right earns 1.
-        temporal_contrast: of GRPO, how much less a clip counts that is answered as well with its
-            frames shuffled; 1: not at all.
+        temporal_contrast: of GRPO, how much less being right counts about a clip that is answered
+            as well with its frames shuffled; 1: not at all.
         train: parts of the model that learn: "projector", "slow" (slow keys and values, gates),
             "language_model", "vision".
         slow_learning_rate: of the slow path; default: `learning_rate`.

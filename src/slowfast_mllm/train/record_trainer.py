@@ -3,6 +3,7 @@ by part of the model, records left out by name, and what FSDP must know of the s
 """
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,8 @@ class RecordTrainer(Trainer):
 
     def _get_grad_norm(self, *args: Any, **kwargs: Any) -> Any:
         norm = super()._get_grad_norm(*args, **kwargs)
-        if norm is not None:
-            check_finite("gradient", float(norm), self, self._update)
+        if norm is not None:  # DeepSpeed writes -1 for what is no number
+            check_finite("gradient", norm if norm >= 0 else math.nan, self, self._update)
         return norm
 
     def compute_loss(

@@ -164,6 +164,8 @@ def _parse(row: Any, media: Path, where: str) -> Record:
     if not isinstance(row, dict):
         raise RecordError(f"{where}: expected an object, found {type(row).__name__}.")
     prompt = row.get("messages") if row.get("prompt") is None else row["prompt"]
+    if isinstance(prompt, str):
+        prompt = [{"role": "user", "content": prompt}]
     chosen, rejected = row.get("chosen"), row.get("rejected")
     if _is_conversation(chosen) and _is_conversation(rejected):  # both with the prompt before them
         prompt, chosen = chosen[:-1], chosen[-1:]
@@ -209,6 +211,9 @@ def _fill_in(messages: list[Message], row: dict[str, Any], media: Path, where: s
         first = next((m for m in messages if m["role"] == "user"), None)
         if files and not empty and first is not None:
             empty = [{"type": kind} for _ in files]
+            for part in parts:  # words may have placeholders in the parts' stead
+                if part["type"] == "text":
+                    part["text"] = part["text"].replace(f"<{kind}>\n", "").replace(f"<{kind}>", "")
             first["content"] = [*empty, *first["content"]]
         if len(empty) != len(files):
             raise RecordError(f"{where}: {len(empty)} parts of type {kind} for {len(files)} files.")

@@ -100,13 +100,14 @@ class ReinforceTrainer(RecordTrainer):
         memories = [_remember(base, row) for row in rows]
         answers = self.sample(base, inputs, memories)
         right = self.judge(answers.texts, rows)
-        format_weight = self.stage.format_reward
-        rewards = right + format_weight * torch.tensor([keeps_format(t) for t in answers.texts])
+        kept_format = torch.tensor([keeps_format(text) for text in answers.texts])
+        rewards = right + self.stage.format_reward * kept_format
         self._rewards += rewards.tolist()
         advantages = group_advantages(rewards, count)
         if self.stage.temporal_contrast:
             # Not of the rewards: what raises all rewards of a group alike leaves no advantage.
-            advantages = advantages * self.contrast(base, inputs, right)
+            less = 1 - self.contrast(base, inputs, right)
+            advantages = advantages - less * group_advantages(rewards, count, right)
         advantages = advantages.to(answers.ids.device)
         kept = answers.chosen.shape[1]
 
@@ -175,7 +176,7 @@ class ReinforceTrainer(RecordTrainer):
     def contrast(
         self, base: SlowFastForConditionalGeneration, inputs: dict[str, Any], right: Tensor
     ) -> Tensor:
-        """How much each answer counts, (B * count,): less where order does not help its group."""
+        """How much being right counts, (B * count,): less where order does not help a group."""
         rows, count = inputs["rows"], self.stage.num_answers
         with torch.no_grad():
             shuffled = [_remember(base, row, shuffle=True) for row in rows]
@@ -192,10 +193,14 @@ class ReinforceTrainer(RecordTrainer):
         super().log(logs, *args, **kwargs)
 
 
-def group_advantages(rewards: Tensor, count: int) -> Tensor:
-    """(B * count,) rewards -> how much better each is than its group, in standard deviations."""
-    groups = rewards.view(-1, count)
-    spread = groups.std(1, keepdim=True, unbiased=count > 1)
+def group_advantages(rewards: Tensor, count: int, part: Tensor | None = None) -> Tensor:
+    """(B * count,) rewards -> how much better each is than its group, in standard deviations.
+
+    Args:
+        part: of the rewards; how much of that comes from it.
+    """
+    spread = rewards.view(-1, count).std(1, keepdim=True, unbiased=count > 1)
+    groups = (rewards if part is None else part).view(-1, count)
     return ((groups - groups.mean(1, keepdim=True)) / (spread + 1e-4)).flatten()
 
 

@@ -82,11 +82,17 @@ def full_disk_told(folder: Path) -> Iterator[None]:
     """What the libraries below say when nothing more can be written, in words.
 
     Raises:
-        TrainingError: a checkpoint or a model could not be written.
+        TrainingError: a checkpoint or a model could not be written, or the one to go on from is
+            damaged.
     """
     try:
         yield
     except (SafetensorError, OSError, RuntimeError) as error:
+        if isinstance(error, SafetensorError) and "deserializ" in str(error):
+            raise TrainingError(
+                f"{folder}: its newest checkpoint is damaged ({first_line(error)}); delete that "
+                "one and run again."
+            ) from error
         numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         full = isinstance(error, SafetensorError) or getattr(error, "errno", None) in numbers
         if not full and "inline_container" not in str(error):  # torch.save
