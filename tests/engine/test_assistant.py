@@ -1,6 +1,5 @@
 """The engine with the packaged model: answers, one encoding per video, options, clear errors."""
 
-import contextlib
 import io
 import json
 import shutil
@@ -18,6 +17,7 @@ from torch import Tensor
 from slowfast_mllm import ModelError, SlowFast, VideoError, load
 from slowfast_mllm.engine import Request
 from slowfast_mllm.engine.loading import DEFAULT_MODEL, convert_checkpoint
+from slowfast_mllm.train.assemble import assemble
 
 CLIP = Path(__file__).parents[2] / "examples" / "shapes.mp4"
 QUESTION = "How does the camera move?"
@@ -227,18 +227,17 @@ def test_a_model_that_computes_no_numbers_is_an_error(tmp_path: Path) -> None:
     assert isinstance(outcome, RuntimeError)
 
 
-@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "processor_config.json"])
-def test_code_in_a_checkpoint_never_runs(tmp_path: Path, monkeypatch, name: str) -> None:
+@pytest.mark.parametrize("work", [load, lambda path: assemble(str(path), str(path))])
+def test_code_in_a_checkpoint_never_runs(tmp_path: Path, monkeypatch, work: Callable) -> None:
     folder = copied(tmp_path / "evil", lambda weights: None)
     (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
-    settings = json.loads((folder / name).read_text())
-    kinds = {"AutoConfig": "C", "AutoProcessor": "P", "AutoVideoProcessor": "V"}
-    code = {kind: f"evil.{made}" for kind, made in kinds.items()}
-    code["AutoTokenizer"] = ["evil.T", None]
-    (folder / name).write_text(json.dumps(settings | {"auto_map": code, "model_type": "evil"}))
+    code = {"AutoConfig": "evil.C", "AutoModelForCausalLM": "evil.M", "AutoModel": "evil.M"}
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"auto_map": code, "model_type": "evil"}
+    (folder / "config.json").write_text(json.dumps(config))
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 9))  # transformers would ask
-    with contextlib.suppress(ModelError):
-        load(folder)
+    with pytest.raises(ValueError, match="evil"):
+        work(folder)
     assert not (tmp_path / "ran").exists()
 
 
