@@ -149,7 +149,7 @@ def records(folder: Path, answer: str) -> Path:
         {
             "video": "clip.mp4",
             "conversations": [
-                {"from": "human", "value": "<video>\nHow many objects appear in the video?"},
+                {"from": "human", "value": "<video>\nHow many times does the heart jump?"},
                 {"from": "gpt", "value": answer},
             ],
         }
@@ -190,15 +190,15 @@ def probability(folder: Path, path: Path, answer: str) -> float:
 
 @pytest.mark.parametrize("changes", [{}, {"temporal_contrast": 0.3, "format_reward": 0.2}])
 def test_what_earns_a_reward_becomes_likelier(tmp_path: Path, changes: dict) -> None:
-    path = records(tmp_path, "3.")
-    before = probability(PACKAGED, path, "3.")
+    path = records(tmp_path, "It does not jump.")
+    before = probability(PACKAGED, path, "It does not jump.")
     model = fine_tune(plan(path, **changes), tmp_path / "run", num_workers=0)
     state = json.loads(
         next((tmp_path / "run" / "reinforce").glob("checkpoint-*/trainer_state.json")).read_text()
     )
     assert all(0 <= log["reward"] <= 1.5 for log in state["log_history"] if "loss" in log)
     assert 0.01 < before < 0.9
-    assert probability(model, path, "3.") > before
+    assert probability(model, path, "It does not jump.") > before
 
 
 def test_prompts_are_padded_on_the_left() -> None:
