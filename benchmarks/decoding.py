@@ -63,7 +63,9 @@ def make_model(
             torch.manual_seed(sum(name.encode()))
             if weight.ndim > 1:
                 weight.uniform_(-0.03, 0.03)
-            elif "norm" not in name:  # biases, and gates that are open
+            elif "norm" in name:  # those of torch would be left as memory was
+                weight.fill_(name.endswith("weight"))
+            else:  # biases, and gates that are open
                 weight.fill_(0.5)
     return model.to(dtype).eval()
 
