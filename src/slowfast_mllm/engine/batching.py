@@ -423,10 +423,11 @@ class Batcher:
 
 def _choose(sequences: list[_Sequence], logits: Tensor) -> None:
     """The next token of each sequence, from logits (B, V); a listener that fails fails alone."""
-    refuse_nan = RefuseNan()
-    for sequence, row in zip(sequences, logits, strict=True):
+    broken = logits.amax(-1).isnan().tolist()
+    for sequence, row, is_nan in zip(sequences, logits, broken, strict=True):
         try:
-            refuse_nan(logits, scores=row)
+            if is_nan:
+                RefuseNan()(logits, scores=row)
             sequence.new_ids.append(sequence.next_id(row))
             sequence.clock.put(torch.tensor(sequence.new_ids[-1:]))
         except BaseException as error:
