@@ -43,11 +43,12 @@ def check(
     Damaged clips of which frames can be read count as usable, and are listed. Exit code 0: all
     records can be used; 1: some cannot.
     """
-    from slowfast_mllm.engine.loading import DEFAULT_MODEL, load_processor
+    from slowfast_mllm.engine.loading import DEFAULT_MODEL, load_processor, read_config
     from slowfast_mllm.train.conversations import Encoder, PreferenceEncoder
     from slowfast_mllm.train.records import Record, RecordError, read_records
 
     path = str(DEFAULT_MODEL) if model is None else model
+    read_config(path)  # says at once what is wrong with a name
     processor = load_processor(path)
     encoder = Encoder(processor, num_frames, max_length or sys.maxsize)
     compare = PreferenceEncoder(encoder)
@@ -81,7 +82,7 @@ def check(
         typer.echo(json_module.dumps({**facts, **lists}, ensure_ascii=False))
     else:
         _print(len(records), problems, kinds, limit)
-        _print_damage(sorted(damage), limit)
+        _print_some([f"Warning: {line}" for line in sorted(damage)], limit)
     if problems or not records:
         raise typer.Exit(1)
 
@@ -102,17 +103,14 @@ def _damage_heard() -> Iterator[set[str]]:
         reading.propagate = True
 
 
-def _print_damage(lines: list[str], limit: int) -> None:
+def _print_some(lines: list[str], limit: int) -> None:
     for line in lines[:limit]:
-        typer.echo(f"Warning: {line}")
+        typer.echo(line)
     if len(lines) > limit:
-        typer.echo(f"... and {len(lines) - limit} more damages (--limit, --json)")
+        typer.echo(f"... and {len(lines) - limit} more (--limit, --json)")
 
 
 def _print(count: int, problems: list[str], kinds: Counter[str], limit: int) -> None:
-    for problem in problems[:limit]:
-        typer.echo(problem)
-    if len(problems) > limit:
-        typer.echo(f"... and {len(problems) - limit} more (--limit, --json)")
+    _print_some(problems, limit)
     parts = ", ".join(f"{number} with {kind}" for kind, number in sorted(kinds.items()))
     typer.echo(f"{count} records ({parts or 'none readable'}), {len(problems)} bad")

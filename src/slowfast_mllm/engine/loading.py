@@ -114,12 +114,11 @@ def read_config(path: str) -> SlowFastConfig:
 
 
 def load_processor(path: str) -> SlowFastProcessor:
-    """The processor of a Slow-Fast checkpoint, alone.
+    """The processor of a checkpoint that `read_config` accepts.
 
     Raises:
-        ModelError: the path leads to no such checkpoint, or its files are damaged.
+        ModelError: its files are damaged.
     """
-    read_config(path)
     try:
         processor = AutoProcessor.from_pretrained(path, trust_remote_code=False)
         hello = {"role": "user", "content": [{"type": "text", "text": "Hello"}]}
