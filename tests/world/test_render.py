@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from slowfast_mllm.world import Script, frame_times, render, sample_clip, sample_script, write_video
+from slowfast_mllm.world.facts import gather
 from slowfast_mllm.world.geometry import evaluate
 from slowfast_mllm.world.render import sample_look
 from slowfast_mllm.world.script import DIRECTIONS
@@ -46,6 +47,21 @@ def test_other_sizes_show_the_same_picture(seed: int) -> None:
     large = render(script, times[::8], 192).astype(float)
     small = large.reshape(4, 96, 2, 96, 2, 3).mean(axis=(2, 4))
     assert np.abs(small - frames[::8]).mean() < 9.0
+
+
+def test_a_camera_sets_its_exposure_anew() -> None:
+    found = 0
+    for script in (s for s in map(sample_script, range(3000)) if gather(s, np.zeros(1)).quiet):
+        look = sample_look(script.seed)
+        if not look.exposures or look.flicker[0]:
+            continue
+        time, level = look.exposures[0]
+        if level > 1 or time > script.duration - 0.3:
+            continue
+        before, after = render(script, np.array([time - 0.01, time + 0.21]), 96).astype(float)
+        assert after.mean() / before.mean() == pytest.approx(level, abs=0.04)
+        found += 1
+    assert found >= 5
 
 
 @pytest.mark.parametrize("size", [32, 50, 100, 224])
@@ -119,7 +135,8 @@ def test_a_pan_moves_the_background_against_the_camera() -> None:
     for seed in range(150):
         script = sample_script(seed)
         kind, _, way = script.camera.motion.partition(" ")
-        if kind not in ("pan", "tilt") or script.camera.shake > 0 or script.fade.kind != "none":
+        shaken = script.camera.shake > 0 or script.camera.jolts
+        if kind not in ("pan", "tilt") or shaken or script.fade.kind != "none":
             continue
         pixels = 4
         step = pixels / 96 / script.camera.speed

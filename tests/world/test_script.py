@@ -1,13 +1,14 @@
 """Scripts: the same number gives the same clip, and every clip keeps the rules of the world."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from slowfast_mllm.world import CAMERA_MOTIONS, COLORS, SHAPES, Script, frame_times, sample_script
-from slowfast_mllm.world.geometry import evaluate, on_screen
-from slowfast_mllm.world.script import HOP_SECONDS, HOP_SPACING, MOST_CUTS
+from slowfast_mllm.world.geometry import camera_at, evaluate, on_screen
+from slowfast_mllm.world.script import HOP_SECONDS, HOP_SPACING, JOLT_SECONDS, MOST_CUTS
 
 SCRIPTS = [sample_script(seed) for seed in range(300)]
 
@@ -77,13 +78,26 @@ def test_jumps_go_up_and_come_down() -> None:
         for index, obj in enumerate(script.objects):
             for hop in obj.hops:
                 times = np.array([hop, hop + HOP_SECONDS / 2, hop + HOP_SECONDS])
-                if script.camera.motion == "still" and script.camera.shake == 0:
+                if script.camera.rests:
                     start, top, end = evaluate(script, times).center[:, index, 1]
                     assert start - top == pytest.approx(obj.hop_height)
                     assert end == pytest.approx(start)
                     found += 1
             assert all(b - a >= HOP_SPACING - 1e-9 for a, b in itertools.pairwise(obj.hops))
-    assert found > 20
+    assert found > 15
+
+
+def test_a_pushed_camera_swings_back() -> None:
+    pushed = [s for s in SCRIPTS if s.camera.jolts]
+    assert pushed
+    for script in pushed:
+        (time, *push), *_ = script.camera.jolts
+        alone = replace(script, camera=replace(script.camera, jolts=((time, *push),), shake=0.0))
+        times = time + JOLT_SECONDS * np.array([0.0, 0.15, 0.3, 1.0])
+        shot = np.zeros(4, dtype=np.int64)
+        way = [camera_at(alone, times, shot, shake)[0] for shake in (True, False)]
+        away = np.linalg.norm(way[0] - way[1], axis=1) / np.linalg.norm(push)
+        assert away == pytest.approx([0.0, 1.0, 0.8, 0.0], abs=0.15)
 
 
 def test_rolling_turns_the_picture_against_the_camera() -> None:
@@ -96,7 +110,8 @@ def test_rolling_turns_the_picture_against_the_camera() -> None:
 
 
 def test_objects_drift_against_the_camera() -> None:
-    script = next(s for s in SCRIPTS if s.camera.motion == "pan right" and s.camera.shake == 0)
+    pans = (s for s in SCRIPTS if s.camera.motion == "pan right" and not s.camera.jolts)
+    script = next(s for s in pans if s.camera.shake == 0)
     index = next(i for i, o in enumerate(script.objects) if not o.slides_in)
     end = script.shots[0].end - 1e-6
     state = evaluate(script, np.array([0.0, end]))

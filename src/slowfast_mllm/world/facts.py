@@ -79,8 +79,7 @@ class Facts:
         )
         acts = any(o.hops or o.change for o in script.objects)
         shows = script.flash or script.needle or script.distractors or script.cuts
-        filmed = script.camera.motion != "still" or script.camera.shake or script.fade.duration
-        return calm and not (acts or shows or filmed)
+        return calm and script.camera.rests and not (acts or shows or script.fade.duration)
 
     @property
     def happenings(self) -> dict[str, float]:

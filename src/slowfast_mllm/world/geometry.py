@@ -15,6 +15,7 @@ from slowfast_mllm.world.layout import turned
 from slowfast_mllm.world.script import (
     DIRECTIONS,
     HOP_SECONDS,
+    JOLT_SECONDS,
     Distractor,
     Flash,
     Needle,
@@ -77,6 +78,7 @@ def camera_at(
 ) -> tuple[Floats, Floats, Floats]:
     """Camera offset (T, 2) in world units, zoom (T,) and clockwise turn (T,) of the picture.
 
+    Jolts count as shake.
     screen = .5 + turned((world - .5 - offset) * zoom).
     """
     camera = script.camera
@@ -85,6 +87,10 @@ def camera_at(
     if shake and camera.shake > 0:
         angles = 2 * np.pi * times[:, None] * np.array(_SHAKE_HZ) + np.array(camera.shake_phase)
         offset = offset + camera.shake * np.sin(angles)
+    for time, *push in camera.jolts if shake else ():
+        share = np.clip((times - time) / JOLT_SECONDS, 0.0, 1.0)
+        # Out in a tenth of a second, back in the rest.
+        offset = offset + np.sin(np.pi * share**0.4)[:, None] * np.array(push)
     return offset, np.exp(camera.zoom_rate * since), camera.turn_rate * since
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from slowfast_mllm.world.colors import COLORS
 from slowfast_mllm.world.geometry import State, evaluate, object_center
-from slowfast_mllm.world.script import GLYPHS, SHAPES, Flash, Needle, Script
+from slowfast_mllm.world.script import GLYPHS, JOLT_SECONDS, SHAPES, Flash, Needle, Script
 from slowfast_mllm.world.sprites import EXTENT, shape_table
 
 Floats = npt.NDArray[np.float64]
@@ -35,8 +35,8 @@ class DenseLabels:
     float32 (T, 4): background displacement x, y at the frame centre in cells per second, the zoom
     rate (natural log) per second, and the clockwise turn of the picture in radians per second.
     ``cut``, ``needle`` bool (T,): a cut lies between the previous time and this; this is the
-    inserted picture. ``steady`` bool (T,): neither is at this time or one of its neighbours, and
-    there is light, so that the camera's motion can be seen.
+    inserted picture. ``steady`` bool (T,): neither, nor a jolt, is at this time or one of its
+    neighbours, and there is light, so that the camera's motion can be seen.
     """
 
     shape: Ints
@@ -74,9 +74,12 @@ def dense_labels(script: Script, timestamps: Floats, grid: int = 6) -> DenseLabe
         color[state.needle] = inside * (1 + COLORS.index(script.needle.color))
     cut = np.zeros(count, dtype=bool)
     cut[1:] = state.shot[1:] != state.shot[:-1]
-    broken = cut | state.needle
-    broken[:-1] |= cut[1:] | state.needle[1:]
-    broken[1:] |= state.needle[:-1]
+    odd = state.needle.copy()
+    for time, *_ in script.camera.jolts:
+        odd |= (times >= time) & (times < time + JOLT_SECONDS)
+    broken = cut | odd
+    broken[:-1] |= cut[1:] | odd[1:]
+    broken[1:] |= odd[:-1]
     return DenseLabels(
         shape=shape,
         color=color,

@@ -8,6 +8,7 @@ Makers of questions speak in neutral tuples. A reference names a thing: ("both",
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +18,15 @@ import numpy as np
 Reference = tuple[str, ...]
 Answer = tuple[Any, ...]
 
+ALTERNATIVES = re.compile(r"\[([^][]*)\]")
+_SELF = ("I ", "I'")  # beginnings that keep their capital in the middle of a sentence
+
 
 @dataclass(frozen=True)
 class Language:
     """``templates`` are the wordings that training draws, ``held_out`` those that it never does.
 
+    In a template, and in ``unknown``, "[a|b|]" stands for one of "a", "b" and nothing.
     Both have the same keys, ``held_out`` also "unknown". ``happenings`` name events; ``definite``
     names a thing that is there, ``indefinite`` one that may not be, or a kind of things; some
     people put ``synonyms`` into these names. ``sentences`` make an answer of its values, ``mark``
@@ -61,7 +66,7 @@ class Language:
         names = {slot: self._named(slot, thing) for slot, thing in references.items()}
         if not held_out:
             names = {slot: self._renamed(name, rng) for slot, name in names.items()}
-        question = str(rng.choice(wordings)).format(**names)
+        question = _drawn(wordings, rng).format(**names)
         return self._typed(question if held_out else self._framed(question, rng), rng)
 
     def _named(self, slot: str, thing: Reference) -> str:
@@ -80,10 +85,10 @@ class Language:
         if held_out:
             return self._typed(str(rng.choice(self.held_out["unknown"])), rng)
         if rng.random() < 0.6:
-            question = str(rng.choice(self.unknown))
+            question = _drawn(self.unknown, rng)
         else:
             thing = str(rng.choice(self.things))
-            question = str(rng.choice(self.patterns)).format(thing=thing)
+            question = _drawn(self.patterns, rng).format(thing=thing)
             if thing[0] in "aeiou":
                 question = question.replace(f" a {thing}", f" an {thing}")
         return self._typed(self._framed(question, rng), rng)
@@ -96,7 +101,7 @@ class Language:
             body = question.rstrip("?.")
             question = body + str(rng.choice(places)) + question[len(body) :]
         if rng.random() < 0.25:
-            lower = question[0].lower() + question[1:]
+            lower = question if question[:2] in _SELF else question[0].lower() + question[1:]
             question = str(rng.choice(self.frames)).format(Q=question, q=lower)
         return question
 
@@ -108,3 +113,10 @@ class Language:
         if rng.random() < 0.15:
             question = question.rstrip("?.？。")
         return question
+
+
+def _drawn(wordings: tuple[str, ...], rng: np.random.Generator) -> str:
+    """One of the wordings, with one of each of its alternatives."""
+    return ALTERNATIVES.sub(
+        lambda found: str(rng.choice(found[1].split("|"))), str(rng.choice(wordings))
+    )

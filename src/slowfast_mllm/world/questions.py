@@ -454,7 +454,7 @@ def _events(facts: Facts, rng: Rng) -> list[Option]:
         if (yes or no) and rng.random() < share_asked:
             options.append(_option(key, ("yes",) if yes else ("no",), CHOICES["yes or no"]))
 
-    if script.camera.motion == "still" and script.camera.shake == 0 and not script.cuts:
+    if script.camera.rests and not script.cuts:
         seen = any((e.object.speed > 0 and e.moves_seen) or e.jumps for e in facts.entities)
         rests = not any(o.speed > 0 or o.hops for o in objects) and not script.distractors
         add("moves", seen, rests, 0.3 if seen else 1.0)

@@ -25,6 +25,7 @@ from slowfast_mllm.world.sprites import EXTENT, glyph_masks, sample_table, shape
 Floats = npt.NDArray[np.float64]
 
 _NOISE_BANK = 1 << 20
+_ADAPTS = 0.2  # seconds in which a camera sets its exposure
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,9 @@ class Look:
     ``tone`` is (gamma, gain, lift), ``tint`` a factor per channel, ``soft`` the width of edges
     in pixels of a 96 pixel frame, ``noise`` the sensor noise, ``blur`` the deviation of the defocus
     in pixels of a 96 pixel frame, ``flicker`` (amplitude, hertz, phase) of the exposure,
-    ``quality`` that of JPEG, 0 for none, and ``posts`` (place, width, grey, upright) what stands
-    between camera and world.
+    ``exposures`` (time, gain from then on) of a camera that sets it anew by itself, ``quality``
+    that of JPEG, 0 for none, and ``posts`` (place, width, grey, upright) what stands between
+    camera and world.
     """
 
     tone: tuple[float, float, float]
@@ -47,6 +49,7 @@ class Look:
     flicker: tuple[float, float, float]
     quality: int
     posts: tuple[tuple[float, float, float, bool], ...]
+    exposures: tuple[tuple[float, float], ...]
 
     def apply(self, colors: torch.Tensor) -> torch.Tensor:
         """Tone and tint of colours (..., 3, H, W) in [0, 1]."""
@@ -86,7 +89,15 @@ def sample_look(seed: int) -> Look:
             )
             for _ in range(int(rng.choice([0, 1, 2], p=[0.84, 0.1, 0.06])))
         ),
+        exposures=_sample_exposures(rng),
     )
+
+
+def _sample_exposures(rng: np.random.Generator) -> tuple[tuple[float, float], ...]:
+    if rng.random() >= 0.18:
+        return ()
+    times = 0.4 + np.cumsum(rng.uniform(0.5, 4.0, size=int(rng.integers(1, 4))))
+    return tuple((float(t), float(rng.uniform(0.6, 1.25))) for t in times)
 
 
 def render(
@@ -123,7 +134,8 @@ def _window(script: Script) -> Window:
     shot = np.repeat(np.arange(len(script.shots)), 2)
     offset, zoom, turn = camera_at(script, times, shot, shake=False)
     corner = (np.abs(np.cos(turn)) + np.abs(np.sin(turn))).max()
-    half = 0.5 * corner / zoom.min() + script.camera.shake + 0.01
+    pushed = max((abs(way) for _, *push in script.camera.jolts for way in push), default=0.0)
+    half = 0.5 * corner / zoom.min() + script.camera.shake + pushed + 0.01
     low, high = 0.5 + offset.min(axis=0) - half, 0.5 + offset.max(axis=0) + half
     return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
@@ -141,7 +153,6 @@ def _backgrounds(
     frames = torch.empty(len(zoom), 3, size, size)
     # Pixel centres, so that pictures of different sizes show the same place.
     axis = (np.arange(size) + 0.5) / size - 0.5
-    still = script.camera.motion == "still" and script.camera.shake == 0.0
     for shot in np.unique(state.shot):
         rows = np.flatnonzero(state.shot == shot)
         seed = script.shots[shot].seed
@@ -150,7 +161,7 @@ def _backgrounds(
         else:
             plane = texture(seed, window, round(size * 0.9))
         plane = look.apply(plane)
-        used = rows[:1] if still else rows
+        used = rows[:1] if script.camera.rests else rows
         screen = torch.from_numpy(axis / zoom[used, None]).float()
         x, y = screen[:, None, :], screen[:, :, None]
         # Back from the screen to the world: the picture's turn undone.
@@ -356,6 +367,10 @@ def _film(
     size = frames.shape[-1]
     strength, hertz, phase = look.flicker
     gain = state.gain * (1 - strength * (1 + np.sin(2 * np.pi * hertz * times + phase)) / 2)
+    level = 1.0
+    for time, after in look.exposures:
+        gain = gain * np.interp(times, (time, time + _ADAPTS), (1.0, after / level))
+        level = after
     light = torch.from_numpy(gain).float()[:, None, None, None] * 255.0
     if look.vignette > 0:
         light = light * (1 - look.vignette * _distance_squared(size))

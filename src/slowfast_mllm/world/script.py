@@ -10,7 +10,7 @@ from __future__ import annotations
 import colorsys
 import itertools
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,6 +33,7 @@ GLYPHS = tuple("0123456789ACEFHKLPTX")
 OBJECT_MOTIONS = ("still", "left", "right", "up", "down")
 FADES = ("none", "in", "out")
 HOP_SECONDS = 0.7
+JOLT_SECONDS = 0.6
 HOP_SPACING = 1.2  # from one jump to the next, so that 32 frames show the rest between them
 MOST_CUTS = 4
 _SHORTEST_SHOT = 1.05  # seconds
@@ -49,12 +50,22 @@ DIRECTIONS: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Camera:
-    """One motion for the whole clip; speed in frame sides, natural zoom log or radians a second."""
+    """One motion for the whole clip; speed in frame sides, natural zoom log or radians a second.
+
+    ``jolts`` are (time, x, y): something pushes the camera by so many frame sides, and it swings
+    back within ``JOLT_SECONDS``.
+    """
 
     motion: str
     speed: float
     shake: float
     shake_phase: tuple[float, float]
+    jolts: tuple[tuple[float, float, float], ...] = ()
+
+    @property
+    def rests(self) -> bool:
+        """Neither moved nor shaken nor pushed."""
+        return self.motion == "still" and self.shake == 0.0 and not self.jolts
 
     @property
     def velocity(self) -> tuple[float, float]:
@@ -220,6 +231,7 @@ def sample_script(seed: int) -> Script:
     flash = _sample_flash(stream(seed, "flash"), duration, fade)
     needle = _sample_needle(stream(seed, "needle"), duration, fade, shots, flash, objects)
     distractors = _sample_distractors(stream(seed, "distractors"))
+    camera = replace(camera, jolts=_sample_jolts(stream(seed, "jolts"), duration))
     return Script(seed, duration, camera, shots, objects, flash, fade, needle, distractors)
 
 
@@ -252,6 +264,18 @@ def _sample_camera(rng: np.random.Generator, longest: float) -> Camera:
         speed = float(np.clip(rng.uniform(0.4, 0.72) / longest, 0.06, 0.25))
     shake = float(rng.uniform(0.001, 0.006)) if rng.random() < 0.4 else 0.0
     return Camera(motion, speed, shake, (float(rng.uniform(0, 6.3)), float(rng.uniform(0, 6.3))))
+
+
+def _sample_jolts(
+    rng: np.random.Generator, duration: float
+) -> tuple[tuple[float, float, float], ...]:
+    if rng.random() >= 0.12:
+        return ()
+    times = np.sort(rng.uniform(0.3, duration - 0.3, size=int(rng.integers(1, 5))))
+    ways = rng.uniform(0.0, 2 * np.pi, size=len(times))
+    reach = rng.uniform(0.03, 0.14, size=len(times))
+    pushes = zip(times, reach * np.cos(ways), reach * np.sin(ways), strict=True)
+    return tuple((float(t), float(x), float(y)) for t, x, y in pushes)
 
 
 def _brief(rng: np.random.Generator, duration: float, fade: Fade) -> tuple[float, float]:
@@ -314,14 +338,18 @@ def _sample_needle(
 
 
 def _sample_distractors(rng: np.random.Generator) -> tuple[Distractor, ...]:
-    """None, some that wander, or one or two that are large and fast, as what is near a lens is."""
+    """None, some that wander, or one or two that are large and fast, as what is near a lens is.
+
+    The fastest are in sight for a frame or two at a time, like hands that reach in.
+    """
     kind = rng.random()
-    if kind >= 0.5:
+    if kind >= 0.55:
         return ()
     near = kind >= 0.25
+    pace = (1.2 if kind >= 0.4 else 0.3) if near else 0.08
     found = []
     for _ in range(int(rng.integers(1, 3 if near else 4))):
-        at, velocity = rng.uniform(0.0, 1.0, size=2), rng.normal(0.0, 0.3 if near else 0.08, size=2)
+        at, velocity = rng.uniform(0.0, 1.0, size=2), rng.normal(0.0, pace, size=2)
         found.append(
             Distractor(
                 seed=int(rng.integers(2**31)),
