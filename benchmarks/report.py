@@ -31,7 +31,7 @@ PARTS = (
     ),
     (
         "Asking again, asking together",
-        "benchmarks/asking.py --questions 12 --repeats 2",
+        "benchmarks/asking.py --repeats 2",
         "The packaged model, and one of random weights where the figures depend on size alone.",
     ),
     (
