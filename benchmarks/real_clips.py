@@ -39,7 +39,7 @@ UNKNOWN = (
     "What is lying on the table?",
     "Why is everybody in a hurry?",
     "Which animal can be heard?",
-    "Was this filmed in Europe?",
+    "Would my grandmother like it there?",
     "那個人手上拿的是什麼東西？",
     "這家店賣些什麼？",
     "誰會先到終點？",

@@ -210,3 +210,18 @@ def test_a_compiled_decode_step_is_one_graph_and_gives_the_same_logits() -> None
 
     compiled = torch.compile(model, fullgraph=True, dynamic=False, backend="aot_eager")
     assert_close(run(compiled), run(model))
+
+
+@pytest.mark.parametrize("parts", ["all", "tower"])
+def test_parts_may_lie_on_the_disk(parts: str, model, tmp_path) -> None:
+    inputs = {**pad([one_video_prompt(6)]), "pixel_values_videos": video(6)[None]}
+    expected = greedy(model, **inputs)
+    model.save_pretrained(tmp_path)
+    place = {f"model.{name}": "cpu" for name, _ in model.model.named_children()}
+    place |= {"lm_head": "cpu", "model.vision_tower": "disk"}
+    offloaded = SlowFastForConditionalGeneration.from_pretrained(
+        tmp_path,
+        device_map=place if parts == "tower" else {"": "disk"},
+        offload_folder=tmp_path / "offloaded",
+    )
+    assert torch.equal(greedy(offloaded, **inputs), expected)

@@ -130,7 +130,7 @@ def test_to_converts_all_but_the_times(model) -> None:
     assert {t.dtype for t in tensors} == {torch.float16}
     assert torch.equal(half.timestamps, memory.timestamps)
     assert half.num_frames == 6
-    assert memory.to("cpu").fast_tokens.dtype == torch.float32
+    assert memory.to(device="cpu", dtype=torch.float32).fast_tokens.dtype == torch.float32
 
 
 def test_a_memory_carries_no_graph_from_generate_but_one_for_training(model) -> None:

@@ -58,6 +58,7 @@ def test_bad_arguments(
         ({"text": "hm", "images": FRAMES[0]}, ["text has 0, images has 1"]),
         ({"text": [3]}, ["text must be a string"]),
         ({}, ["text=, images= or videos="]),
+        ({"text": []}, ["text=, images= or videos="]),
     ],
 )
 def test_inputs_that_do_not_match(

@@ -1,8 +1,13 @@
 """Pixels: parity with the published preprocessing, and every odd size and array there is."""
 
+import base64
 import json
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -181,9 +186,11 @@ def test_every_layout_of_an_array_shows_the_same(kind: str, processor: SlowFastP
         assert torch.equal(actual, expected)
 
 
-@pytest.mark.parametrize("kind", ["grey", "rgba", "first", "grey_pil", "path", "bytes"])
+@pytest.mark.parametrize(
+    "kind", ["grey", "rgba", "first", "grey_pil", "path", "bytes", "base64", "data", "url"]
+)
 def test_every_kind_of_image_shows_the_same(
-    kind: str, processor: SlowFastProcessor, tmp_path: Path
+    kind: str, processor: SlowFastProcessor, served: Callable[[Path], str], tmp_path: Path
 ) -> None:
     picture = numbered_frames(8)[7]
     expected = processor(images=Image.fromarray(picture))["pixel_values"]
@@ -196,8 +203,38 @@ def test_every_kind_of_image_shows_the_same(
         "grey_pil": Image.fromarray(picture[..., 0]),
         "path": str(file),
         "bytes": file.read_bytes(),
+        "base64": base64.encodebytes(file.read_bytes()).decode(),
+        "data": f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}",
+        "url": f"{served(tmp_path)}/picture.png",
     }[kind]
     assert np.array_equal(processor(images=image)["pixel_values"], expected)
+
+
+def test_what_a_url_gives_is_opened_with_care(
+    processor: SlowFastProcessor, served: Callable[[Path], str], tmp_path: Path
+) -> None:
+    (tmp_path / "script.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    address = served(tmp_path)
+    for name in ("script.png", "missing.png"):
+        with pytest.raises(VideoError, match=rf"{name}: no such image file, and not a URL"):
+            processor(images=f"{address}/{name}")
+
+
+@pytest.fixture
+def served() -> Iterator[Callable[[Path], str]]:
+    """Serves a folder on this machine, and says where."""
+    servers = []
+
+    def serve(folder: Path) -> str:
+        handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
 def test_floating_point_arrays_are_refused(processor: SlowFastProcessor) -> None:

@@ -12,7 +12,7 @@ import torch
 from processor_parts import numbered_frames, tiny_config, tiny_processor, tiny_tokenizer
 from transformers import AutoProcessor
 
-from slowfast_mllm.processing import SlowFastProcessor
+from slowfast_mllm.processing import SlowFastProcessor, SlowFastVideoProcessor
 
 OFFICIAL = Path(__file__).parents[1] / "model" / "golden" / "s1t4" / "config.json"
 
@@ -62,6 +62,11 @@ def test_settings_can_be_changed_when_loading(tmp_path: Path) -> None:
     tiny_processor().save_pretrained(tmp_path)
     loaded = AutoProcessor.from_pretrained(tmp_path, num_frames=9)
     assert loaded.video_processor.num_frames == 9
+    by_rate = AutoProcessor.from_pretrained(tmp_path, fps=2.0).video_processor
+    assert (by_rate.num_frames, by_rate.fps) == (None, 2.0)
+    by_rate.save_pretrained(tmp_path / "rate")
+    by_count = SlowFastVideoProcessor.from_pretrained(tmp_path / "rate", num_frames=3)
+    assert by_count(np.zeros((5, 8, 8, 3), np.uint8))["pixel_values_videos"].shape[1] == 3
 
 
 def test_packaged_defaults_are_the_published_settings() -> None:

@@ -52,7 +52,9 @@ def test_a_path(processor: SlowFastProcessor, clip: str) -> None:
     assert set(inputs) < set(processor.model_input_names)
 
 
-@pytest.mark.parametrize("kind", ["pil", "arrays", "array", "tensor", "bytes", "path", "paths"])
+@pytest.mark.parametrize(
+    "kind", ["pil", "arrays", "array", "grey", "tensor", "bytes", "path", "paths"]
+)
 def test_other_kinds_of_video_show_the_same(
     kind: str, processor: SlowFastProcessor, clip: str, tmp_path: Path
 ) -> None:
@@ -65,14 +67,32 @@ def test_other_kinds_of_video_show_the_same(
         "pil": pictures,
         "arrays": list(frames),
         "array": frames,
+        "grey": frames[..., 0],
         "tensor": torch.from_numpy(frames),
         "bytes": Path(clip).read_bytes(),
         "path": Path(clip),
         "paths": names,
     }[kind]
     assert shown(chat(processor, conversation(video))) == [0, 6, 12, 19]
-    direct = processor(text="<video> hm", videos=[video], return_tensors="pt")
-    assert shown(direct) == [0, 6, 12, 19]
+    for videos in (video, [video]):
+        direct = processor(text="<video> hm", videos=videos, return_tensors="pt")
+        assert shown(direct) == [0, 6, 12, 19]
+
+
+@pytest.mark.parametrize("suffix", ["webp", "png"])
+def test_animations_are_videos_and_not_frames(
+    suffix: str, processor: SlowFastProcessor, tmp_path: Path
+) -> None:
+    first, *rest = (Image.fromarray(frame) for frame in numbered_frames(8))
+    path = str(tmp_path / f"moving.{suffix}")
+    lossless = {"lossless": True} if suffix == "webp" else {}
+    first.save(path, save_all=True, append_images=rest, duration=100, **lossless)
+    assert shown(chat(processor, conversation(path))) == [0, 2, 4, 7]
+    for text, videos in (("<video>", path), ("<video>", [path]), ("<video><video>", [path, path])):
+        inputs = processor(text=text, videos=videos, return_tensors="pt")
+        assert all(shown(inputs, row) == [0, 2, 4, 7] for row in range(text.count("<video>")))
+    pages = processor(text="<video>", videos=[path, path], return_tensors="pt")
+    assert shown(pages) == [0, 0, 0, 0]
 
 
 def test_what_was_read_before_is_taken_as_it_is(processor: SlowFastProcessor, clip: str) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -130,6 +132,72 @@ def test_animations_have_their_times(suffix: str, tmp_path: Path) -> None:
     assert video.timestamps == pytest.approx([0, 0.1, 0.3, 0.6, 1.0])
     assert video.info.duration == pytest.approx(1.5)
     assert numbers(read_video(path, fps=2).frames) == [0, 2, 4]
+
+
+def test_only_the_first_picture_of_a_camera_file_is_shown(tmp_path: Path) -> None:
+    photo, preview = (Image.fromarray(numbered_picture(number)) for number in (1, 2))
+    photo.save(tmp_path / "photo.jpg", format="MPO", save_all=True, append_images=[preview])
+    assert read_video(tmp_path / "photo.jpg", num_frames=4).frame_indices.tolist() == [0] * 4
+
+
+def test_pages_without_times_count_as_one_a_second(tmp_path: Path) -> None:
+    first, *rest = (Image.fromarray(numbered_picture(number)) for number in range(4))
+    first.save(tmp_path / "pages.tiff", save_all=True, append_images=rest)
+    assert numbers(read_video(tmp_path / "pages.tiff", fps=1).frames) == [0, 1, 2, 3]
+
+
+def jpegs(count: int, **options: Any) -> list[bytes]:
+    buffers = [io.BytesIO() for _ in range(count)]
+    for number, buffer in enumerate(buffers):
+        Image.fromarray(numbered_picture(number)).save(buffer, "JPEG", quality=95, **options)
+    return [buffer.getvalue() for buffer in buffers]
+
+
+def test_jpeg_after_jpeg_is_a_video(tmp_path: Path) -> None:
+    (tmp_path / "camera.mjpeg").write_bytes(b"".join(jpegs(6)))
+    for source in (tmp_path / "camera.mjpeg", b"".join(jpegs(6))):
+        assert numbers(read_video(source).frames) == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("suffix", ["avi", "mov"])
+def test_exif_in_the_frames_of_a_video_is_no_obstacle(suffix: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "a camera"
+    path = tmp_path / f"clip.{suffix}"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        container.start_encoding()
+        for number, data in enumerate(jpegs(4, exif=exif)):
+            packet = av.Packet(data)
+            packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, 10), True
+            packet.pts = packet.dts = number
+            container.mux(packet)
+    assert numbers(read_video(path).frames) == [0, 1, 2, 3]
+
+
+def test_a_song_with_a_cover_is_no_video(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "song.m4a"), "w", format="mp4") as container:
+        sound = container.add_stream("aac", rate=44100)
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 48, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        container.start_encoding()
+        packet = av.Packet(*jpegs(1))
+        packet.stream, packet.pts, packet.dts, packet.time_base = cover, 0, 0, Fraction(1, 90000)
+        container.mux(packet)
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        silence.sample_rate = 44100
+        container.mux(sound.encode(silence))
+        container.mux(sound.encode())
+    with pytest.raises(VideoError, match="no video stream, it holds audio, a cover picture"):
+        probe_video(tmp_path / "song.m4a")
+
+
+def test_a_photo_in_tiles_is_refused() -> None:
+    """A HEIC of two tiles, dark and bright; FFmpeg's best stream is one of them."""
+    with pytest.raises(VideoError, match=r"tiles\.heic: a picture in tiles .* convert it to jpg"):
+        read_video(Path(__file__).parent / "data" / "tiles.heic")
 
 
 def test_pictures_of_other_sizes_and_modes_are_brought_to_the_first() -> None:

@@ -108,6 +108,24 @@ def test_scripts_that_name_other_files_are_refused(
         assert f"{name}: not " in message_of(tmp_path / name)
 
 
+def test_no_other_program_is_started_for_a_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow gives PostScript to Ghostscript, whatever the file is called."""
+    program, log = tmp_path / "gs", tmp_path / "started"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {log}\necho 10.0\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n%%EOF\n"
+    picture = tmp_path / "frames" / "1.png"
+    picture.parent.mkdir()
+    picture.write_bytes(script)
+    for source in (picture.parent, [picture], picture, script):
+        with pytest.raises(VideoError):
+            read_video(source)
+    assert not log.exists()
+
+
 def test_ffmpeg_prints_nothing(clip: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     broken = bytearray(clip)
     for place in range(len(broken) // 3, len(broken), 97):

@@ -121,7 +121,7 @@ def encode_pictures() -> dict[str, bytes]:
     """Still and animated pictures of Pillow's formats."""
     images = [Image.fromarray(numbered_picture(number)) for number in range(4)]
     results = {}
-    for name in ("still.jpeg", "still.png", "still.webp", "still.bmp", "still.tiff"):
+    for name in ("still.jpeg", "still.png", "still.webp", "still.bmp", "still.tiff", "still.avif"):
         results[name] = _saved(images[0], name.split(".")[1])
     for name in ("animated.webp", "animated.png"):
         extra = {"save_all": True, "append_images": images[1:], "duration": 100}

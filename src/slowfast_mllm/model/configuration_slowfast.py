@@ -73,7 +73,8 @@ class SlowFastConfig(PreTrainedConfig):
         projector_depth: linear layers of the projector, GELU between them.
         num_frames: of each video in training, a processor's default; None: not known.
         image_token_id, video_token_id: placeholders in `input_ids`; may lie outside the embedding
-            table.
+            table (then what transformers computes from the prompt's ids, as prompt lookup does,
+            cannot be used).
     """
 
     model_type = "slowfast"

@@ -197,7 +197,9 @@ class SlowFastModel(SlowFastPreTrainedModel):
         slow: list[Tensor] = []
         begin = 0
         for chunk, inner in self._with_neighbours(frames):
-            maps, motion = self.vision_maps(chunk.to(self.device), is_video, inner)
+            # Of a model that lies on the disk accelerate moves the inputs.
+            pixels = chunk if self.device.type == "meta" else chunk.to(self.device)
+            maps, motion = self.vision_maps(pixels, is_video, inner)
             end = begin + len(maps)
             times = torch.arange(begin, end) if timestamps is None else timestamps[begin:end]
             slow.append(self.slow_maps(maps, motion, times, is_video))

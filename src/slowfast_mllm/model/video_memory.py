@@ -47,13 +47,13 @@ class VideoMemory:
         tensors = [self.fast_tokens, *self.slow_keys.values(), *self.slow_values.values()]
         return sum(t.numel() * t.element_size() for t in tensors)
 
-    def to(self, *args: Any) -> "VideoMemory":
+    def to(self, *args: Any, **kwargs: Any) -> "VideoMemory":
         """A copy on another device or in another floating dtype (as `Tensor.to`)."""
         return replace(
             self,
-            fast_tokens=self.fast_tokens.to(*args),
-            slow_keys={i: k.to(*args) for i, k in self.slow_keys.items()},
-            slow_values={i: v.to(*args) for i, v in self.slow_values.items()},
+            fast_tokens=self.fast_tokens.to(*args, **kwargs),
+            slow_keys={i: k.to(*args, **kwargs) for i, k in self.slow_keys.items()},
+            slow_values={i: v.to(*args, **kwargs) for i, v in self.slow_values.items()},
         )
 
 

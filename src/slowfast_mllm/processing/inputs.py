@@ -1,6 +1,9 @@
 """What a caller may call a video or an image, brought into one form. Nothing is resized here."""
 
+import base64
+import http.client
 import os
+import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,34 +14,49 @@ from slowfast_mllm.video import VideoError, read_video
 
 _STILL_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _CHANNELS = (1, 3, 4)
+_FETCH_SECONDS = 20.0  # without a sign of life
 # Nesting of a batch: rows of prompts, then the videos of a row. A list below that is frames.
 _DEPTH_OF_FRAMES = 2
 
 
-def list_videos(videos: Any, depth: int = 0) -> list[Any]:
+def list_videos(videos: Any, wanted: int | None = None) -> list[Any]:
     """One video, or lists of videos nested per prompt, to a flat list of videos.
 
     A list of pictures (PIL images, arrays, or paths of still pictures) is one video; an array of
-    five dimensions is a batch; anything else that is no list is one video.
+    five dimensions is a batch; anything else that is no list is one video. Where that does not
+    make the `wanted` number, paths of pictures are a video each (WebP and PNG may be animations).
     """
+    found = _flat(videos, 0, _STILL_SUFFIXES)
+    if wanted is not None and len(found) != wanted:
+        each = _flat(videos, 0, ())
+        return each if len(each) == wanted else found
+    return found
+
+
+def _flat(videos: Any, depth: int, frames: tuple[str, ...]) -> list[Any]:
     if getattr(videos, "ndim", 0) == 5:
         return list(videos)
     if not isinstance(videos, Sequence) or isinstance(videos, str | bytes | bytearray | memoryview):
         return [] if videos is None else [videos]
-    if videos and all(_is_frame(item, depth) for item in videos):
+    if len(videos) == 1 and isinstance(videos[0], str | os.PathLike):
+        return list(videos)  # the same for a still picture, and all of an animation
+    if videos and all(_is_frame(item, depth, frames) for item in videos):
         return [list(videos)]
-    return [video for item in videos for video in list_videos(item, depth + 1)]
+    return [video for item in videos for video in _flat(item, depth + 1, frames)]
 
 
-def _is_frame(item: Any, depth: int) -> bool:
+def _is_frame(item: Any, depth: int, frames: tuple[str, ...]) -> bool:
     if isinstance(item, str | os.PathLike):
-        return depth >= _DEPTH_OF_FRAMES or os.fspath(item).lower().endswith(_STILL_SUFFIXES)
-    return is_picture(item)
+        return depth >= _DEPTH_OF_FRAMES or os.fspath(item).lower().endswith(frames)
+    return hasattr(item, "getpixel") or _is_one_picture(item)
 
 
-def is_picture(item: Any) -> bool:
-    """Whether `item` is a PIL image, or an array or tensor of two or three dimensions."""
-    return getattr(item, "ndim", None) in (2, 3) or hasattr(item, "getpixel")
+def _is_one_picture(array: Any) -> bool:
+    """Whether an array or tensor is one picture; of three dimensions it may be a grey video."""
+    dimensions = getattr(array, "ndim", 0)
+    return dimensions == 2 or (
+        dimensions == 3 and (array.shape[-1] in _CHANNELS or array.shape[0] in _CHANNELS)
+    )
 
 
 def list_images(images: Any) -> list[Any]:
@@ -79,8 +97,7 @@ def _with_channels_last(array: np.ndarray, channels: str | None) -> np.ndarray:
     if array.ndim == 2:
         return array[None, ..., None]
     if array.ndim == 3:
-        has_channels = array.shape[-1] in _CHANNELS or array.shape[0] in _CHANNELS
-        array = array[None] if has_channels else array[..., None]
+        array = array[None] if _is_one_picture(array) else array[..., None]
     first_possible, last_possible = array.shape[1] in _CHANNELS, array.shape[-1] in _CHANNELS
     first = first_possible and not last_possible
     if channels is not None:
@@ -88,12 +105,11 @@ def _with_channels_last(array: np.ndarray, channels: str | None) -> np.ndarray:
     return np.moveaxis(array, 1, -1) if first else array
 
 
-def rgb_picture(image: Any, fetch: Any, channels: str | None = None) -> np.ndarray:
+def rgb_picture(image: Any, channels: str | None = None) -> np.ndarray:
     """An image of any kind to uint8 (H, W, 3), upright.
 
     Args:
         image: path, bytes, PIL image, array, tensor, URL or base64 text.
-        fetch: what loads URLs and base64 text.
         channels: as for `with_channels_last`.
 
     Raises:
@@ -101,10 +117,19 @@ def rgb_picture(image: Any, fetch: Any, channels: str | None = None) -> np.ndarr
     """
     if isinstance(image, str) and not os.path.exists(image):
         try:
-            image = fetch(image)
-        except Exception as error:  # of many kinds, from Pillow to the network
+            return read_video(_fetched(image), num_frames=1).frames[0]
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise VideoError(
                 f"{image[:100]}: no such image file, and not a URL or base64 text that can be "
                 f"loaded; check the path, for example images='photo.jpg'"
             ) from error
     return read_video(with_channels_last(image, channels), num_frames=1).frames[0]
+
+
+def _fetched(image: str) -> bytes:
+    """The bytes behind a URL or in base64 text; as bytes they are opened with the same care."""
+    if image.startswith(("http://", "https://")):
+        with urllib.request.urlopen(image, timeout=_FETCH_SECONDS) as answer:
+            return answer.read()
+    text = image.partition(",")[2] if image.startswith("data:") else image
+    return base64.b64decode("".join(text.split()), validate=True)

@@ -219,7 +219,9 @@ class SlowFastProcessor(ProcessorMixin):
     ) -> tuple[Any, Any, Any, Any]:
         """Everything as flat lists, None where there is nothing."""
         rows = [text] if isinstance(text, str) else text
-        return list_images(images) or None, rows and list(rows), list_videos(videos) or None, audio
+        wanted = None if rows is None else "".join(map(str, rows)).count(VIDEO_TOKEN)
+        clips = list_videos(videos, wanted)
+        return list_images(images) or None, rows and list(rows), clips or None, audio
 
     def validate_inputs(
         self,
@@ -231,7 +233,7 @@ class SlowFastProcessor(ProcessorMixin):
     ) -> None:
         """Raise ValueError for unknown arguments and where placeholders and inputs do not match."""
         self._check_names(kwargs)
-        if images is None and text is None and videos is None:
+        if images is None and not text and videos is None:
             raise ValueError(
                 "Nothing to process; give text=, images= or videos=, for example "
                 "processor(text='<video>\\nWhat happens?', videos='clip.mp4')."
@@ -271,7 +273,7 @@ class SlowFastProcessor(ProcessorMixin):
     def _picture(self, image: Any, channels: str | None, options: dict[str, Any]) -> Image.Image:
         """An RGB picture; a very elongated one already resized, which else would fill memory."""
         settings = self.image_processor
-        pixels = rgb_picture(image, settings.fetch_images, channels)
+        pixels = rgb_picture(image, channels)
         size = options.get("size", settings.size)
         crop = options.get("crop_size", settings.crop_size)
         whole = options.get("do_resize", settings.do_resize) and options.get(
@@ -287,7 +289,7 @@ class SlowFastProcessor(ProcessorMixin):
         return Image.fromarray(pixels)
 
     def _process_videos(self, videos: list[Any], **kwargs: Any) -> tuple[Any, list[str]]:
-        features = self.video_processor(videos, **kwargs)
+        features = self.video_processor.preprocess_list(videos, **kwargs)
         return features, [self.replace_video_token(features, i) for i in range(len(videos))]
 
     @property

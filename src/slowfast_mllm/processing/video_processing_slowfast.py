@@ -70,6 +70,15 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
         if kwargs.get("fps") is not None and kwargs.get("num_frames") is None:
             self.num_frames = None  # a rate by default replaces the count by default
 
+    @classmethod
+    def from_dict(cls, video_processor_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As of transformers; a rate given now replaces a saved count, and the other way round."""
+        given = {name for name in ("fps", "num_frames") if kwargs.get(name) is not None}
+        if len(given) == 1:
+            kept = {"fps", "num_frames"} - given
+            video_processor_dict = {**video_processor_dict, **dict.fromkeys(kept)}
+        return super().from_dict(video_processor_dict, **kwargs)
+
     @property
     def backend(self) -> str:
         """The name under which transformers files processors that need no torchvision."""
@@ -128,9 +137,12 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
             VideoError: a video cannot be read.
             ValueError: an unknown argument, or one out of range.
         """
+        return self.preprocess_list(list_videos(videos), **kwargs)
+
+    def preprocess_list(self, sources: list[Any], **kwargs: Any) -> BatchFeature:
+        """As `preprocess`, of a list of which each item is known to be one video."""
         return_tensors = kwargs.pop("return_tensors", None)
         options = self._options(kwargs)
-        sources = list_videos(videos)
         facts = _list_metadata(options["video_metadata"], len(sources))
         sampled = [
             self._sample(video, fact, options) for video, fact in zip(sources, facts, strict=True)

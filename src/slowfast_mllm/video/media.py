@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import av
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Discard
+from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -118,9 +118,12 @@ def set_threads(stream: VideoStream, count: int) -> None:
 
 def _best_stream(container: InputContainer, name: str) -> VideoStream:
     best = container.streams.best("video")
-    if not isinstance(best, VideoStream):
-        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-        raise VideoError(f"{name}: no video stream, it holds {kinds}; give a file with pictures")
+    if isinstance(best, VideoStream) and best.disposition & Disposition.dependent:
+        raise VideoError(f"{name}: a picture in tiles (HEIC); convert it to jpg or png")
+    if not isinstance(best, VideoStream) or best.disposition & Disposition.attached_pic:
+        kinds = sorted({stream.type for stream in container.streams if stream is not best})
+        held = ", ".join([*kinds, "a cover picture"] if best else kinds) or "nothing"
+        raise VideoError(f"{name}: no video stream, it holds {held}; give a file with pictures")
     if best.codec_context is None:
         raise VideoError(
             f"{name}: no decoder for its video stream in this FFmpeg; convert it to H.264"

@@ -53,6 +53,13 @@ class Orientation:
         return picture[::-1] if self.mirror_y else picture
 
 
+_TURNS = {
+    90: Orientation(transpose=True, mirror_x=True),
+    180: Orientation(mirror_x=True, mirror_y=True),
+    270: Orientation(transpose=True, mirror_y=True),
+}
+
+
 @dataclass(frozen=True)
 class PictureShape:
     """The shape of a clip's first frame, which all its pictures share.
@@ -144,7 +151,10 @@ UNCHANGED = Transform(lambda height, width: (height, width), lambda picture: pic
 
 
 def _orientation(frame: VideoFrame) -> Orientation:
-    side_data = cast(Mapping[str, Any], frame.side_data)
+    try:
+        side_data = cast(Mapping[str, Any], frame.side_data)
+    except ValueError:  # a kind that PyAV does not know, e.g. EXIF; quarter turns it tells anyway
+        return _TURNS.get(-frame.rotation % 360, Orientation())
     matrix = side_data.get("DISPLAYMATRIX")
     if matrix is None or matrix.buffer_size < 36:
         return Orientation()

@@ -12,7 +12,7 @@ import os
 import re
 import stat
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -23,6 +23,7 @@ from slowfast_mllm.video.reader import probe_file, read_file
 from slowfast_mllm.video.result import SampledVideo, VideoError, VideoInfo
 from slowfast_mllm.video.sampling import SampleRequest
 from slowfast_mllm.video.stills import (
+    FORMATS,
     Stills,
     is_picture,
     open_array,
@@ -32,6 +33,7 @@ from slowfast_mllm.video.stills import (
 )
 
 _HEAD_BYTES = 16
+_STREAM_HEAD_BYTES = 64 << 20  # holds three pictures of any camera
 _MAX_STREAM_BYTES = 2 << 30
 
 
@@ -130,6 +132,7 @@ def _open_path(path: str) -> Media | Stills:
             )
         with open(path, "rb") as handle:
             head = handle.read(_HEAD_BYTES)
+            still = is_picture(head) and not _is_motion_jpeg(handle)
     except FileNotFoundError as error:
         remote = re.match(r"[a-zA-Z][a-zA-Z0-9+.,-]+:", path)
         hint = "only local files are read, download it first" if remote else "check the path"
@@ -142,17 +145,25 @@ def _open_path(path: str) -> Media | Stills:
         raise VideoError(f"{name}: not a file name ({error}); check the path") from error
     if not head:
         raise VideoError(f"{name}: the file is empty; get it again")
-    if is_picture(head):
-        return open_picture(lambda: Image.open(path), name)
+    if still:
+        return open_picture(lambda: Image.open(path, formats=FORMATS), name)
     return Media(name, path=os.path.abspath(path))
 
 
 def _open_bytes(data: bytes, name: str) -> Media | Stills:
     if not data:
         raise VideoError(f"{name}: no bytes at all; give the whole file")
-    if is_picture(data[:_HEAD_BYTES]):
-        return open_picture(lambda: Image.open(io.BytesIO(data)), name)
+    if is_picture(data[:_HEAD_BYTES]) and not _is_motion_jpeg(io.BytesIO(data)):
+        return open_picture(lambda: Image.open(io.BytesIO(data), formats=FORMATS), name)
     return Media(name, data=data)
+
+
+def _is_motion_jpeg(file: BinaryIO) -> bool:
+    """Whether this is JPEG after JPEG; one more behind a photo is its preview."""
+    file.seek(0)
+    if file.read(3) != b"\xff\xd8\xff":
+        return False
+    return file.read(_STREAM_HEAD_BYTES).count(b"\xff\xd9\xff\xd8\xff") >= 2
 
 
 def _open_stream(source: Any) -> Media | Stills:

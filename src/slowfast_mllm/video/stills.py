@@ -25,6 +25,8 @@ from slowfast_mllm.video.sampling import SampleRequest
 _NOMINAL_FPS = 1.0
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif")
 _HEADS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*")
+# Pillow opens no other kind, whatever a file is called: for some it would start other programs.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 _EXIF_ORIENTATION = 0x0112
 _EXIF_TURNS = {3: 180, 4: 180, 5: 270, 6: 90, 7: 90, 8: 270}
 
@@ -105,11 +107,13 @@ def open_picture(opener: Callable[[], Image.Image], name: str) -> Stills:
     with _pillow_errors(name), opener() as image:
         check_size(*image.size, name)
         orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-        count = getattr(image, "n_frames", 1)
+        # What follows the first picture of an MPO is its preview, or what the other eye sees.
+        count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
         codec = (image.format or "image").lower()
         starts, duration = [0.0], 0.0
         if count > 1:
             starts, duration = _animation_times(image, count)
+        timed = count == 1 or duration > 0  # pages of a TIFF have no times
         size = image.size[::-1] if orientation in (5, 6, 7, 8) else image.size
 
     def load(positions: Iterable[int]) -> Iterator[Picture]:
@@ -120,7 +124,8 @@ def open_picture(opener: Callable[[], Image.Image], name: str) -> Stills:
                 yield to_rgb(image)
 
     turn = _EXIF_TURNS.get(orientation, 0)
-    return Stills(name, count, size, load, codec, np.array(starts), duration, turn)
+    times = np.array(starts) if timed else None
+    return Stills(name, count, size, load, codec, times, duration, turn)
 
 
 def _animation_times(image: Image.Image, count: int) -> tuple[list[float], float]:
@@ -189,7 +194,7 @@ def open_list(items: list[Any], name: str) -> Stills:
 def _load_item(item: Any, name: str) -> Picture:
     if isinstance(item, (str, os.PathLike)):
         path = os.fspath(item)
-        with _pillow_errors(path), Image.open(path) as image:
+        with _pillow_errors(path), Image.open(path, formats=FORMATS) as image:
             return to_rgb(image)
     if isinstance(item, Image.Image):
         with _pillow_errors(name):
@@ -260,12 +265,7 @@ def _pillow_errors(name: str) -> Iterator[None]:
         yield
     except VideoError:
         raise
-    except (OSError, ValueError, SyntaxError, EOFError, TypeError, OverflowError) as error:
-        raise VideoError(_unreadable(name, error)) from error
-    except (Image.DecompressionBombError, MemoryError, IndexError, KeyError) as error:
-        raise VideoError(_unreadable(name, error)) from error
-
-
-def _unreadable(name: str, error: BaseException) -> str:
-    cause = " ".join((getattr(error, "strerror", None) or str(error)).split())
-    return f"{name}: not a readable picture ({cause or type(error).__name__}); convert it to png"
+    except Exception as error:  # of all kinds: its decoders are many
+        cause = " ".join((getattr(error, "strerror", None) or str(error)).split())
+        cause = cause or type(error).__name__
+        raise VideoError(f"{name}: not a readable picture ({cause}); convert it to png") from error
