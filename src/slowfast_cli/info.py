@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from slowfast_cli.options import Json, Precision
+from slowfast_cli.options import Json, Precision, Quantize
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -24,9 +24,12 @@ def info(
     dtype: Annotated[
         Precision, typer.Option(help="What the memory is estimated for.")
     ] = Precision.bfloat16,
+    quantize: Quantize = None,
 ) -> None:
     """Show facts about a video or a memory, or a checkpoint before anything of it is loaded."""
-    facts = _facts(target, num_frames, dtype)
+    if quantize is not None and num_frames is None:
+        raise ValueError("--quantize says what memory is estimated for: give --num-frames too.")
+    facts = _facts(target, num_frames, dtype, quantize)
     if json:
         typer.echo(json_module.dumps(facts, ensure_ascii=False, indent=2))
         return
@@ -35,7 +38,7 @@ def info(
         typer.echo(f"{name.replace('_', ' '):{width}}  {_shown(value)}")
 
 
-def _facts(target: str, num_frames: int | None, dtype: str) -> dict[str, Any]:
+def _facts(target: str, num_frames: int | None, dtype: str, quantize: str | None) -> dict[str, Any]:
     path = Path(target)
     file = path.suffix == ".sfmem" or mimetypes.guess_type(target)[0] is not None
     hub_id = target.count("/") == 1 and not file and not path.parent.exists()
@@ -43,7 +46,9 @@ def _facts(target: str, num_frames: int | None, dtype: str) -> dict[str, Any]:
         from slowfast_mllm.engine import describe_config
 
         facts = describe_config(target)
-        return facts if num_frames is None else facts | _memory(target, num_frames, dtype)
+        if num_frames is None:
+            return facts
+        return facts | _memory(target, num_frames, dtype, quantize)
     if num_frames is not None:
         raise ValueError(f"{target}: --num-frames is for checkpoints, and this is none.")
     if path.suffix == ".sfmem":
@@ -55,12 +60,13 @@ def _facts(target: str, num_frames: int | None, dtype: str) -> dict[str, Any]:
     return probe_video(target).to_dict()
 
 
-def _memory(target: str, num_frames: int, dtype: str) -> dict[str, Any]:
+def _memory(target: str, num_frames: int, dtype: str, quantize: str | None) -> dict[str, Any]:
     """Gigabytes; what they are is said in `MemoryEstimate`."""
     from slowfast_mllm.engine.loading import read_config
     from slowfast_mllm.evaluate.costs import estimate_memory
 
-    estimate = estimate_memory(read_config(target), num_frames, _BYTES[dtype])
+    config = read_config(target)
+    estimate = estimate_memory(config, num_frames, _BYTES[dtype], quantize=quantize)
     parts = {**vars(estimate), "peak": estimate.peak}
     return {f"{name}_gb": round(size / 1e9, 4) for name, size in parts.items()}
 

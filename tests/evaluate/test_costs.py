@@ -45,6 +45,18 @@ def test_the_memory_estimate_is_what_is_held() -> None:
     assert estimate.peak > estimate.weights + estimate.video_memory
 
 
+@pytest.mark.parametrize("kind", ["int8", "nf4"])
+def test_the_memory_estimate_knows_quantized_weights(kind: str) -> None:
+    pytest.importorskip("bitsandbytes")
+    model = load(device="cpu", dtype="bfloat16", quantize=kind).model
+    held = sum(p.numel() * p.element_size() for p in model.parameters())
+    estimate = estimate_memory(model.config, 24, bytes_per_value=2, quantize=kind)
+    assert estimate.weights == pytest.approx(held, rel=0.05)
+    plain = estimate_memory(model.config, 24, bytes_per_value=2)
+    assert estimate.weights < 0.8 * plain.weights
+    assert estimate.video_memory == plain.video_memory
+
+
 def test_every_tower_that_can_be_named_has_an_estimate() -> None:
     config = SlowFastConfig(
         text_config=published_config(8).text_config,

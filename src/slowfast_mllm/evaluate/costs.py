@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache, Qwen2Config
 
@@ -194,13 +195,22 @@ class MemoryEstimate:
         return self.weights + self.video_memory + max(encoding, self.kv_cache)
 
 
+# Bytes of a quantized weight with its share of the scales: of int8 one a row, of NF4 one for 64.
+_QUANTIZED_BYTES = {"int8": 1.0, "nf4": 0.5 + 4 / 64}
+
+
 def estimate_memory(
-    config: SlowFastConfig, num_frames: int, bytes_per_value: int, max_new_tokens: int = 256
+    config: SlowFastConfig,
+    num_frames: int,
+    bytes_per_value: int,
+    max_new_tokens: int = 256,
+    quantize: str | None = None,
 ) -> MemoryEstimate:
     """From the config alone; nothing is loaded.
 
     Args:
         bytes_per_value: of the dtype that the model will run in: 2 or 4.
+        quantize: "int8" or "nf4", for the linear layers of the language model.
     """
     text, vision = config.text_config, config.vision_config
     with torch.device("meta"):
@@ -210,14 +220,27 @@ def estimate_memory(
     attention = model.model.language_model.layers[0].self_attn
     per_token = 2 * text.num_key_value_heads * attention.head_dim * bytes_per_value
     chunk = min(num_frames, config.vision_chunk_frames)
+    weights = sum(p.numel() for p in model.parameters()) * bytes_per_value
+    if quantize is not None:
+        saved = bytes_per_value - _QUANTIZED_BYTES[quantize]
+        weights -= round(saved * _num_quantized(model.model.language_model))
     return MemoryEstimate(
-        weights=sum(p.numel() for p in model.parameters()) * bytes_per_value,
+        weights=weights,
         frames=num_frames * pixels * 3,
         vision=chunk * (pixels * vision.num_channels * 4 + _activations(config) * bytes_per_value),
         slow_tokens=num_slow * width * bytes_per_value,
         video_memory=len(config.hybrid_layers) * num_slow * per_token
         + num_fast * width * bytes_per_value,
         kv_cache=text.num_hidden_layers * (num_fast + TEXT_TOKENS + max_new_tokens) * per_token,
+    )
+
+
+def _num_quantized(language_model: nn.Module) -> int:
+    """Its weights in linear layers, but those that make slow keys and values."""
+    return sum(
+        module.weight.numel()
+        for name, module in language_model.named_modules()
+        if isinstance(module, nn.Linear) and "cross_attn" not in name
     )
 
 
