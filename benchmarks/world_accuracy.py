@@ -67,7 +67,18 @@ def answers(
 
 
 def chance(rows: list[tuple[world.QA, str]]) -> float:
-    """What always giving the best of the ten most frequent answers, or drawing a choice, scores."""
+    """What always giving the best of the ten most frequent answers, or drawing a choice, scores.
+
+    Of options the one that is right most often elsewhere in ``rows`` is given, by its words.
+    """
+    if rows[0][0].form == "choice":
+        offered = [
+            dict(line.split(" ", 1) for line in qa.question.split("\n")[1:]) for qa, _ in rows
+        ]
+        right = Counter(words[qa.answer] for words, (qa, _) in zip(offered, rows, strict=True))
+        guesses = [max(words, key=lambda letter: right[words[letter]]) for words in offered]
+        hits = [qa.answer == guess for guess, (qa, _) in zip(guesses, rows, strict=True)]
+        return max(sum(hits) / len(rows), sum(1 / len(words) for words in offered) / len(rows))
     frequent = [answer for answer, _ in Counter(qa.answer for qa, _ in rows).most_common(10)]
     always = max(sum(world.score(qa, answer) for qa, _ in rows) for answer in frequent)
     drawn = sum(1 / len(qa.choices) for qa, _ in rows if len(qa.choices) > 1)

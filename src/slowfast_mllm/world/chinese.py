@@ -619,4 +619,5 @@ CHINESE = Language(
         "{q}謝謝你。",
     ),
     places=(),
+    placed=(),
 )

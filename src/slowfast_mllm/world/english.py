@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from slowfast_mllm.world import held_out
+from slowfast_mllm.world.colors import COLORS
 from slowfast_mllm.world.english_wordings import TEMPLATES, UNKNOWN, UNKNOWN_THINGS
 from slowfast_mllm.world.language import Language, Reference
 
@@ -158,7 +159,12 @@ _FRAMES = (
 ENGLISH = Language(
     templates=TEMPLATES,
     held_out=held_out.ENGLISH,
-    synonyms={"object": ("thing", "figure", "one"), "moon": ("crescent",)},
+    synonyms={
+        "object": ("thing", "figure"),
+        "moon": ("crescent",),
+        "object that": ("one that",),
+        **{f"{color} object": (f"{color} one",) for color in COLORS},
+    },
     happenings=_HAPPENINGS,
     definite=_definite,
     indefinite=_indefinite,
@@ -169,4 +175,5 @@ ENGLISH = Language(
     things=tuple(_THINGS.split()),
     frames=_FRAMES,
     places=(" in the video", " in this video", " in the clip", " here", " in the scene"),
+    placed=("video", "clip", "scene", "here", "footage", "recording", "film", "picture", "please"),
 )

@@ -58,6 +58,11 @@ class Facts:
         return {shape for _, shape in self.pairs}
 
     @property
+    def plate(self) -> bool:
+        """A letter is shown on a plate, which is a square too, of any light or dark colour."""
+        return self.script.flash is not None and self.script.flash.plate
+
+    @property
     def lit_per_shot(self) -> list[int]:
         """How many frames show each shot with enough light."""
         lit = self.state.shot[self.state.gain > 0.3]
@@ -101,12 +106,14 @@ class Facts:
         others = [e for e in self.entities if e is not entity]
         obj = entity.object
         found: dict[str, Reference] = {"both": ("both", entity.colors[0], obj.shape)}
-        if all(o.object.shape != obj.shape for o in others):
+        plate = obj.shape == "square" and self.plate
+        if all(o.object.shape != obj.shape for o in others) and not plate:
             found["shape"] = ("shape", obj.shape)
         if len(entity.colors) == 1 and all(entity.colors[0] not in o.colors for o in others):
             found["color"] = ("color", entity.colors[0])
         if not others:
-            found["only"] = ("only",)
+            if self.script.needle is None:  # whose shape is another object to most people
+                found["only"] = ("only",)
         elif self._moves_alone(entity, others):
             found["motion"] = ("motion", obj.motion)
         return found

@@ -60,7 +60,6 @@ ENGLISH: dict[str, tuple[str, ...]] = {
         "I am trying to find out whether it is {a} or {b} that comes into the picture after the other.",
     ),
     "order last": (
-        "What is the final object to show up in the video?",
         "After all the others have come in, which shape is the very last to arrive?",
         "whats the last thing that pops up",
         "Name the object with the latest time of first appearance.",
@@ -94,7 +93,6 @@ ENGLISH: dict[str, tuple[str, ...]] = {
         "Determine the type of camera motion in this sequence.",
     ),
     "cuts": (
-        "Count the scene changes in this video.",
         "how often does it switch to another scene",
         "What is the number of hard transitions between shots?",
         "Can you tell me how many times the film was cut?",
@@ -112,7 +110,6 @@ ENGLISH: dict[str, tuple[str, ...]] = {
         "Specify the fade type: in from black, out to black, or none.",
     ),
     "presence": (
-        "Is there {any} in the video?",
         "Does {any} appear at any time?",
         "can u spot {any} in this or nah",
         "I should like to know if {any} can be found in this little film.",
@@ -183,7 +180,6 @@ ENGLISH: dict[str, tuple[str, ...]] = {
         "For an instant a picture appears that has nothing to do with the rest. Please tell me what it depicts.",
     ),
     "happens": (
-        "Does anything happen in this video?",
         "Is there any action at all, or does nothing take place?",
         "is smth actually going on here or is it just the same thing the whole time",
         "Detect whether the clip contains any event whatsoever.",
@@ -278,7 +274,6 @@ CHINESE: dict[str, tuple[str, ...]] = {
     "count some": (
         "幫我數數看{plural}有幾個。",
         "從頭到尾一共出現多少個{plural}？",
-        "請問{plural}的數量是多少？",
         "你總共看到幾個{plural}？",
     ),
     "order": (

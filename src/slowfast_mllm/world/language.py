@@ -32,7 +32,7 @@ class Language:
     people put ``synonyms`` into these names. ``sentences`` make an answer of its values, ``mark``
     ends it. ``unknown`` are questions about what this world does not contain; ``patterns`` and
     ``things`` make more of them. ``frames`` surround a question ({Q}, or {q} as the middle of a
-    sentence) and ``places`` end it with words that tell nothing.
+    sentence) and ``places`` end it with words that tell nothing, but where one of ``placed`` is.
     """
 
     templates: dict[str, tuple[str, ...]]
@@ -48,6 +48,7 @@ class Language:
     things: tuple[str, ...]
     frames: tuple[str, ...]
     places: tuple[str, ...]
+    placed: tuple[str, ...]
 
     def say(self, answer: Answer) -> str:
         """The sentence of an answer."""
@@ -96,10 +97,10 @@ class Language:
     def _framed(self, question: str, rng: np.random.Generator) -> str:
         """The question with words around it that tell nothing, as people write it."""
         question = question[0].upper() + question[1:]
-        places = [p for p in self.places if "video" not in question and "clip" not in question]
-        if places and rng.random() < 0.15:
+        placed = any(word in question.lower() for word in self.placed)
+        if self.places and not placed and rng.random() < 0.15:
             body = question.rstrip("?.")
-            question = body + str(rng.choice(places)) + question[len(body) :]
+            question = body + str(rng.choice(self.places)) + question[len(body) :]
         if rng.random() < 0.25:
             lower = question if question[:2] in _SELF else question[0].lower() + question[1:]
             question = str(rng.choice(self.frames)).format(Q=question, q=lower)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -23,6 +25,7 @@ from slowfast_mllm.world.script import (
     OBJECT_MOTIONS,
     SHAPES,
     Script,
+    sample_script,
     stream,
 )
 
@@ -33,6 +36,7 @@ LANGUAGES: dict[str, Language] = {"en": ENGLISH, "zh-TW": CHINESE}
 _LETTERS = "ABCD"
 _NEGATIVE = 0.22  # chance to offer a question about something that is not there
 _COARSE = 0.9  # seconds between frames beyond which times and fades cannot be told
+_COUNTED = range(500_000, 500_400)  # clips, of which answers are counted
 _SPEEDS_APART = 1.6  # times faster, so that it can be seen
 
 NOT_SEEN: Answer = ("not seen",)
@@ -54,7 +58,7 @@ CHOICES: dict[str, tuple[Answer, ...]] = {
 
 @dataclass(frozen=True)
 class QA:
-    """A question, its one right answer, and all the answers such a question can have.
+    """A question, its one right answer, and the answers such a question can have.
 
     ``form`` "choice" has its options in the question and letters for answers. For "describe" and
     "unknown" there is nothing to choose from but the answer itself. ``seconds`` is the exact time
@@ -116,18 +120,25 @@ def questions(
             answer = words.say(option.answer)
             qa = QA(kind, question, answer, choices, "open", language, option.seconds)
             if len(choices) > 1 and style.random() < multiple_choice:
-                qa = _as_choice(qa, style)
+                qa = _as_choice(qa, style, script.duration)
             result.append(qa)
     return result
 
 
-def _as_choice(qa: QA, rng: Rng) -> QA:
+def _as_choice(qa: QA, rng: Rng, duration: float) -> QA:
     """The same question with up to four answers to choose from by letter."""
     # A time a second off is as right as its neighbour where the exact one lies between two frames.
     wrong = [choice for choice in qa.choices if not score(qa, choice)]
+    wrong = [choice for choice in wrong if (told_seconds(choice) or 0) <= duration]
     if not wrong:
         return qa
-    offered = [qa.answer, *(str(w) for w in rng.permutation(wrong)[: len(_LETTERS) - 1])]
+    # As often offered as right: else whoever knows what is often right need not look.
+    shares = _answer_counts(qa.language)
+    weights = np.array([shares[qa.type, choice] + 0.2 for choice in wrong])
+    drawn = rng.choice(
+        len(wrong), min(len(_LETTERS) - 1, len(wrong)), replace=False, p=weights / weights.sum()
+    )
+    offered = [qa.answer, *(wrong[int(i)] for i in drawn)]
     order = rng.permutation(len(offered))
     letters = tuple(f"{letter}." for letter in _LETTERS[: len(offered)])
     lines = [f"{letter} {offered[i]}" for letter, i in zip(letters, order, strict=True)]
@@ -139,6 +150,17 @@ def _as_choice(qa: QA, rng: Rng) -> QA:
         choices=letters,
         form="choice",
     )
+
+
+@cache
+def _answer_counts(language: str) -> Counter[tuple[str, str]]:
+    """How often each answer to a type of question is right, in some hundred clips."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for seed in _COUNTED:
+        script = sample_script(seed)
+        times = np.linspace(0.0, script.duration, 33)[:-1]
+        counts.update((qa.type, qa.answer) for qa in questions(script, seed, times, language))
+    return counts
 
 
 def _option(key: str, answer: Answer, choices: tuple[Answer, ...], **mentions: Reference) -> Option:
@@ -163,11 +185,13 @@ def _name(facts: Facts, entity: Entity, rng: Rng) -> Reference:
 
 def _absent(facts: Facts, rng: Rng, among: str) -> Reference:
     """A reference, by "shape", "color" or "both", to something that is not in the clip."""
+    shapes = [s for s in SHAPES if not (facts.plate and s == "square")]
+    colors = [c for c in COLORS if not (facts.plate and c in ("white", "black"))]
     if among == "shape":
-        return "shape", str(rng.choice([s for s in SHAPES if s not in facts.shapes]))
+        return "shape", str(rng.choice([s for s in shapes if s not in facts.shapes]))
     if among == "color":
-        return "color", str(rng.choice([c for c in COLORS if c not in facts.colors]))
-    free = [(c, s) for c in COLORS for s in SHAPES if (c, s) not in facts.pairs]
+        return "color", str(rng.choice([c for c in colors if c not in facts.colors]))
+    free = [(c, s) for c in COLORS for s in shapes if (c, s) not in facts.pairs]
     near = [(c, s) for c, s in free if c in facts.colors or s in facts.shapes]
     return "both", *(near[int(rng.integers(len(near)))] if near else free[0])
 
@@ -245,8 +269,8 @@ def _count(facts: Facts, rng: Rng) -> list[Option]:
         return []  # whether what an inserted picture shows is to be counted is anyone's guess
     options = [_option("count", ("count", len(facts.entities)), CHOICES["count"])]
     entity = facts.entities[int(rng.integers(len(facts.entities)))]
-    by_shape = bool(rng.random() < 0.5)
     shape, color = entity.object.shape, entity.colors[0]
+    by_shape = bool(rng.random() < 0.5) and not (facts.plate and shape == "square")
     if by_shape:
         same = sum(e.object.shape == shape for e in facts.entities)
     else:
@@ -356,17 +380,23 @@ def _change(facts: Facts, rng: Rng) -> list[Option]:
     if not facts.entities:
         return []
     none: Answer = ("no change",)
-    answer, choices = none, [none]
-    for entity in facts.entities:
-        free = [str(c) for c in rng.permutation([c for c in COLORS if c not in entity.colors])]
-        named = ("change", entity.colors[0], entity.object.shape)
-        if len(entity.colors) > 1:
-            answer = (*named, entity.colors[-1])
-            choices.append(answer)
-        choices += [(*named, color) for color in free[:2]]
-    if answer == none and rng.random() < 0.75:
+    changing = [entity for entity in facts.entities if len(entity.colors) > 1]
+    if not changing and rng.random() < 0.75:
         return []  # most clips have no change
-    return [_option("change", answer, tuple(choices))]
+    one = changing[0] if changing else facts.entities[int(rng.integers(len(facts.entities)))]
+    others = [entity for entity in facts.entities if entity is not one]
+    other = others[int(rng.integers(len(others)))] if others else one
+    taken = {color for entity in facts.entities for color in entity.colors}
+    first, second, third = rng.permutation([c for c in COLORS if c not in taken])[:3].tolist()
+    new = one.colors[-1] if changing else first
+    looks = [(entity.colors[0], entity.object.shape) for entity in (one, other)]
+    # Which of the three that are offered beside "none" is right cannot be told from them.
+    ends = [(looks[0], second), (looks[1], new), (looks[1], second)]
+    if other is one:
+        ends = [(looks[0], second), (looks[0], third)]
+    chosen = [ends[int(i)] for i in rng.permutation(len(ends))[:2]]
+    told: list[Answer] = [("change", *look, color) for look, color in [(looks[0], new), *chosen]]
+    return [_option("change", told[0] if changing else none, (*told, none))]
 
 
 def _camera(facts: Facts, rng: Rng) -> list[Option]:
@@ -393,21 +423,21 @@ def _text(facts: Facts, rng: Rng) -> list[Option]:
 
 
 def _needle(facts: Facts, rng: Rng) -> list[Option]:
-    needle, none = facts.script.needle, ("no picture",)
-    if needle is None:
-        looks = [(str(rng.choice(COLORS)), str(rng.choice(SHAPES))) for _ in range(5)]
-        answer: Answer = none
-    elif facts.state.needle.any():
-        others = [(c, s) for c in COLORS for s in SHAPES if (c, s) != (needle.color, needle.shape)]
-        near = [(c, s) for c, s in others if c == needle.color or s == needle.shape]
-        looks = [near[int(i)] for i in rng.permutation(len(near))[:5]]
-        answer = ("picture", needle.color, needle.shape)
-    else:
+    needle = facts.script.needle
+    none: Answer = ("no picture",)
+    if needle is not None and not facts.state.needle.any():
         return []
-    if answer == none and rng.random() < 0.75:
+    if needle is None and rng.random() < 0.75:
         return []
-    choices = dict.fromkeys([answer, none, *(("picture", c, s) for c, s in looks)])
-    return [_option("needle", answer, tuple(choices))]
+    color = needle.color if needle else str(rng.choice(COLORS))
+    shape = needle.shape if needle else str(rng.choice(SHAPES))
+    other_color = str(rng.choice([c for c in COLORS if c != color]))
+    other_shape = str(rng.choice([s for s in SHAPES if s != shape]))
+    # Which of the three that are offered beside "none" is right cannot be told from them.
+    near = [(color, other_shape), (other_color, shape), (other_color, other_shape)]
+    chosen = [near[int(i)] for i in rng.permutation(3)[:2]]
+    told: list[Answer] = [("picture", *look) for look in [(color, shape), *chosen]]
+    return [_option("needle", told[0] if needle else none, (*told, none))]
 
 
 def _fade(facts: Facts, rng: Rng) -> list[Option]:
@@ -447,7 +477,7 @@ def _events(facts: Facts, rng: Rng) -> list[Option]:
     happens: tuple[Answer, ...] = (("yes",), ("nothing",))
     if facts.quiet:
         options.append(_option("happens", ("nothing",), happens))
-    elif rng.random() < 0.1 and any(o.appear > 0 or o.hops for o in objects):
+    elif rng.random() < 0.035 and any(o.appear > 0 or o.hops for o in objects):
         options.append(_option("happens", ("yes",), happens))
 
     def add(key: str, yes: bool, no: bool, share_asked: float) -> None:
@@ -457,7 +487,7 @@ def _events(facts: Facts, rng: Rng) -> list[Option]:
     if script.camera.rests and not script.cuts:
         seen = any((e.object.speed > 0 and e.moves_seen) or e.jumps for e in facts.entities)
         rests = not any(o.speed > 0 or o.hops for o in objects) and not script.distractors
-        add("moves", seen, rests, 0.3 if seen else 1.0)
+        add("moves", seen, rests, 0.7 if seen else 1.0)
         # A flash comes and goes too, and a cut or a pan brings in something: no plain "No" there.
         same = not (script.distractors or script.flash or script.needle)
         comes = any(o.appear > 0 for o in objects)
@@ -509,30 +539,60 @@ def normalise(text: str) -> str:
 
 
 _PAIR = re.compile(rf"\b({'|'.join(COLORS)}) ({'|'.join(SHAPES)})\b")
-_PAIR_CHINESE = re.compile(
-    rf"({'|'.join(COLOR_NAMES.values())})的({'|'.join(SHAPE_NAMES.values())})"
-)
+_TURNS = re.compile(rf"\b(?:turn|becom|chang)\w*(?: color)?(?: to| into)? ({'|'.join(COLORS)})\b")
 _CAMERA = re.compile(
-    r"camera (pan|tilt|zoom|roll)s (left|right|up|down|in|out|clockwise|counterclockwise)\b"
+    r"\b(pan|tilt|zoom|roll)\w* (left|right|up|down|in|out|clockwise|counterclockwise)\b"
 )
+_names = "|".join(COLOR_NAMES.values())
+_PAIR_CHINESE = re.compile(rf"({_names})的({'|'.join(SHAPE_NAMES.values())})")
+_TURNS_CHINESE = re.compile(rf"變成({_names})")
+_DOES = {
+    "jumps": re.compile(r"\b(jump|hop)|跳"),
+    "left": re.compile(r"\bleft\b|[向往]左"),
+    "right": re.compile(r"\bright\b|[向往]右"),
+    "up": re.compile(r"\bup(wards?)?\b|[向往]上"),
+    "down": re.compile(r"\bdown(wards?)?\b|[向往]下"),
+    "still": re.compile(r"\b(still|static|fixed|rests?|not move)\b|不動|靜止"),
+}
 
 
 def described(text: str) -> tuple[frozenset[tuple[str, ...]], str]:
-    """The (colour, shape) pairs that a sentence mentions, and the camera motion it tells."""
-    plain = normalise(text).replace(" to the ", " ")
-    pairs = _PAIR.findall(plain) or _PAIR_CHINESE.findall(text)
-    moves = _CAMERA.search(plain)
-    told = [motion for motion, words in CAMERA_NAMES.items() if words in text]
-    motion = f"{moves[1]} {moves[2]}" if moves else told[0] if told else "still"
-    return frozenset(pairs), motion if motion in CAMERA_MOTIONS else "other"
+    """What a sentence tells: of each object (colour, shape, last colour, what it does), and the
+    motion of the camera; "" where it tells no more of an object, "other" for no known motion.
+    """
+    plain, pair, turns, camera = normalise(text).replace(" to the ", " "), _PAIR, _TURNS, "camera"
+    if not pair.search(plain):
+        plain, pair, turns, camera = text, _PAIR_CHINESE, _TURNS_CHINESE, "鏡頭"
+    objects, motion = [], "still"
+    bounds = [*(match.start() for match in pair.finditer(plain)), len(plain)]
+    for start, end in zip([0, *bounds[:-1]], bounds, strict=True):
+        told, mentioned, moves = plain[start:end].partition(camera)
+        if mentioned:
+            motion = _camera_told(moves)
+        if match := pair.match(told):
+            turned = turns.search(told)
+            rest = told[match.end() :]
+            does = next((name for name, words in _DOES.items() if words.search(rest)), "")
+            objects.append((*match.groups(), turned[1] if turned else match[1], does))
+    return frozenset(objects), motion
+
+
+def _camera_told(moves: str) -> str:
+    """The motion in what follows the word "camera"."""
+    named = [motion for motion, words in CAMERA_NAMES.items() if words[2:] in moves]
+    match = _CAMERA.search(moves)
+    motion = f"{match[1]} {match[2]}" if match else named[0] if named else "other"
+    if motion == "other" and _DOES["still"].search(moves):
+        return "still"
+    return motion if motion in CAMERA_MOTIONS else "other"
 
 
 def score(qa: QA, text: str) -> bool:
     """Whether ``text`` answers ``qa``.
 
-    Seconds may be one off; a description may be worded freely as long as it names the same objects
-    and camera motion; of a choice only the letter counts; all else is matched exactly but for
-    case, punctuation and spaces.
+    Seconds may be one off; a description may be worded freely as long as it tells the same of the
+    objects and the camera, see ``described``; of a choice only the letter counts; all else is
+    matched exactly but for case, punctuation and spaces.
     """
     given, right = normalise(text), normalise(qa.answer)
     if qa.form == "choice":
