@@ -176,6 +176,21 @@ def test_what_is_unknown_is_not_what_is_taught(language: str) -> None:
     assert not taught_words & set(words.unknown)
 
 
+@pytest.mark.parametrize("seed", [1935, 2116, 4803])
+def test_clips_of_all_colors_have_questions_too(seed: int) -> None:
+    script = sample_script(seed)
+    times = frame_times(script.duration, 32)
+    assert all(questions(script, draw, times) for draw in range(60))
+
+
+def test_a_plate_is_not_asked_about_as_a_square() -> None:
+    plates = [s for s in SCRIPTS if s.flash is not None and s.flash.plate]
+    assert plates
+    for qa in (qa for script in plates for qa in ask_all(script)):
+        if qa.type != "shape" and qa.answer in ("No.", "I do not see one."):
+            assert "square" not in qa.question
+
+
 def test_quiet_clips_say_that_nothing_happens() -> None:
     quiet = [qa for qa in ALL if qa.answer == "No, nothing happens."]
     assert len(quiet) > 5

@@ -187,10 +187,11 @@ def _absent(facts: Facts, rng: Rng, among: str) -> Reference:
     """A reference, by "shape", "color" or "both", to something that is not in the clip."""
     shapes = [s for s in SHAPES if not (facts.plate and s == "square")]
     colors = [c for c in COLORS if not (facts.plate and c in ("white", "black"))]
+    unseen = [c for c in colors if c not in facts.colors]
     if among == "shape":
         return "shape", str(rng.choice([s for s in shapes if s not in facts.shapes]))
-    if among == "color":
-        return "color", str(rng.choice([c for c in colors if c not in facts.colors]))
+    if among == "color" and unseen:  # rarely a clip has all colors
+        return "color", str(rng.choice(unseen))
     free = [(c, s) for c in COLORS for s in shapes if (c, s) not in facts.pairs]
     near = [(c, s) for c, s in free if c in facts.colors or s in facts.shapes]
     return "both", *(near[int(rng.integers(len(near)))] if near else free[0])
