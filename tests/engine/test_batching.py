@@ -4,6 +4,7 @@ import gc
 import threading
 import weakref
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,11 +145,14 @@ def test_what_fails_while_sequences_come_and_go_fails_for_those_alone(
         with monkeypatch.context() as broken:
             name = f"slowfast_mllm.engine.batching._Batch.{where}"
             broken.setattr(name, lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("full")))
-            asked = [Request(video, "?", options={"max_new_tokens": n}) for n in (400, 3)]
-            tickets = [batcher.submit(request) for request in asked]
-            outcomes = [ticket.outcome() for ticket in tickets]
-            assert isinstance(outcomes[0], torch.OutOfMemoryError)
-        later = [batcher.submit(asked[1]) for _ in range(2)]
+            short = Request(video, "?", options={"max_new_tokens": 3})
+            begun = threading.Event()
+            long = replace(short, options={"max_new_tokens": 400}, on_text=lambda _: begun.set())
+            first = batcher.submit(long)
+            assert begun.wait(60)  # else the short one may have come and gone before
+            batcher.submit(short).outcome()
+            assert isinstance(first.outcome(), torch.OutOfMemoryError)
+        later = [batcher.submit(short) for _ in range(2)]
         assert [ticket.result(60).timing["tokens"] for ticket in later] == [3, 3]
 
 
