@@ -15,6 +15,7 @@ from slowfast_mllm.video import VideoError, read_video
 _STILL_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _CHANNELS = (1, 3, 4)
 _FETCH_SECONDS = 20.0  # without a sign of life
+_FETCH_BYTES = 256 << 20
 # Nesting of a batch: rows of prompts, then the videos of a row. A list below that is frames.
 _DEPTH_OF_FRAMES = 2
 
@@ -130,6 +131,6 @@ def _fetched(image: str) -> bytes:
     """The bytes behind a URL or in base64 text; as bytes they are opened with the same care."""
     if image.startswith(("http://", "https://")):
         with urllib.request.urlopen(image, timeout=_FETCH_SECONDS) as answer:
-            return answer.read()
+            return answer.read(_FETCH_BYTES)
     text = image.partition(",")[2] if image.startswith("data:") else image
     return base64.b64decode("".join(text.split()), validate=True)
