@@ -38,8 +38,8 @@ PARTS = (
         "Decoding",
         "benchmarks/decoding.py --steps 6 --prefills 1",
         "Time per token beside the language model alone; at 1,536 frames reading the slow keys and "
-        "values adds 19 % to the bytes of the weights, and at prefill the attention of 100 text tokens "
-        "to 124,416 slow tokens 13 % to the operations.",
+        "values adds 19 % to the bytes of the weights, and at prefill the attention of 100 text "
+        "tokens to 124,416 slow tokens 12 % to the operations.",
     ),
     (
         "Decoding, compiled",
