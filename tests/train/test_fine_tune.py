@@ -408,6 +408,13 @@ def test_a_preference_left_out_takes_nothing_from_the_others(tmp_path: Path) -> 
         assert beside[name] == pytest.approx(alone[name], rel=1e-3)
 
 
+def test_a_step_of_nothing_but_preferences_left_out_is_logged(tmp_path: Path) -> None:
+    pytest.importorskip("trl")
+    path, run = preferences(tmp_path, ["good.mp4", "broken.mp4"]), tmp_path / "run"
+    fine_tune(prefer(path, ["slow"], epochs=2), run, num_workers=0)
+    assert "broken.mp4" in (run / "prefer" / "skipped.jsonl").read_text()
+
+
 def test_every_recipe_parses_and_trains_something() -> None:
     for path in sorted((ROOT / "recipes").glob("*.yaml")):
         plan = load_recipe(path)

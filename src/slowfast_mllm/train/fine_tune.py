@@ -349,8 +349,10 @@ def _preference_trainer(
             before = {name: len(values) for name, values in logged.items()}
             pair = {n: inputs[n].expand(2, 2) for n in ("input_ids", "attention_mask")}
             loss = self.loss_of(model, {**pair, "completion_mask": pair["attention_mask"]})
-            for name, values in logged.items():  # this pair says nothing
+            for name, values in list(logged.items()):  # this pair says nothing
                 del values[before.get(name, 0) :]
+                if not values:  # TRL would divide by their number
+                    del logged[name]
             return loss
 
     def lazily(records: RecordDataset | None) -> Any:
