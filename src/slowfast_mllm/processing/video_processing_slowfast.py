@@ -73,11 +73,7 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
     @classmethod
     def from_dict(cls, video_processor_dict: dict[str, Any], **kwargs: Any) -> Any:
         """As of transformers; a rate given now replaces a saved count, and the other way round."""
-        given = {name for name in ("fps", "num_frames") if kwargs.get(name) is not None}
-        if len(given) == 1:
-            kept = {"fps", "num_frames"} - given
-            video_processor_dict = {**video_processor_dict, **dict.fromkeys(kept)}
-        return super().from_dict(video_processor_dict, **kwargs)
+        return super().from_dict(video_processor_dict, **_without_the_other(kwargs))
 
     @property
     def backend(self) -> str:
@@ -168,9 +164,7 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
         with argument_errors():
             validate_typed_dict(self.valid_kwargs, kwargs)
         given = {name: value for name, value in kwargs.items() if value is not None}
-        for one, other in (("fps", "num_frames"), ("num_frames", "fps")):
-            if one in given and other not in given:
-                given[other] = None  # asking for a rate replaces the default count, and vice versa
+        given = _without_the_other(given)
         for name, only in _ONLY.items():
             if given.get(name, only) != only:
                 raise ValueError(f"{name}={given[name]}: videos of this model have {name}={only}.")
@@ -213,6 +207,14 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
             float32 (T, 3, h, w).
         """
         return _normalise(frames, self._options(kwargs))
+
+
+def _without_the_other(given: dict[str, Any]) -> dict[str, Any]:
+    """Arguments in which a rate puts the count off that holds without it, and vice versa."""
+    for one, other in (("fps", "num_frames"), ("num_frames", "fps")):
+        if given.get(one) is not None and given.get(other) is None:
+            return {**given, other: None}
+    return given
 
 
 def _shrunk(video: SampledVideo, transform: Transform) -> SampledVideo:

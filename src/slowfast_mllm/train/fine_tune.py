@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -345,14 +346,11 @@ def _preference_trainer(
     class PreferenceTrainer(RecordTrainer, DPOTrainer):  # type: ignore[misc]
         def empty_loss(self, model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
             """Of a pair of two tokens: each step of TRL's gathers numbers from all processes."""
-            logged = self._metrics["train" if model.training else "eval"]
-            before = {name: len(values) for name, values in logged.items()}
+            mode = "train" if model.training else "eval"
+            logged, self._metrics[mode] = self._metrics[mode], defaultdict(list)
             pair = {n: inputs[n].expand(2, 2) for n in ("input_ids", "attention_mask")}
             loss = self.loss_of(model, {**pair, "completion_mask": pair["attention_mask"]})
-            for name, values in list(logged.items()):  # this pair says nothing
-                del values[before.get(name, 0) :]
-                if not values:  # TRL would divide by their number
-                    del logged[name]
+            self._metrics[mode] = logged  # this pair says nothing
             return loss
 
     def lazily(records: RecordDataset | None) -> Any:
