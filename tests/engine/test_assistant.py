@@ -1,10 +1,12 @@
 """The engine with the packaged model: answers, one encoding per video, options, clear errors."""
 
+import gc
 import io
 import json
 import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +67,38 @@ def test_a_turn_on_the_cache_equals_one_computed_anew(assistant: SlowFast) -> No
     anew.messages = list(chat.messages)
     question = "Describe what you see in one sentence."
     assert chat.ask(question).text == anew.ask(question).text
+
+
+def test_a_second_question_reads_only_itself(assistant: SlowFast) -> None:
+    lengths: list[int] = []
+    hook = assistant.model.model.language_model.register_forward_pre_hook(
+        lambda module, args, kwargs: lengths.append(kwargs["inputs_embeds"].shape[1]),
+        with_kwargs=True,
+    )
+    questions = ["Is it?", QUESTION, "What happens in the video?"]
+    fresh = [assistant.ask(CLIP, question).text for question in questions]
+    whole, lengths[:] = lengths[0], []
+    video = assistant.encode(CLIP)
+    assert [assistant.ask(video, question).text for question in questions] == fresh
+    assert lengths[0] == whole
+    assert max(lengths[1:]) < whole - len(video.memory.fast_tokens)
+    lengths.clear()
+    together = list(assistant.generate([Request(video, question) for question in questions]))
+    hook.remove()
+    assert [answer.text for answer in together] == fresh
+    assert max(lengths) < whole - len(video.memory.fast_tokens)
+
+
+def test_what_was_read_belongs_to_one_memory_and_goes_with_it(assistant: SlowFast) -> None:
+    video, other = assistant.encode(CLIP, num_frames=16), assistant.encode(CLIP, num_frames=16)
+    answer = assistant.ask(video, "What happens in the video?").text
+    blank = replace(video.memory, fast_tokens=torch.zeros_like(video.memory.fast_tokens))
+    unlike = assistant.ask(replace(video, memory=blank), "What happens in the video?").text
+    assert unlike != answer == assistant.ask(other, "What happens in the video?").text
+    kept = len(assistant.beginnings)
+    del video, other, blank
+    gc.collect()
+    assert len(assistant.beginnings) < kept
 
 
 def test_a_conversation_goes_on_after_an_interrupted_answer(assistant: SlowFast) -> None:

@@ -18,6 +18,7 @@ from transformers.cache_utils import Cache
 
 from slowfast_mllm.engine.answers import Answer, Clock, Generation, OnText, RefuseNan, Sampling
 from slowfast_mllm.engine.batching import Batcher, Request, Ticket
+from slowfast_mllm.engine.beginnings import Beginnings
 from slowfast_mllm.engine.encoded_video import (
     AT_HAND,
     SUFFIX,
@@ -61,6 +62,7 @@ class SlowFast:
         self.name = name
         self.cache = cache
         self.compile = compile
+        self.beginnings = Beginnings()
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -374,6 +376,8 @@ class Chat:
             arguments["compile_config"] = _compilation()
         # An answer that is interrupted leaves a cache that fits nothing.
         cache, self._cache = self._cache if generation.num_beams == 1 else None, None
+        if cache is None and generation.num_beams == 1:
+            cache = self.assistant.beginnings.cache(self.video.memory, ids)
         clock = Clock(self.assistant.processor.tokenizer, on_text)
         if generation.seed is not None:
             torch.manual_seed(generation.seed)
@@ -389,6 +393,8 @@ class Chat:
         )
         # Beams reorder the cache as a whole; only a single path can be gone on with.
         self._cache = output.past_key_values if generation.num_beams == 1 else None
+        types = model.model.token_types(ids)
+        self.assistant.beginnings.keep(self.video.memory, ids, types, self._cache)
         self._sequence = output.sequences[0].tolist()
         return clock, self._sequence[ids.shape[1] :]
 

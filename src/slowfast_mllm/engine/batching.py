@@ -280,14 +280,18 @@ class Batcher:
             began=time.perf_counter(),
         )
         types = assistant.model.model.token_types(ids)
-        batch = _Batch([sequence], DynamicCache(), torch.ones_like(ids))
+        cache = assistant.beginnings.cache(video.memory, ids) or DynamicCache()
+        known = cache.get_seq_length()
+        batch = _Batch([sequence], cache, torch.ones_like(ids))
         logits = assistant.model(
-            input_ids=ids,
-            past_key_values=batch.cache,
+            input_ids=ids[:, known:],
+            past_key_values=cache,
             video_memory=pack_memories(types, [video.memory]),
-            mm_token_type_ids=types,
+            mm_token_type_ids=types[:, known:],
+            fast_token_offset=(types[:, :known] != TEXT).sum(1),
             logits_to_keep=1,
         ).logits[:, -1]
+        assistant.beginnings.keep(video.memory, ids, types, cache)
         sequence.clock.put(ids)
         _choose(batch.sequences, logits)
         return batch

@@ -20,9 +20,9 @@ TEXT, IMAGE, VIDEO = 0, 1, 2
 _KIND_OF_TYPE: dict[int, Literal["image", "video"]] = {IMAGE: "image", VIDEO: "video"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class VideoMemory:
-    """All that the language model needs of one video or image.
+    """All that the language model needs of one video or image; equal to itself alone.
 
     Attributes:
         fast_tokens: (num_fast_tokens, D), one per placeholder in the prompt.
