@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from slowfast_mllm.world import held_out
 from slowfast_mllm.world.colors import COLORS
+from slowfast_mllm.world.english_voices import CHATTER, VOICES
 from slowfast_mllm.world.english_wordings import TEMPLATES, UNKNOWN, UNKNOWN_THINGS
 from slowfast_mllm.world.language import Language, Reference
 
@@ -133,31 +134,8 @@ _THINGS = (
     "lion spider snake sandwich keyboard umbrella helmet ladder rocket candle"
 )
 
-_FRAMES = (
-    "In this video, {q}",
-    "In the clip, {q}",
-    "Tell me, {q}",
-    "Hi, {q}",
-    "OK, {q}",
-    "And {q}",
-    "So, {q}",
-    "Please tell me: {q}",
-    "Can you tell me: {q}",
-    "I would like to know: {q}",
-    "About this clip: {q}",
-    "Question: {q}",
-    "Look closely: {q}",
-    "Hello! {Q}",
-    "Watch the video. {Q}",
-    "Here is a clip. {Q}",
-    "{Q} Please answer briefly.",
-    "{Q} Answer in a few words.",
-    "{Q} Thank you.",
-    "{Q} Look closely.",
-)
-
 ENGLISH = Language(
-    templates=TEMPLATES,
+    templates={key: wordings + VOICES[key] for key, wordings in TEMPLATES.items()},
     held_out=held_out.ENGLISH,
     synonyms={
         "object": ("thing", "figure"),
@@ -170,10 +148,10 @@ ENGLISH = Language(
     indefinite=_indefinite,
     sentences=_SENTENCES,
     mark=".",
-    unknown=UNKNOWN,
+    unknown=UNKNOWN + VOICES["unknown"],
     patterns=UNKNOWN_THINGS,
     things=tuple(_THINGS.split()),
-    frames=_FRAMES,
+    frames=CHATTER,
     places=(" in the video", " in this video", " in the clip", " here", " in the scene"),
     placed=("video", "clip", "scene", "here", "footage", "recording", "film", "picture", "please"),
 )

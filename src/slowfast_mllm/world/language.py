@@ -26,7 +26,7 @@ _SELF = ("I ", "I'")  # beginnings that keep their capital in the middle of a se
 class Language:
     """``templates`` are the wordings that training draws, ``held_out`` those that it never does.
 
-    In a template, and in ``unknown``, "[a|b|]" stands for one of "a", "b" and nothing.
+    In a template, in ``unknown`` and in ``frames``, "[a|b|]" stands for one of "a", "b", nothing.
     Both have the same keys, ``held_out`` also "unknown". ``happenings`` name events; ``definite``
     names a thing that is there, ``indefinite`` one that may not be, or a kind of things; some
     people put ``synonyms`` into these names. ``sentences`` make an answer of its values, ``mark``
@@ -101,9 +101,10 @@ class Language:
         if self.places and not placed and rng.random() < 0.15:
             body = question.rstrip("?.")
             question = body + str(rng.choice(self.places)) + question[len(body) :]
-        if rng.random() < 0.25:
-            lower = question if question[:2] in _SELF else question[0].lower() + question[1:]
-            question = str(rng.choice(self.frames)).format(Q=question, q=lower)
+        while rng.random() < 0.3:  # some say something before it and something after it
+            name = question[:2] in _SELF or question[1].isupper()
+            lower = question if name else question[0].lower() + question[1:]
+            question = _drawn(self.frames, rng).format(Q=question, q=lower)
         return question
 
     def _typed(self, question: str, rng: np.random.Generator) -> str:
