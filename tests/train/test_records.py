@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -95,6 +96,50 @@ def test_saved_data_sets_and_folders_are_sources(tmp_path: Path) -> None:
     assert len(list(read_records(tmp_path / "many"))) == 4
 
 
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_what_is_stored_in_a_data_set_is_read_as_from_its_file(
+    tmp_path: Path, processor: SlowFastProcessor, kind: str
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    file = CLIP
+    if kind == "image":
+        file = tmp_path / "x.png"
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), "uint8")).save(file)
+    feature = {"image": datasets.Image, "video": datasets.Video}[kind](decode=False)
+    content = {"path": None, "bytes": file.read_bytes()}
+    plain = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "A star."}]
+    features = datasets.Features(
+        {
+            f"{kind}s": datasets.List(feature),
+            "messages": datasets.List(
+                {"role": datasets.Value("string"), "content": datasets.Value("string")}
+            ),
+        }
+    )
+    rows = [
+        {f"{kind}s": [content], "messages": plain},
+        {f"{kind}s": [{"path": None, "bytes": b"no"}], "messages": plain},
+    ]
+    datasets.Dataset.from_list(rows, features).save_to_disk(str(tmp_path / "set"))
+    stored, broken = read_records(tmp_path / "set")
+    row = {
+        "messages": [
+            {
+                "role": "user",
+                "content": [{"type": kind, "path": str(file)}, {"type": "text", "text": "What?"}],
+            },
+            plain[1],
+        ]
+    }
+    encode = Encoder(processor, 4, 512)
+    inputs, expected = encode(stored), encode(only(write(tmp_path, [row])))
+    assert torch.equal(inputs["input_ids"], expected["input_ids"])
+    name = {"image": "pixel_values", "video": "pixel_values_videos"}[kind]
+    assert torch.equal(inputs[name][0], expected[name][0])
+    with pytest.raises(RecordError, match=r"set\[1\]"):
+        encode(broken)
+
+
 def test_rows_of_trl_are_understood(tmp_path: Path) -> None:
     """Pictures in a column of their own, and both answers with the prompt before them."""
     datasets = pytest.importorskip("datasets")
@@ -113,8 +158,10 @@ def test_rows_of_trl_are_understood(tmp_path: Path) -> None:
     rows = datasets.Dataset.from_list([{"images": [str(tmp_path / "x.png")], "messages": plain}])
     rows = rows.cast_column("images", datasets.List(datasets.Image()))
     rows.save_to_disk(str(tmp_path / "set"))
+    (tmp_path / "x.png").unlink()
     (inside,) = read_records(tmp_path / "set")  # saving took the picture into the data set
-    assert "save it as a file" in str(inside)
+    inside.check_files()
+    assert str(inside.media[0][1]).endswith("set[0][images][0]")
     given = [{"image": "x.png", "messages": plain}]
     datasets.Dataset.from_list(given).save_to_disk(str(tmp_path / "named"))
     (record,) = read_records(tmp_path / "named")

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from slowfast_mllm.processing import SlowFastProcessor
-from slowfast_mllm.train.records import Record, RecordError
+from slowfast_mllm.train.records import Message, Record, RecordError, Stored
 from slowfast_mllm.video import VideoError
 
 IGNORED = -100  # label that carries no loss
@@ -45,7 +45,7 @@ class Encoder:
         self.refuse_special_tokens(record)
         try:
             inputs = self.processor.apply_chat_template(
-                [record.messages],
+                [[_with_bytes(message) for message in record.messages]],
                 tokenize=True,
                 return_dict=True,
                 add_generation_prompt=add_generation_prompt,
@@ -80,6 +80,17 @@ class Encoder:
         for token in self.processor.tokenizer.all_special_tokens:
             if any(token in text for text in (*parts, record.rejected or "")):
                 raise RecordError(f"{record.where}: a special token, {token}, in its words.")
+
+
+def _with_bytes(message: Message) -> Message:
+    """A message with the bytes of what is stored in a data set."""
+    parts = [
+        {"type": part["type"], part["type"]: part["path"].read()}
+        if isinstance(part.get("path"), Stored)
+        else part
+        for part in message["content"]
+    ]
+    return {**message, "content": parts}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ Every record becomes messages as chat templates take them, or a `RecordError` th
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -35,12 +35,35 @@ class RecordError(ValueError):
 
 
 @dataclass(frozen=True)
+class Stored:
+    """A video or picture whose bytes lie in a data set; they are read each time they are needed.
+
+    Attributes:
+        rows: of `datasets`, undecoded.
+        keys: the row's number, then where in the row.
+    """
+
+    name: str
+    rows: Any = field(repr=False)
+    keys: tuple[int | str, ...]
+
+    def read(self) -> bytes:
+        value = self.rows
+        for key in self.keys:
+            value = value[key]
+        return value["bytes"]
+
+    def __str__(self) -> str:
+        return f"{self.name}{''.join(f'[{key}]' for key in self.keys)}"
+
+
+@dataclass(frozen=True)
 class Record:
     """One conversation.
 
     Attributes:
         messages: `role` and `content`; the content of users is a list of parts, and a part of type
-            "video" or "image" has the `path` of a file.
+            "video" or "image" has the `path` of a file, or what is `Stored` in its place.
         where: file and position, for reports.
         rejected: of a preference, the words in place of the last answer that are worse.
     """
@@ -50,14 +73,17 @@ class Record:
     rejected: str | None = None
 
     @property
-    def media(self) -> list[tuple[str, Path]]:
+    def media(self) -> list[tuple[str, Path | Stored]]:
         """Kind and file of each visual input, in order."""
         parts = [part for message in self.messages for part in message["content"]]
-        return [(p["type"], Path(p["path"])) for p in parts if p["type"] != "text"]
+        files = [(p["type"], p["path"]) for p in parts if p["type"] != "text"]
+        return [(kind, Path(f) if isinstance(f, str) else f) for kind, f in files]
 
     def check_files(self) -> None:
         """Raises RecordError where one of `media` is not there."""
         for _, path in self.media:
+            if isinstance(path, Stored):
+                continue
             try:
                 there = path.exists()
             except (OSError, ValueError) as error:  # a name that no file can have
@@ -101,7 +127,9 @@ def _rows(path: Path, name: str) -> Iterator[tuple[str, Any, Path]]:
         for where, row in _rows_of_file(path):
             yield where, row, path.parent
     elif path.is_dir() or _is_hub_id(name):
-        for number, row in enumerate(_data_set(path, name)):
+        rows = _data_set(path, name)
+        for number, row in enumerate(rows):
+            row = _with_stored(row, name, rows, (number,))
             yield f"{name}[{number}]", row, path if path.is_dir() else Path()
     else:
         raise RecordError(f"{name}: no such file or folder.")
@@ -156,6 +184,17 @@ def _data_set(path: Path, name: str) -> Any:
         raise RecordError(
             f"{name}: cannot be loaded as a data set ({first_line(error)})."
         ) from error
+
+
+def _with_stored(value: Any, name: str, rows: Any, keys: tuple[int | str, ...]) -> Any:
+    """A row without the bytes that are in it; what `datasets` did not decode is a dict."""
+    if isinstance(value, dict):
+        if value.keys() == {"bytes", "path"}:
+            return value["path"] if value["bytes"] is None else Stored(name, rows, keys)
+        return {k: _with_stored(v, name, rows, (*keys, k)) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_with_stored(v, name, rows, (*keys, i)) for i, v in enumerate(value)]
+    return value
 
 
 def _parse(row: Any, media: Path, where: str) -> Record:
@@ -308,11 +347,9 @@ def _llava_messages(
     return messages
 
 
-def _file(name: Any, media: Path, where: str) -> str:
-    if isinstance(name, dict):  # a picture or video of `datasets`, not decoded
-        content, name = name.get("bytes"), name.get("path")
-        if content is not None:
-            raise RecordError(f"{where}: its picture is inside the data set; save it as a file.")
+def _file(name: Any, media: Path, where: str) -> str | Stored:
+    if isinstance(name, Stored):
+        return name
     if not isinstance(name, str):
         raise RecordError(f"{where}: the path of a video or image is {type(name).__name__}.")
     _refuse_half_characters(name, where)
