@@ -134,6 +134,11 @@ _THINGS = (
     "lion spider snake sandwich keyboard umbrella helmet ladder rocket candle"
 )
 
+_PLACED = (
+    "video vid clip scene here footage recording film reel tape picture frame screen shot "
+    "please pls lol"
+)
+
 ENGLISH = Language(
     templates={key: wordings + VOICES[key] for key, wordings in TEMPLATES.items()},
     held_out=held_out.ENGLISH,
@@ -153,5 +158,5 @@ ENGLISH = Language(
     things=tuple(_THINGS.split()),
     frames=CHATTER,
     places=(" in the video", " in this video", " in the clip", " here", " in the scene"),
-    placed=("video", "clip", "scene", "here", "footage", "recording", "film", "picture", "please"),
+    placed=tuple(_PLACED.split()),
 )

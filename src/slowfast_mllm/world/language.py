@@ -32,7 +32,8 @@ class Language:
     people put ``synonyms`` into these names. ``sentences`` make an answer of its values, ``mark``
     ends it. ``unknown`` are questions about what this world does not contain; ``patterns`` and
     ``things`` make more of them. ``frames`` surround a question ({Q}, or {q} as the middle of a
-    sentence) and ``places`` end it with words that tell nothing, but where one of ``placed`` is.
+    sentence) and ``places`` end it with words that tell nothing, if it is one sentence without any
+    of the words ``placed``.
     """
 
     templates: dict[str, tuple[str, ...]]
@@ -97,8 +98,9 @@ class Language:
     def _framed(self, question: str, rng: np.random.Generator) -> str:
         """The question with words around it that tell nothing, as people write it."""
         question = question[0].upper() + question[1:]
-        placed = any(word in question.lower() for word in self.placed)
-        if self.places and not placed and rng.random() < 0.15:
+        words = set(re.findall(r"\w+", question.lower()))
+        one = not re.search(r"[.?!:;] ", question)
+        if self.places and one and not words.intersection(self.placed) and rng.random() < 0.15:
             body = question.rstrip("?.")
             question = body + str(rng.choice(self.places)) + question[len(body) :]
         while rng.random() < 0.3:  # some say something before it and something after it
