@@ -24,6 +24,8 @@ def flops(
     Slow-Fast, beside all frames in self-attention, and beside projecting slow keys and values again
     for every generated token, as the official code does.
     """
+    if plot is not None and not plot.parent.is_dir():
+        raise typer.BadParameter(f"{plot}: no such folder, {plot.parent}.")
     with working("Counting"):
         from slowfast_mllm.evaluate.costs import FRAMES, count_costs, published_config
 

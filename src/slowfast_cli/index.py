@@ -20,6 +20,7 @@ from slowfast_cli.options import (
     refuse_missing,
     refuse_wrong_bounds,
     working,
+    wrong_usage,
 )
 
 
@@ -49,7 +50,8 @@ def index(
     refuse_missing(video)
     from slowfast_mllm.engine.encoded_video import check_target
 
-    check_target(output)  # before a model is loaded: that may take minutes
+    with wrong_usage():
+        check_target(output)  # before a model is loaded: that may take minutes
     assistant = load_model(model, cache=False, device=device, dtype=dtype, quantize=quantize)
     with working("Watching the video"):
         encoded = assistant.index(

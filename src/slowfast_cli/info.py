@@ -28,7 +28,9 @@ def info(
 ) -> None:
     """Show facts about a video or a memory, or a checkpoint before anything of it is loaded."""
     if quantize is not None and num_frames is None:
-        raise ValueError("--quantize says what memory is estimated for: give --num-frames too.")
+        raise typer.BadParameter(
+            "--quantize says what memory is estimated for: give --num-frames too."
+        )
     facts = _facts(target, num_frames, dtype, quantize)
     if json:
         typer.echo(json_module.dumps(facts, ensure_ascii=False, indent=2))
@@ -50,7 +52,7 @@ def _facts(target: str, num_frames: int | None, dtype: str, quantize: str | None
             return facts
         return facts | _memory(target, num_frames, dtype, quantize)
     if num_frames is not None:
-        raise ValueError(f"{target}: --num-frames is for checkpoints, and this is none.")
+        raise typer.BadParameter(f"{target}: --num-frames is for checkpoints, and this is none.")
     if path.suffix == ".sfmem":
         from slowfast_mllm.engine.encoded_video import describe_memory
 

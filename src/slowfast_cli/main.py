@@ -67,6 +67,7 @@ def main() -> None:
     """Run the command line; expected failures end in one line, never in a traceback."""
     # Two lines of every warning on a terminal help nobody; the library's own messages stay.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # each try to reach it would be two more
     logging.getLogger("bitsandbytes").setLevel("ERROR")  # peft brings it in, and it warns of itself
     try:
         app()

@@ -4,8 +4,8 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
@@ -97,6 +97,10 @@ class Answering:
         """Load the model and look at the video: a conversation that can begin."""
         refuse_wrong_bounds(video, self.num_frames, self.fps, self.start, self.end)
         refuse_missing(video)
+        from slowfast_mllm.engine.answers import Generation
+
+        with wrong_usage():
+            Generation(**self._generation)
         assistant = load_model(
             self.model,
             self.cache,
@@ -106,31 +110,45 @@ class Answering:
             compile=self.compile,
         )
         with working("Watching the video"):
-            return assistant.chat(
+            conversation = assistant.chat(
                 video, num_frames=self.num_frames, fps=self.fps, start=self.start, end=self.end
             )
+        if not self.json:  # which has them in every answer
+            for warning in conversation.video.info.warnings:
+                typer.echo(f"Warning: {warning}", err=True)
+        return conversation
+
+    @property
+    def _generation(self) -> dict[str, Any]:
+        names = ("max_new_tokens", "temperature", "top_p", "num_beams", "seed")
+        return {name: getattr(self, name) for name in names}
 
     def answer(self, conversation: "Chat", question: str) -> None:
-        """Ask, and print: the answer on stdout, warnings about the video on stderr."""
-        on_terminal = sys.stdout.isatty() if self.stream is None else self.stream
+        """Ask, and print the answer on stdout."""
+        on_terminal = self.stream
+        if on_terminal is None:
+            on_terminal = sys.stdout is not None and sys.stdout.isatty()
         streaming = on_terminal and not self.json and self.num_beams == 1
         answer = conversation.ask(
             question,
             on_text=_write if streaming else None,
-            max_new_tokens=self.max_new_tokens,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            num_beams=self.num_beams,
-            seed=self.seed,
+            **self._generation,
         )
         if self.json:
             import json
 
             typer.echo(json.dumps(answer.to_dict(), ensure_ascii=False))
             return
-        for warning in answer.warnings:
-            typer.echo(f"Warning: {warning}", err=True)
         typer.echo("" if streaming else answer.text)
+
+
+@contextmanager
+def wrong_usage() -> Iterator[None]:
+    """What is wrong with an argument ends as wrong usage does."""
+    try:
+        yield
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def refuse_wrong_bounds(
@@ -138,10 +156,8 @@ def refuse_wrong_bounds(
 ) -> None:
     from slowfast_mllm.video.sampling import SampleRequest
 
-    try:
+    with wrong_usage():
         SampleRequest(num_frames, fps, start=start, end=end)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
     if video.endswith(".sfmem") and (num_frames, fps, start, end) != (None,) * 4:
         raise typer.BadParameter(
             f"{video}: its frames were chosen when it was indexed; leave out --num-frames, --fps, "

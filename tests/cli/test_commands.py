@@ -7,11 +7,13 @@ from pathlib import Path
 
 import av
 import pytest
+from safetensors import SafetensorError
 
 from slowfast_cli.main import main
 
 ROOT = Path(__file__).parents[2]
 CLIP = str(ROOT / "examples" / "shapes.mp4")
+PACKAGED = ROOT / "src" / "slowfast_mllm" / "default_model"
 VERBS = ("ask", "describe", "chat", "index", "info", "train", "convert")
 
 
@@ -78,9 +80,6 @@ def test_info_estimates_memory_before_anything_is_loaded(run) -> None:
     facts = json.loads(out)
     assert code == 0
     assert facts["weights_gb"] < facts["peak_gb"] < 1
-    code, _, err = run("info", CLIP, "--num-frames", "64")
-    assert code == 1
-    assert "for checkpoints" in err
 
 
 def test_bench_flops_prints_what_it_counts(run, monkeypatch) -> None:
@@ -111,6 +110,17 @@ def test_chat_answers_line_by_line(run, monkeypatch) -> None:
     assert code == 1  # the first was refused, and the second was answered
     assert "Error: " in err
     assert again.strip() == out.splitlines()[0]
+
+
+def test_what_is_wrong_with_a_video_is_said_once(run, monkeypatch, tmp_path) -> None:
+    import io
+
+    whole = as_matroska(CLIP, tmp_path / "cut.mkv")
+    (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) // 2])
+    monkeypatch.setattr(sys, "stdin", io.StringIO("How many objects?\nAny cuts?\n"))
+    code, out, err = run("chat", str(tmp_path / "cut.mkv"), "--num-frames", "4")
+    assert (code, len(out.splitlines())) == (0, 2)
+    assert err.count("Warning: ") == 1
 
 
 def test_ctrl_c_says_so(run, monkeypatch) -> None:
@@ -157,14 +167,19 @@ def test_info_about_a_video_and_a_model(run) -> None:
         (("ask", CLIP, "How many? " * 2000), 1, "reads less than 4096"),
         (("ask", CLIP, "What?", "--num-beams", "1000"), 2, "num-beams"),
         (("ask", CLIP, "What?", "--temperature", "inf"), 2, "temperature"),
-        (("index", CLIP, "-o", "nowhere/x.sfmem", "--model", "no/such"), 1, "nowhere"),
-        (("index", CLIP, "-o", "x.bin", "--model", "no/such"), 1, "ends in .sfmem"),
+        (("index", CLIP, "-o", "nowhere/x.sfmem", "--model", "no/such"), 2, "nowhere"),
+        (("index", CLIP, "-o", "x.bin", "--model", "no/such"), 2, "ends in .sfmem"),
+        (("index", CLIP, "-o", "\udcff.sfmem", "--model", "no/such"), 2, "not valid UTF-8"),
+        (("info", CLIP, "--num-frames", "8"), 2, "checkpoints"),
+        (("info", str(PACKAGED), "--quantize", "int8"), 2, "--quantize"),
+        (("bench", "flops", "--plot", "nowhere/x.png"), 2, "no such folder"),
+        (("ask", CLIP, "What?", "--device", "meta"), 1, "not usable here"),
         (("data", "check", "r.jsonl", "--model", "gone"), 1, "gone: no such folder"),
         (("info", str(ROOT / "src"), "--dtype", "int3"), 2, "int3"),
         (("ask", CLIP, "What?", "--quantize", "int3"), 2, "int3"),
         (("ask", "x.sfmem", "What?", "--num-frames", "4"), 2, "frames were chosen"),
         (("index", CLIP, "-o", "x.sfmem", "--fps", "2", "--num-frames", "4"), 2, "together"),
-        (("ask", CLIP, "What?", "--temperature", "1e-9"), 1, "at least 0.001"),
+        (("ask", CLIP, "What?", "--temperature", "1e-9", "--model", "no/such"), 2, "least 0.001"),
     ],
 )
 def test_failures_are_one_clear_message(run, arguments, code, message) -> None:
@@ -212,3 +227,15 @@ def test_convert_writes_a_native_checkpoint(run, tmp_path) -> None:
     code, _, err = run("convert", str(source), str(tmp_path / "native"))
     assert code == 1
     assert "not empty" in err
+
+
+def test_a_conversion_that_fails_leaves_nothing(run, monkeypatch, tmp_path) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    monkeypatch.setattr("transformers.modeling_utils.safe_save_file", full)
+    code, _, err = run("convert", str(PACKAGED), str(tmp_path / "native"))
+    assert code == 1
+    assert "native: cannot be written (No space left on device)" in err
+    assert not list(tmp_path.glob("native*"))

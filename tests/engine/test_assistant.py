@@ -1,8 +1,10 @@
 """The engine with the packaged model: answers, one encoding per video, options, clear errors."""
 
+import copy
 import gc
 import io
 import json
+import pickle
 import shutil
 import threading
 from collections.abc import Callable
@@ -15,9 +17,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers.utils import logging
 
 from slowfast_mllm import ModelError, SlowFast, VideoError, load
 from slowfast_mllm.engine import Request
+from slowfast_mllm.engine.beginnings import Beginnings
 from slowfast_mllm.engine.loading import DEFAULT_MODEL, convert_checkpoint
 from slowfast_mllm.train.assemble import assemble
 
@@ -101,6 +105,64 @@ def test_what_was_read_belongs_to_one_memory_and_goes_with_it(assistant: SlowFas
     assert len(assistant.beginnings) < kept
 
 
+def test_what_was_read_is_kept_without_the_answer_and_of_held_videos_alone(assistant) -> None:
+    before = len(assistant.beginnings)
+    assistant.ask(CLIP, QUESTION)
+    list(assistant.generate([Request(CLIP, QUESTION)]))
+    assert len(assistant.beginnings) == before
+    video = assistant.encode(CLIP)
+    assistant.describe(video)
+    ids = assistant.prompt_ids([assistant.user_message(QUESTION, first=True)], video)
+    keys = assistant.beginnings.cache(video, ids).layers[0].keys
+    assert keys.untyped_storage().nbytes() == keys.numel() * keys.element_size()
+
+
+def test_a_prompt_that_ends_with_the_video_is_read_as_a_whole(assistant: SlowFast) -> None:
+    processor = copy.copy(assistant.processor)
+    processor.chat_template = "{{ messages[0].content[1].text }}<video>"
+    other = SlowFast(assistant.model, processor)
+    video = other.encode(CLIP)
+    answers = [other.ask(video, QUESTION).text for _ in range(2)]
+    answers += [answer.text for answer in other.generate([Request(video, QUESTION)] * 2)]
+    assert len(set(answers)) == 1
+
+
+def test_settings_of_a_checkpoint_about_caches_change_no_answer(assistant, tmp_path: Path) -> None:
+    shutil.copytree(DEFAULT_MODEL, tmp_path / "m")
+    file = tmp_path / "m" / "generation_config.json"
+    for settings in ({"use_cache": False}, {"cache_implementation": "dynamic"}):
+        file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+    other = load(tmp_path / "m", device="cpu")
+    video = other.encode(CLIP)
+    answers = [a.text for a in other.generate([Request(video, QUESTION)])]
+    answers += [other.ask(video, QUESTION).text for _ in range(2)]
+    assert set(answers) == {assistant.ask(CLIP, QUESTION).text}
+
+
+def test_rotary_factors_chosen_by_length_are_not_kept(assistant: SlowFast) -> None:
+    video = assistant.encode(CLIP)
+    assistant.ask(video, QUESTION)
+    ids = assistant.prompt_ids([assistant.user_message(QUESTION, first=True)], video)
+    cache = assistant.beginnings.cache(video, ids)
+    types = assistant.model.model.token_types(ids)
+    config = copy.copy(assistant.model.config.text_config)
+    for rope_type, kept in (("default", 1), ("longrope", 0)):
+        config.rope_parameters = {"rope_type": rope_type}
+        beginnings = Beginnings(config)
+        beginnings.keep(assistant.encode(video), ids, types, cache)
+        assert len(beginnings) == kept
+
+
+def test_a_copy_in_another_process_answers(assistant: SlowFast) -> None:
+    assistant.ask(assistant.encode(CLIP), QUESTION)
+    other = pickle.loads(pickle.dumps(assistant))
+    assert other.ask(CLIP, QUESTION).text == assistant.ask(CLIP, QUESTION).text
+
+
+def test_an_answer_that_names_a_placeholder_ends_no_conversation(assistant: SlowFast) -> None:
+    assert assistant.without_control_tokens("a <video> is<|im_end|>").split() == ["a", "is"]
+
+
 def test_a_conversation_goes_on_after_an_interrupted_answer(assistant: SlowFast) -> None:
     chat = assistant.chat(CLIP)
     chat.ask(QUESTION)
@@ -182,6 +244,14 @@ def test_beams_and_sampling(assistant: SlowFast) -> None:
     assert drawn[0] == drawn[1]
 
 
+def test_loading_leaves_progress_bars_as_they_were() -> None:
+    logging.disable_progress_bar()
+    load(device="cpu")
+    shown = logging.is_progress_bar_enabled()
+    logging.enable_progress_bar()
+    assert not shown
+
+
 def test_wrong_use_names_the_argument(assistant: SlowFast) -> None:
     with pytest.raises(ValueError, match="question is empty"):
         assistant.ask(CLIP, "  ")
@@ -194,6 +264,11 @@ def test_wrong_use_names_the_argument(assistant: SlowFast) -> None:
             assistant.ask(CLIP, QUESTION, **{name: value})
     with pytest.raises(ValueError, match="num_frames=0 must be above 0"):
         assistant.ask(CLIP, QUESTION, num_frames=0)
+    for name, value in (("num_frames", 8.5), ("num_frames", "8"), ("fps", "2"), ("start", "1")):
+        with pytest.raises(ValueError, match=f"{name}='?{value}'? must be a"):
+            assistant.ask(CLIP, QUESTION, **{name: value})
+    with pytest.raises(ValueError, match="question: give words, not NoneType"):
+        assistant.ask(CLIP, None)
 
 
 def test_more_than_the_model_can_read_is_refused(assistant: SlowFast) -> None:

@@ -1,6 +1,8 @@
 """Many requests together: the same answers as alone; nobody waits for or suffers from others."""
 
 import gc
+import subprocess
+import sys
 import threading
 import weakref
 from concurrent.futures import CancelledError, ThreadPoolExecutor
@@ -247,6 +249,26 @@ def test_an_interrupt_while_waiting_gives_everything_up(assistant, monkeypatch) 
         tickets.extend(batcher.submit(request) for _ in range(5))
     assert all(isinstance(ticket.outcome(), CancelledError) for ticket in tickets)
     assert not batcher._thread.is_alive()
+
+
+@pytest.mark.parametrize("end", ["sys.exit(7)", "list(requests)"])
+def test_a_program_that_ends_with_work_open_ends_as_it_says(end: str) -> None:
+    program = f"""if True:
+        import sys
+        from slowfast_mllm import load
+        from slowfast_mllm.engine import Batcher, Request
+        model = load(device="cpu")
+        video = model.encode({str(CLIP)!r}, num_frames=4)
+        requests = [Request(video, "What happens?")] * 60
+        answers = model.generate(requests, 2)
+        print(next(answers))
+        idle = Batcher(model)
+        {end}
+    """
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=100)
+    assert ended.returncode == (7 if "exit" in end else 0), ended.stderr
+    assert b"terminate" not in ended.stderr
+    assert ended.stdout
 
 
 def test_drawn_answers_repeat_with_their_seed(assistant) -> None:

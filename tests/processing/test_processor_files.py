@@ -69,6 +69,13 @@ def test_settings_can_be_changed_when_loading(tmp_path: Path) -> None:
     assert by_count(np.zeros((5, 8, 8, 3), np.uint8))["pixel_values_videos"].shape[1] == 3
 
 
+def test_placeholders_are_never_words() -> None:
+    """A tokenizer does not count tokens among its special ones that were added later."""
+    processor = tiny_processor()
+    assert "<video>" not in processor.tokenizer.all_special_tokens
+    assert {"<image>", "<video>"} < set(processor.control_tokens)
+
+
 def test_packaged_defaults_are_the_published_settings() -> None:
     config = tiny_config(fast_temporal_pool=4, min_fast_frames=16)
     config.vision_config.image_size = 576

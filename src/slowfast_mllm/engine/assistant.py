@@ -42,7 +42,11 @@ DESCRIBE = "What happens in the video?"
 
 
 class SlowFast:
-    """A loaded model that answers questions about videos. Safe to share between threads."""
+    """A loaded model that answers questions about videos. Safe to share between threads.
+
+    It remembers what the model has made of videos: after weights or adapters have changed, make
+    another of the same model and processor, and encode anew.
+    """
 
     def __init__(
         self,
@@ -62,7 +66,7 @@ class SlowFast:
         self.name = name
         self.cache = cache
         self.compile = compile
-        self.beginnings = Beginnings()
+        self.beginnings = Beginnings(model.config.text_config)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -271,18 +275,25 @@ class SlowFast:
         Raises:
             ValueError: the question is empty, or no text that UTF-8 can write.
         """
+        if not isinstance(question, str):
+            raise ValueError(f"question: give words, not {type(question).__name__}.")
         if question != question.encode(errors="replace").decode():
             raise ValueError(
                 "The question is not valid UTF-8 text; check how it was typed or piped."
             )
-        for token in self.processor.tokenizer.all_special_tokens:  # they steer the model
-            question = question.replace(token, " ")
+        question = self.without_control_tokens(question)
         if not question.strip():
             raise ValueError("The question is empty; ask something like 'What happens?'.")
         content = [{"type": "text", "text": question.strip()}]
         if first:
             content.insert(0, {"type": "video"})
         return {"role": "user", "content": content}
+
+    def without_control_tokens(self, words: str) -> str:
+        """Words that end no turn and stand for no video."""
+        for token in self.processor.control_tokens:
+            words = words.replace(token, " ")
+        return words
 
     def prompt_ids(self, messages: list[dict[str, Any]], video: EncodedVideo) -> torch.Tensor:
         """(1, L) ids of a conversation up to the next answer.
@@ -358,7 +369,8 @@ class Chat:
         began = time.perf_counter()
         clock, new_ids = self._generate(messages, generation, on_text)
         answer = self.assistant.answer(new_ids, self.video, clock, began)
-        self.messages = [*messages, {"role": "assistant", "content": answer.text}]
+        said = self.assistant.without_control_tokens(answer.text)
+        self.messages = [*messages, {"role": "assistant", "content": said}]
         self.video = replace(self.video, timing=AT_HAND)  # paid for by the first answer
         return answer
 
@@ -377,7 +389,7 @@ class Chat:
         # An answer that is interrupted leaves a cache that fits nothing.
         cache, self._cache = self._cache if generation.num_beams == 1 else None, None
         if cache is None and generation.num_beams == 1:
-            cache = self.assistant.beginnings.cache(self.video.memory, ids)
+            cache = self.assistant.beginnings.cache(self.video, ids)
         clock = Clock(self.assistant.processor.tokenizer, on_text)
         if generation.seed is not None:
             torch.manual_seed(generation.seed)
@@ -394,7 +406,7 @@ class Chat:
         # Beams reorder the cache as a whole; only a single path can be gone on with.
         self._cache = output.past_key_values if generation.num_beams == 1 else None
         types = model.model.token_types(ids)
-        self.assistant.beginnings.keep(self.video.memory, ids, types, self._cache)
+        self.assistant.beginnings.keep(self.video, ids, types, self._cache)
         self._sequence = output.sequences[0].tolist()
         return clock, self._sequence[ids.shape[1] :]
 

@@ -28,6 +28,7 @@ from slowfast_mllm.model.video_memory import TEXT, MemoryBatch, pack_memories, p
 if TYPE_CHECKING:
     from slowfast_mllm.engine.assistant import SlowFast
 
+_IDLE = 0.5  # seconds after which a batch without work looks whether the program goes on
 _READERS = 2  # one decodes a clip while the other's frames go through the tower
 # Of parameters: below this, waking more CPU threads for a step takes longer than they save.
 _SMALL = 100_000_000
@@ -189,11 +190,9 @@ class Batcher:
         for _ in range(_READERS):
             self._readers.submit(self._start, max(1, threads // _READERS))
         size = sum(p.numel() for p in assistant.model.parameters())
+        # No daemon: a program that ends with work open must not be torn down in the middle of it.
         self._thread = threading.Thread(
-            target=self._run,
-            args=(1 if size < _SMALL else threads,),
-            name="slowfast-batch",
-            daemon=True,
+            target=self._run, args=(1 if size < _SMALL else threads,), name="slowfast-batch"
         )
         self._thread.start()
         self._started.wait()
@@ -280,7 +279,7 @@ class Batcher:
             began=time.perf_counter(),
         )
         types = assistant.model.model.token_types(ids)
-        cache = assistant.beginnings.cache(video.memory, ids) or DynamicCache()
+        cache = assistant.beginnings.cache(video, ids) or DynamicCache()
         known = cache.get_seq_length()
         batch = _Batch([sequence], cache, torch.ones_like(ids))
         logits = assistant.model(
@@ -291,7 +290,7 @@ class Batcher:
             fast_token_offset=(types[:, :known] != TEXT).sum(1),
             logits_to_keep=1,
         ).logits[:, -1]
-        assistant.beginnings.keep(video.memory, ids, types, cache)
+        assistant.beginnings.keep(video, ids, types, cache)
         sequence.clock.put(ids)
         _choose(batch.sequences, logits)
         return batch
@@ -334,6 +333,8 @@ class Batcher:
         batch: _Batch | None = None
         open_for_more = True
         while open_for_more or batch is not None:
+            if not threading.main_thread().is_alive():
+                raise CancelledError  # the program has ended: what is open is given up
             batch, open_for_more = self._round(batch, open_for_more)
 
     def _round(self, batch: _Batch | None, open_for_more: bool) -> tuple[_Batch | None, bool]:
@@ -361,8 +362,9 @@ class Batcher:
         arrived: list[_Batch] = []
         active = 0 if batch is None else len(batch.sequences)
         while open_for_more and active + len(arrived) < self.max_batch:
+            idle = not active and not arrived
             try:
-                fresh = self._ready.get(block=not active and not arrived)
+                fresh = self._ready.get(block=idle, timeout=_IDLE if idle else None)
             except queue.Empty:
                 break
             if fresh is None:

@@ -1,4 +1,4 @@
-"""What the language model has read of a video for its first question, kept for all later ones.
+"""What the language model has read of a video for one question, kept for all later ones.
 
 A prompt is the same up to the end of the video, whatever is asked: fast tokens come before the
 question and see nothing of it. So a second question costs, until its first token, the question
@@ -7,47 +7,68 @@ alone.
 
 import copy
 import weakref
+from typing import Any
 
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import Cache, DynamicLayer
 
+from slowfast_mllm.engine.encoded_video import AT_HAND, EncodedVideo
 from slowfast_mllm.model import VideoMemory
 from slowfast_mllm.model.video_memory import TEXT
 
 
 class Beginnings:
-    """Of one model; each lives as long as the memory that it belongs to. Safe between threads."""
+    """Of one model; each lives as long as the memory that it belongs to. Safe between threads.
 
-    def __init__(self) -> None:
+    A copy in another process begins without any.
+    """
+
+    def __init__(self, text_config: PreTrainedConfig) -> None:
+        self._text_config = text_config
         self._kept: weakref.WeakKeyDictionary[VideoMemory, tuple[list[int], DynamicCache]] = (
             weakref.WeakKeyDictionary()
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Beginnings, (self._text_config,)
+
     def __len__(self) -> int:
         return len(self._kept)
 
-    def cache(self, memory: VideoMemory, ids: Tensor) -> DynamicCache | None:
+    def cache(self, video: EncodedVideo, ids: Tensor) -> DynamicCache | None:
         """A cache that holds the beginning of a prompt (1, L), to go on with; None: not kept."""
-        beginning, cache = self._kept.get(memory, ([], None))
-        if cache is None or beginning != ids[0, : len(beginning)].tolist():
+        beginning, cache = self._kept.get(video.memory, ([], None))
+        length = len(beginning)
+        if cache is None or length >= ids.shape[1] or beginning != ids[0, :length].tolist():
             return None
-        return _first_tokens(cache, len(beginning))
+        # Not a copy: a layer that grows makes new tensors.
+        return _with_layers(cache, [copy.copy(layer) for layer in cache.layers])
 
-    def keep(self, memory: VideoMemory, ids: Tensor, types: Tensor, cache: Cache | None) -> None:
-        """Of ids and token types (1, L) of a prompt, which `cache` holds, and maybe more."""
-        # Layers of other kinds (with a window, of fixed size) may have dropped or overwritten it.
-        if memory in self._kept or not isinstance(cache, DynamicCache) or cache.offloading:
+    def keep(self, video: EncodedVideo, ids: Tensor, types: Tensor, cache: Cache | None) -> None:
+        """Of ids and token types (1, L) of a prompt, which `cache` holds, and maybe more.
+
+        Not of a video that was encoded for this question: there may never be another.
+        """
+        if video.timing != AT_HAND or video.memory in self._kept:
             return
-        if all(type(layer) is DynamicLayer for layer in cache.layers):
-            length = int((types[0] != TEXT).nonzero().max()) + 1
-            self._kept[memory] = ids[0, :length].tolist(), _first_tokens(cache, length)
+        # Layers of other kinds (with a window, of fixed size) may have dropped or overwritten it.
+        if not isinstance(cache, DynamicCache) or cache.offloading:
+            return
+        if any(type(layer) is not DynamicLayer for layer in cache.layers):
+            return
+        # There the length of the first question would choose the factors for all others.
+        if "longrope" in str(getattr(self._text_config, "rope_parameters", None)):
+            return
+        length = int((types[0] != TEXT).nonzero().max()) + 1
+        layers = [copy.copy(layer) for layer in cache.layers]
+        for layer in layers:  # cloned: the rest, an answer of any length, is not held with them
+            layer.keys = layer.keys[:, :, :length].clone()
+            layer.values = layer.values[:, :, :length].clone()
+        self._kept[video.memory] = ids[0, :length].tolist(), _with_layers(cache, layers)
 
 
-def _first_tokens(cache: DynamicCache, length: int) -> DynamicCache:
-    """Another cache; nothing is copied, for a layer that grows makes new tensors."""
-    first = copy.copy(cache)
-    first.layers = [copy.copy(layer) for layer in cache.layers]
-    for layer in first.layers:
-        layer.keys, layer.values = (x[:, :, :length] for x in (layer.keys, layer.values))
-    return first
+def _with_layers(cache: DynamicCache, layers: list[Any]) -> DynamicCache:
+    other = copy.copy(cache)
+    other.layers = layers
+    return other

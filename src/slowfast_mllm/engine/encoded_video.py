@@ -22,6 +22,7 @@ from torch import Tensor
 from slowfast_mllm.model import SlowFastForConditionalGeneration, VideoMemory
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.video import VideoInfo
+from slowfast_mllm.video.sources import printable
 from slowfast_mllm.video.stills import pictures_of
 
 SUFFIX = ".sfmem"
@@ -136,8 +137,11 @@ def check_target(path: Path) -> None:
     """Whether a `.sfmem` can be written there: to be known before a video is watched.
 
     Raises:
-        ValueError: the name has another suffix or is a folder's, or its folder is not there.
+        ValueError: the name has another suffix, is no UTF-8 or is a folder's, or its folder is not
+            there.
     """
+    if str(path) != str(path).encode(errors="replace").decode():
+        raise ValueError(f"{printable(str(path))}: a name that is not valid UTF-8; choose another.")
     if path.suffix != SUFFIX:
         raise ValueError(f"{path}: a memory's file name ends in {SUFFIX}.")
     if path.is_dir():
@@ -235,8 +239,8 @@ def describe_memory(path: Path) -> dict[str, Any]:
     try:
         kinds = [tensor.dtype for tensor in tensors.values()]
         return {
-            "memory": str(path),
-            "source": facts["source"] and facts["source"]["path"],
+            "memory": printable(str(path)),
+            "source": facts["source"] and printable(facts["source"]["path"]),
             "duration": facts["info"]["duration"],
             "frames": len(facts["timestamps"]),
             "precision": "int8" if torch.int8 in kinds else str(kinds[0]).removeprefix("torch."),

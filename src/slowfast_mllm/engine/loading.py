@@ -4,10 +4,12 @@ import importlib.util
 import logging as python_logging
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoProcessor,
@@ -64,6 +66,7 @@ def load_checkpoint(
     config = read_config(path)
     if dtype is None:
         dtype = "bfloat16" if target.type == "cuda" or _large(config) else "float32"
+    bars = logging.is_progress_bar_enabled()
     if model is None:
         logging.disable_progress_bar()  # a quarter of a second needs no bar
     options: dict[str, Any] = {"dtype": _DTYPES[dtype]}
@@ -77,12 +80,16 @@ def load_checkpoint(
     except ValueError as error:
         raise _unusable(path, error) from error
     finally:
-        logging.enable_progress_bar()
+        if bars:
+            logging.enable_progress_bar()
     processor = load_processor(path)
     network.config.image_token_id = processor.image_token_id
     network.config.video_token_id = processor.video_token_id
     # Old config files bring a length of their own; questions always say how long answers may be.
     network.generation_config.max_length = network.generation_config.min_length = None
+    # Caches are handed in: from one turn to the next, from one question to others.
+    network.generation_config.use_cache = True
+    network.generation_config.cache_implementation = None
     if quantize is None:
         network.to(target)
     if compile:
@@ -155,8 +162,8 @@ def _device(name: str | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.empty(0, device=device).tolist()  # "meta" has no values
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ModelError(f"--device {name}: not usable here ({first_line(error)}).") from error
     return device
 
@@ -213,21 +220,35 @@ def convert_checkpoint(source: str, target: Path, official: bool = False) -> Non
     """Write a checkpoint with its processor into `target`, in its own dtype.
 
     Args:
+        target: a new or empty folder; it appears when it is whole.
         official: write the official tensor names (under the native config) for comparing files.
 
     Raises:
         ModelError: `source` cannot be loaded.
+        OSError: `target` cannot be written.
     """
     read_config(source)
     try:
         network = load_whole(source, dtype="auto")
     except ValueError as error:
         raise ModelError(f"{source}: cannot be loaded ({error}).") from error
-    network.save_pretrained(target, save_original_format=official)
-    try:
-        AutoProcessor.from_pretrained(source, trust_remote_code=False).save_pretrained(target)
-    except Exception as error:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fault = None
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{target.name}.") as folder:
+        new = Path(folder) / "new"
+        try:
+            network.save_pretrained(new, save_original_format=official)
+        except SafetensorError as error:
+            raise OSError(f"{target}: cannot be written ({first_line(error)}).") from error
+        try:
+            AutoProcessor.from_pretrained(source, trust_remote_code=False).save_pretrained(new)
+        except Exception as error:
+            fault = error
+        if target.exists():
+            target.rmdir()
+        new.replace(target)
+    if fault is not None:
         raise ModelError(
-            f"{source}: weights were written, but it has no tokenizer ({first_line(error)}); put "
+            f"{source}: weights were written, but it has no tokenizer ({first_line(fault)}); put "
             f"the language model's tokenizer files into {target}."
-        ) from error
+        ) from fault

@@ -175,6 +175,13 @@ class SlowFastProcessor(ProcessorMixin):
         """Keys of the inputs of a model that come from a call."""
         return [*super().model_input_names, "mm_token_type_ids"]
 
+    @property
+    def control_tokens(self) -> list[str]:
+        """What words must not become: ends of turns, placeholders, and whatever is special."""
+        added = self.tokenizer.added_tokens_decoder.values()
+        special = {token.content for token in added if token.special}
+        return sorted(special.union(self.tokenizer.all_special_tokens, (IMAGE_TOKEN, VIDEO_TOKEN)))
+
     def __call__(
         self,
         images: Any = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +75,9 @@ def fps_indices(timestamps: Seconds, fps: float, max_frames: int | None = None) 
 
 def _require_positive(**arguments: float | None) -> None:
     for name, value in arguments.items():
+        whole = name != "fps"
+        if value is not None and not isinstance(value, Integral if whole else Real):
+            raise ValueError(f"{name}={value!r} must be a {'whole ' * whole}number")
         if value is not None and not (math.isfinite(value) and value > 0):
             raise ValueError(f"{name}={value} must be above 0, for example {name}=8")
 
@@ -99,6 +103,8 @@ class SampleRequest:
         if self.num_frames is not None and self.num_frames > _MAX_TICKS:
             raise ValueError(f"num_frames={self.num_frames} must be at most {_MAX_TICKS}")
         for name, bound in (("start", self.start), ("end", self.end)):
+            if bound is not None and not isinstance(bound, Real):
+                raise ValueError(f"{name}={bound!r} must be a number of seconds")
             if bound is not None and not (math.isfinite(bound) and bound >= 0):
                 raise ValueError(f"{name}={bound} must be seconds from 0 on, for example {name}=2")
         if self.end is not None and self.end <= (self.start or 0.0):
