@@ -50,14 +50,15 @@ def only(path: Path, media: Path | None = None) -> Record:
     return record
 
 
-def test_a_name_no_file_can_have_and_json_too_deep_are_one_bad_record(tmp_path: Path) -> None:
+def test_a_name_no_file_can_have_and_json_beyond_reading_are_one_bad_record(tmp_path: Path) -> None:
     file = write(tmp_path, [{"video": "x" * 5000, "conversations": TURNS}], "r.jsonl")
     with pytest.raises(RecordError, match=r"r\.jsonl:1: .*too long"):
         only(file).check_files()
-    file.write_text("[" * 100_000 + "\n" + json.dumps({"conversations": TURNS[2:]}) + "\n")
-    found = list(read_records(file))
-    assert isinstance(found[0], RecordError)
-    assert len(found) == 2
+    for bad in ("[" * 100_000, "9" * 5000):
+        file.write_text(bad + "\n" + json.dumps({"conversations": TURNS[2:]}) + "\n")
+        found = list(read_records(file))
+        assert isinstance(found[0], RecordError)
+        assert len(found) == 2
 
 
 @pytest.mark.parametrize("key", ["conversations", "conversation"])
@@ -168,10 +169,54 @@ def test_rows_of_trl_are_understood(tmp_path: Path) -> None:
     assert record.media == [("image", tmp_path / "named" / "x.png")]
 
 
+def said(user: str, assistant: str = "Red") -> list[dict]:
+    return [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
+
+
+@pytest.mark.parametrize(
+    ("row", "places"),
+    [
+        ({"images": ["a"], "messages": said("Hi") + said("<image>\nWhat?")}, [[], ["a"]]),
+        (
+            {"images": ["a", "b"], "videos": ["c"], "messages": said("<video><image>1<image>")},
+            [["c", "a", "b"]],
+        ),
+        ({"images": ["a", "b"], "messages": said("1") + said("2", "an <image>")}, [["a", "b"], []]),
+        ({"images": ["a", "b"], "conversations": [TURNS[0], TURNS[1]] * 2}, [["a"], ["b"]]),
+        ({"videos": ["a"], "conversations": TURNS}, [["a"], []]),
+    ],
+)
+def test_files_belong_to_the_turns_that_name_them(tmp_path: Path, row: dict, places: list) -> None:
+    messages = only(write(tmp_path, [row])).messages
+    found = [[Path(p["path"]).name for p in m["content"] if "path" in p] for m in messages[::2]]
+    assert found == places
+    words = ["".join(p.get("text", "") for p in m["content"]) for m in messages]
+    assert not any("<" in text for text in words[::2])
+    turns = row.get("messages") or row["conversations"]
+    assert words[1::2] == [turn.get("content", turn.get("value")) for turn in turns[1::2]]
+
+
+def test_a_conversation_is_read_whole_beside_its_prompt(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "One?", "messages": said("One?") + said("Two?")},
+        {"conversations": {name: [turn[name] for turn in TURNS[2:]] for name in TURNS[0]}},
+        {"prompt": "One?", "chosen": "\n\nA star ", "rejected": " No\n"},
+    ]
+    whole, listed, pair = read_records(write(tmp_path, rows))
+    assert [len(record.messages) for record in (whole, listed, pair)] == [4, 2, 2]
+    # Line breaks around an answer would become one token with those of the chat template.
+    assert (pair.messages[-1]["content"][0]["text"], pair.rejected) == ("A star", "No")
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
         (["no object"], "expected an object"),
+        ({"images": ["a", "b"], "messages": said("Is <image> before <image>?")}, "between words"),
+        ({"images": ["a"], "messages": said("<image><image>What?")}, "2 parts .* 1 files"),
+        ({"videos": ["a"], "images": ["b"], "conversations": TURNS}, "in one record"),
+        ({"messages": [*said("Hi"), {"role": "system", "content": "x"}]}, "an answer last"),
+        ({"\ud800": 1}, r"found '\\ud800'"),
         ({"video": "x.mp4", "image": "x.jpg", "conversations": TURNS}, "in one record"),
         (
             {

@@ -8,7 +8,7 @@ Every record becomes messages as chat templates take them, or a `RecordError` th
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -149,12 +149,12 @@ def _rows_of_file(path: Path) -> Iterator[tuple[str, Any]]:
             if line.strip():
                 try:
                     yield f"{path}:{number}", json.loads(line)
-                except (json.JSONDecodeError, RecursionError) as error:
+                except (ValueError, RecursionError) as error:  # also a number of 5000 digits
                     yield f"{path}:{number}", error
         return
     try:
         rows = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"{path}: not valid JSON ({error}).") from error
     if not isinstance(rows, list):
         raise RecordError(f"{path}: expected a list of records; one record a line is `.jsonl`.")
@@ -202,10 +202,13 @@ def _parse(row: Any, media: Path, where: str) -> Record:
         raise RecordError(f"{where}: not valid JSON ({row}).")
     if not isinstance(row, dict):
         raise RecordError(f"{where}: expected an object, found {type(row).__name__}.")
-    prompt = row.get("messages") if row.get("prompt") is None else row["prompt"]
+    row = {name: _listed(value) for name, value in row.items()}
+    chosen, rejected = row.get("chosen"), row.get("rejected")
+    prompt = row.get("messages")
+    if row.get("prompt") is not None and (prompt is None or chosen is not None):
+        prompt = row["prompt"]  # with `messages` and no answer, it only repeats their beginning
     if isinstance(prompt, str):
         prompt = [{"role": "user", "content": prompt}]
-    chosen, rejected = row.get("chosen"), row.get("rejected")
     if _is_conversation(chosen) and _is_conversation(rejected):  # both with the prompt before them
         prompt, chosen = chosen[:-1], chosen[-1:]
         if rejected[:-1] != prompt:
@@ -219,7 +222,8 @@ def _parse(row: Any, media: Path, where: str) -> Record:
         turns = row.get("conversation") if turns is None else turns
         if turns is None:
             raise RecordError(
-                f"{where}: neither `messages` nor `conversations`; found {', '.join(row)}."
+                f"{where}: neither `messages` nor `conversations`; found "
+                f"{', '.join(map(repr, row))}."
             )
         messages = _llava_messages(row, _turns(turns, where), media, where)
     if chosen is not None or rejected is not None:
@@ -230,6 +234,14 @@ def _parse(row: Any, media: Path, where: str) -> Record:
     return Record(messages, where, rejected)
 
 
+def _listed(value: Any) -> Any:
+    """A dict of equally long lists, as `datasets` stores a `Sequence` of dicts, as a list again."""
+    lists = list(value.values()) if isinstance(value, dict) else []
+    if not lists or not all(isinstance(x, list) and len(x) == len(lists[0]) for x in lists):
+        return value
+    return [dict(zip(value, parts, strict=True)) for parts in zip(*lists, strict=True)]
+
+
 def _is_conversation(value: Any) -> TypeGuard[list[Any]]:
     return isinstance(value, list) and len(value) > 1
 
@@ -237,27 +249,54 @@ def _is_conversation(value: Any) -> TypeGuard[list[Any]]:
 def _fill_in(messages: list[Message], row: dict[str, Any], media: Path, where: str) -> None:
     """Give parts without a file those of the columns `images` and `videos`, in order (TRL's way).
 
-    Where no part stands for them, they belong before the first user's words.
+    Placeholders in users' words are such parts; where nothing stands for the files, they belong
+    before the first user's words.
     """
-    for kind in ("image", "video"):
-        column = row.get(f"{kind}s") or row.get(kind) or []
-        files = column if isinstance(column, list) else [column]
-        parts = [part for message in messages for part in message["content"]]
-        named = [part for part in parts if part["type"] == kind]
-        empty = [part for part in named if "path" not in part]
-        if named and not empty:
+    columns = {kind: _column(row, kind) for kind in ("image", "video")}
+    named = {part["type"] for message in messages for part in message["content"]}
+    tokens = [f"<{kind}>" for kind in columns if columns[kind] and kind not in named]
+    users = [message for message in messages if message["role"] == "user"]
+    for message in users:
+        parts, message["content"] = message["content"], []
+        for part in parts:
+            if part["type"] == "text":
+                found, part["text"] = _without_placeholders(part["text"], tokens, where)
+                message["content"] += [{"type": token[1:-1]} for token in found]
+            message["content"].append(part)
+    for kind, files in columns.items():
+        parts = [p for message in messages for p in message["content"] if p["type"] == kind]
+        empty = [part for part in parts if "path" not in part]
+        if parts and not empty:
             continue
-        first = next((m for m in messages if m["role"] == "user"), None)
-        if files and not empty and first is not None:
+        if users and not parts:
             empty = [{"type": kind} for _ in files]
-            for part in parts:  # words may have placeholders in the parts' stead
-                if part["type"] == "text":
-                    part["text"] = part["text"].replace(f"<{kind}>\n", "").replace(f"<{kind}>", "")
-            first["content"] = [*empty, *first["content"]]
+            users[0]["content"] = [*empty, *users[0]["content"]]
         if len(empty) != len(files):
-            raise RecordError(f"{where}: {len(empty)} parts of type {kind} for {len(files)} files.")
+            raise RecordError(
+                f"{where}: {len(empty)} parts or placeholders of type {kind} for {len(files)} "
+                "files."
+            )
         for part, file in zip(empty, files, strict=True):
             part["path"] = _file(file, media, where)
+
+
+def _column(row: dict[str, Any], kind: str) -> list[Any]:
+    """The files of a row that are beside its conversation."""
+    files = row.get(f"{kind}s") or row.get(kind) or []
+    return files if isinstance(files, list) else [files]
+
+
+def _without_placeholders(text: str, tokens: Sequence[str], where: str) -> tuple[list[str], str]:
+    """Those of `tokens` that are in a user's words, and the words without them."""
+    found = [token for token in re.findall("|".join(_PLACEHOLDERS), text) if token in tokens]
+    if len(found) > 1 and not _OUTSIDE.fullmatch(text):
+        raise RecordError(
+            f"{where}: placeholders between words; in this model's turns all videos and "
+            "images come before the words."
+        )
+    for token in found:
+        text = text.replace(f"{token}\n", "").replace(token, "")
+    return found, text
 
 
 def _answer(value: Any, where: str) -> str:
@@ -267,7 +306,7 @@ def _answer(value: Any, where: str) -> str:
     text = _text(value, where)["text"]
     if not text.strip():
         raise RecordError(f"{where}: an empty answer.")
-    return text
+    return text.strip()  # a line break could become one token with that before the answer
 
 
 def _turns(turns: Any, where: str) -> list[dict[str, Any]]:
@@ -290,7 +329,7 @@ def _text(value: Any, where: str) -> Message:
 
 
 def _chat_message(message: dict[str, Any], media: Path, where: str) -> Message:
-    role, content = _role(message.get("role"), where), message.get("content")
+    role, content = _role(message.get("role"), where), _listed(message.get("content"))
     if not isinstance(content, list):
         return {"role": role, "content": [_text(content, where)]}
     parts = []
@@ -313,30 +352,22 @@ def _llava_messages(
     row: dict[str, Any], turns: list[dict[str, Any]], media: Path, where: str
 ) -> list[Message]:
     """`<image>` stands for the record's visual input of either kind, as in the official data."""
-    if row.get("video") and row.get("image"):
+    videos, images = _column(row, "video"), _column(row, "image")
+    if videos and images:
         raise RecordError(f"{where}: `video` and `image` in one record; use chat messages.")
-    kind = "video" if row.get("video") else "image"
-    files = row.get(kind) or []
-    files = files if isinstance(files, list) else [files]
-    left = [{"type": kind, "path": _file(file, media, where)} for file in files]
+    kind = "video" if videos else "image"
+    left = [{"type": kind, "path": _file(file, media, where)} for file in videos or images]
     messages = []
     for turn in turns:
         role = _role(turn.get("from", turn.get("role")), where)
         text = _text(turn.get("value", turn.get("content")), where)["text"]
-        count = sum(text.count(token) for token in _PLACEHOLDERS) if role == "user" else 0
-        if count > len(left):
+        tokens = _PLACEHOLDERS if role == "user" else ()
+        found, text = _without_placeholders(text, tokens, where)
+        if len(found) > len(left):
             raise RecordError(
                 f"{where}: more placeholders ({' or '.join(_PLACEHOLDERS)}) than files."
             )
-        visual, left = left[:count], left[count:]
-        if role == "user":
-            if count > 1 and not _OUTSIDE.fullmatch(text):
-                raise RecordError(
-                    f"{where}: placeholders between words; in this model's turns all videos and "
-                    "images come before the words."
-                )
-            for token in _PLACEHOLDERS:
-                text = text.replace(f"{token}\n", "").replace(token, "")
+        visual, left = left[: len(found)], left[len(found) :]
         messages.append(
             {"role": role, "content": [*visual, {"type": "text", "text": text.strip()}]}
         )
@@ -364,7 +395,8 @@ def _refuse_half_characters(text: str, where: str) -> None:
 def _check_order(messages: list[Message], where: str) -> None:
     """Users and assistants in turn, the last word an assistant's, and no empty answer."""
     roles = [m["role"] for m in messages if m["role"] != "system"]
-    if not roles or roles != ["user", "assistant"] * (len(roles) // 2):
+    paired = roles == ["user", "assistant"] * (len(roles) // 2)
+    if not roles or not paired or messages[-1]["role"] == "system":
         raise RecordError(f"{where}: turns must alternate, a user's first and an answer last.")
     for message in messages:
         words = "".join(p["text"] for p in message["content"] if p["type"] == "text")
