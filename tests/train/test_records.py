@@ -141,6 +141,47 @@ def test_what_is_stored_in_a_data_set_is_read_as_from_its_file(
         encode(broken)
 
 
+@pytest.mark.parametrize("columns", [["sound"], None])
+def test_data_sets_are_read_without_decoding_or_writing(
+    tmp_path: Path, monkeypatch, columns: list[str] | None
+) -> None:
+    """Whatever their features and format are, and what they have beside a conversation."""
+    datasets = pytest.importorskip("datasets")
+    words, content = datasets.Value("string"), {"bytes": b"seen", "path": "a.png"}
+    parts = datasets.List({"type": words, "text": words, "image": datasets.Image()})
+    turns = datasets.List({"role": words, "content": parts})
+    question = [
+        {"type": "image", "image": content, "text": None},
+        {"type": "text", "text": "What?", "image": None},
+    ]
+    row = {
+        name: [
+            {"role": "user", "content": question},
+            {"role": "assistant", "content": [{"type": "text", "text": text, "image": None}]},
+        ]
+        for name, text in (("chosen", "A star."), ("rejected", "A moon."))
+    }
+    row |= {"videos": [content, content], "sound": content, "more": {"a": [1]}}
+    features = datasets.Features(
+        {
+            "chosen": turns,
+            "rejected": turns,
+            "videos": datasets.List(datasets.Video()),
+            "sound": datasets.Audio(),
+            "more": datasets.Json(),
+        }
+    )
+    rows = datasets.Dataset.from_list([row] * 12, features).with_format("numpy", columns=columns)
+    rows.save_to_disk(str(tmp_path / "set"), num_shards=3)
+    monkeypatch.setattr(datasets.Dataset, "map", lambda *_, **__: pytest.fail("writes a copy"))
+    *_, last = read_records(tmp_path / "set")
+    assert isinstance(last, Record), last
+    assert [kind for kind, _ in last.media] == ["video", "video", "image"]
+    assert [stored.read() for _, stored in last.media] == [b"seen"] * 3
+    assert str(last.media[2][1]).endswith("set[11][chosen][0][content][0][image]")
+    assert (last.messages[1]["content"][0]["text"], last.rejected) == ("A star.", "A moon.")
+
+
 def test_rows_of_trl_are_understood(tmp_path: Path) -> None:
     """Pictures in a column of their own, and both answers with the prompt before them."""
     datasets = pytest.importorskip("datasets")

@@ -39,8 +39,8 @@ class Stored:
     """A video or picture whose bytes lie in a data set; they are read each time they are needed.
 
     Attributes:
-        rows: of `datasets`, undecoded.
-        keys: the row's number, then where in the row.
+        rows: of `datasets`, in Arrow's format: nothing is decoded.
+        keys: the row's number, its column, then where in the column.
     """
 
     name: str
@@ -48,10 +48,11 @@ class Stored:
     keys: tuple[int | str, ...]
 
     def read(self) -> bytes:
-        value = self.rows
-        for key in self.keys:
+        row, column, *inside = self.keys
+        value = self.rows[row][column][0]  # no other column's bytes are copied
+        for key in inside:
             value = value[key]
-        return value["bytes"]
+        return value["bytes"].as_py()
 
     def __str__(self) -> str:
         return f"{self.name}{''.join(f'[{key}]' for key in self.keys)}"
@@ -128,9 +129,13 @@ def _rows(path: Path, name: str) -> Iterator[tuple[str, Any, Path]]:
             yield where, row, path.parent
     elif path.is_dir() or _is_hub_id(name):
         rows = _data_set(path, name)
-        for number, row in enumerate(rows):
-            row = _with_stored(row, name, rows, (number,))
-            yield f"{name}[{number}]", row, path if path.is_dir() else Path()
+        home = path if path.is_dir() else Path()
+        for number, table in enumerate(rows):
+            row = {
+                column: _without_bytes(table[column].chunk(0), name, rows, (number, column))
+                for column in table.column_names
+            }
+            yield f"{name}[{number}]", row, home
     else:
         raise RecordError(f"{name}: no such file or folder.")
 
@@ -173,28 +178,32 @@ def _data_set(path: Path, name: str) -> Any:
             rows = found["train"] if isinstance(found, datasets.DatasetDict) else found
         else:
             rows = datasets.load_dataset(name, split="train")
-        for column, feature in rows.features.items():
-            one = getattr(feature, "feature", feature)  # of a list of pictures
-            if isinstance(one, (datasets.Image, datasets.Video)):  # as files, not decoded
-                plain = type(one)(decode=False)
-                listed = one is not feature
-                rows = rows.cast_column(column, datasets.List(plain) if listed else plain)
-        return rows
+        return rows.with_format("arrow")  # decodes nothing, and has the columns of every format
     except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
         raise RecordError(
             f"{name}: cannot be loaded as a data set ({first_line(error)})."
         ) from error
 
 
-def _with_stored(value: Any, name: str, rows: Any, keys: tuple[int | str, ...]) -> Any:
-    """A row without the bytes that are in it; what `datasets` did not decode is a dict."""
-    if isinstance(value, dict):
-        if value.keys() == {"bytes", "path"}:
-            return value["path"] if value["bytes"] is None else Stored(name, rows, keys)
-        return {k: _with_stored(v, name, rows, (*keys, k)) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_with_stored(v, name, rows, (*keys, i)) for i, v in enumerate(value)]
-    return value
+def _without_bytes(one: Any, name: str, rows: Any, keys: tuple[int | str, ...]) -> Any:
+    """The value of an Arrow array of length 1; bytes stay where they are until they are read."""
+    import pyarrow as pa  # comes with `datasets`
+
+    if one.null_count:
+        return None
+    if isinstance(one, pa.StructArray):
+        parts = {field.name: one.field(i) for i, field in enumerate(one.type)}
+        if parts.keys() != {"bytes", "path"}:
+            return {k: _without_bytes(v, name, rows, (*keys, k)) for k, v in parts.items()}
+        return parts["path"][0].as_py() if parts["bytes"].null_count else Stored(name, rows, keys)
+    lists = (pa.ListArray, pa.LargeListArray, pa.FixedSizeListArray)
+    if isinstance(one, lists) and not pa.types.is_primitive(one.type.value_type):
+        items = one.flatten()
+        return [
+            _without_bytes(items.slice(i, 1), name, rows, (*keys, i)) for i in range(len(items))
+        ]
+    value = one[0].as_py()
+    return json.loads(value) if str(one.type) == "extension<arrow.json>" else value
 
 
 def _parse(row: Any, media: Path, where: str) -> Record:
@@ -211,7 +220,7 @@ def _parse(row: Any, media: Path, where: str) -> Record:
         prompt = [{"role": "user", "content": prompt}]
     if _is_conversation(chosen) and _is_conversation(rejected):  # both with the prompt before them
         prompt, chosen = chosen[:-1], chosen[-1:]
-        if rejected[:-1] != prompt:
+        if _comparable(rejected[:-1]) != _comparable(prompt):
             raise RecordError(f"{where}: `chosen` and `rejected` differ before the last answer.")
         rejected = rejected[-1:]
     if prompt is not None:
@@ -244,6 +253,11 @@ def _listed(value: Any) -> Any:
 
 def _is_conversation(value: Any) -> TypeGuard[list[Any]]:
     return isinstance(value, list) and len(value) > 1
+
+
+def _comparable(turns: list[Any]) -> str:
+    """What is said; a picture stored in each of two conversations has another place in each."""
+    return json.dumps(turns, sort_keys=True, default=lambda _: None)
 
 
 def _fill_in(messages: list[Message], row: dict[str, Any], media: Path, where: str) -> None:
@@ -300,9 +314,10 @@ def _without_placeholders(text: str, tokens: Sequence[str], where: str) -> tuple
 
 
 def _answer(value: Any, where: str) -> str:
-    """`chosen` and `rejected`: words, or one message of an assistant."""
-    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
-        value = value[0].get("content")
+    """`chosen` and `rejected`: words, or one message of an assistant, or its only part."""
+    for key in ("content", "text"):
+        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
+            value = value[0].get(key)
     text = _text(value, where)["text"]
     if not text.strip():
         raise RecordError(f"{where}: an empty answer.")
