@@ -189,6 +189,7 @@ def test_every_visit_asks_something_else(tmp_path: Path) -> None:
 def test_an_interrupted_run_ends_as_if_it_were_not(tmp_path: Path, monkeypatch) -> None:
     whole = run.train(RECIPE, tmp_path / "whole", num_workers=0, save_steps=1)
     step = Trainer.training_step
+    start, starts = run.start_from_dense_stage, iter([KeyboardInterrupt])
     calls: list[int] = []
 
     def killed(self: Trainer, *args, **kwargs) -> torch.Tensor:
@@ -197,8 +198,14 @@ def test_an_interrupted_run_ends_as_if_it_were_not(tmp_path: Path, monkeypatch) 
             raise KeyboardInterrupt
         return step(self, *args, **kwargs)
 
+    def killed_between(*args) -> None:
+        for interruption in starts:
+            raise interruption
+        start(*args)
+
     monkeypatch.setattr(Trainer, "training_step", killed)
-    for _ in range(2):
+    monkeypatch.setattr(run, "start_from_dense_stage", killed_between)
+    for _ in range(3):
         with pytest.raises(KeyboardInterrupt):
             run.train(RECIPE, tmp_path / "broken", num_workers=0, save_steps=1)
     resumed = run.train(RECIPE, tmp_path / "broken", num_workers=0, save_steps=1)
@@ -237,8 +244,9 @@ def test_several_processes_are_refused(tmp_path: Path, monkeypatch) -> None:
         run.train(RECIPE, tmp_path)
 
 
-def test_another_recipe_may_not_go_on_in_the_same_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("trace", ["checkpoint-3", "done", "weights.safetensors", "model"])
+def test_another_recipe_may_not_go_on_in_the_same_folder(tmp_path: Path, trace: str) -> None:
     (tmp_path / "recipe.txt").write_text("another")
-    (tmp_path / "tower" / "checkpoint-3").mkdir(parents=True)
+    (tmp_path / "tower" / trace).mkdir(parents=True)
     with pytest.raises(TrainingError, match="another recipe"):
         run.train(RECIPE, tmp_path)

@@ -132,6 +132,7 @@ def _run_stage(
         collator = ConversationCollator(SlowFastProcessor.from_config(model.config, tokenizer))
     train_stage(recipe.seed, stage, learner, data, collator, folder, num_workers, save_steps)
     if isinstance(learner, DenseLabelModel):
+        set_seed(recipe.seed)  # after an interruption just here, too
         start_from_dense_stage(model.cpu(), learner, tokenizer, data)
 
 

@@ -15,7 +15,10 @@ from safetensors import SafetensorError
 from slowfast_mllm.model.whole_checkpoint import first_line
 
 # Of what a run has computed; features are of the tower and the clips of their recipe.
-_TRACES = ("*/checkpoint-*", "*/clips_seen.txt", "*/*/clips_seen.txt")
+_TRACES = (
+    *("*/checkpoint-*", "*/clips_seen.txt", "*/*/clips_seen.txt"),
+    *("*/model", "*/weights.safetensors", "*/done"),  # all that may be left of a finished stage
+)
 
 
 class TrainingError(RuntimeError):
