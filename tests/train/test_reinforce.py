@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import GenerationConfig
 
 from slowfast_mllm import load
 from slowfast_mllm.train.conversations import Encoder
@@ -16,6 +17,7 @@ from slowfast_mllm.train.fine_tune import fine_tune
 from slowfast_mllm.train.recipe import FineTuneRecipe, FineTuneStage, Source, Start
 from slowfast_mllm.train.records import read_records
 from slowfast_mllm.train.reinforce import (
+    Answers,
     PromptCollator,
     PromptEncoder,
     ReinforceTrainer,
@@ -23,6 +25,7 @@ from slowfast_mllm.train.reinforce import (
     grpo_loss,
 )
 from slowfast_mllm.train.rewards import accuracy, answer_of, keeps_format
+from slowfast_mllm.train.run_folder import TrainingError
 
 ROOT = Path(__file__).parents[2]
 CLIP = ROOT / "examples" / "shapes.mp4"
@@ -199,6 +202,40 @@ def test_what_earns_a_reward_becomes_likelier(tmp_path: Path, changes: dict) -> 
     assert all(0 <= log["reward"] <= 1.5 for log in state["log_history"] if "loss" in log)
     assert 0.01 < before < 0.9
     assert probability(model, path, "It does not jump.") > before
+
+
+def test_a_sampled_placeholder_is_a_word(tmp_path: Path, monkeypatch) -> None:
+    sample = ReinforceTrainer.sample
+
+    def with_placeholders(self: ReinforceTrainer, *args: object) -> Answers:
+        answers = sample(self, *args)
+        kinds = [self.processor.image_token_id, self.processor.video_token_id]
+        answers.ids[:, -2:] = torch.tensor(kinds)
+        return answers
+
+    monkeypatch.setattr(ReinforceTrainer, "sample", with_placeholders)
+    assert fine_tune(plan(records(tmp_path, "No."), max_steps=1), tmp_path / "run", num_workers=0)
+
+
+def test_answers_are_drawn_as_they_are_scored() -> None:
+    """Whatever else a checkpoint's own settings say."""
+    assistant = load(PACKAGED)
+    model, inputs = assistant.model, assistant.processor.tokenizer("What?", return_tensors="pt")
+    trainer = SimpleNamespace(
+        stage=SimpleNamespace(num_answers=2, temperature=1.0, max_new_tokens=8),
+        processor=assistant.processor,
+    )
+    plain = model.generation_config
+    wild = GenerationConfig(**plain.to_dict() | {"num_beams": 2, "min_p": 0.9, "top_k": 1})
+    drawn = []
+    for model.generation_config in (plain, wild):
+        torch.manual_seed(0)
+        drawn.append(ReinforceTrainer.sample(trainer, model, inputs, []).texts)
+    assert drawn[0] == drawn[1]
+    assert model.generation_config is wild
+    wild.eos_token_id = None
+    with pytest.raises(TrainingError, match="no token that ends an answer"):
+        ReinforceTrainer(trainer.stage, trainer.processor, None, model=model)
 
 
 def test_prompts_are_padded_on_the_left() -> None:

@@ -10,15 +10,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
+from transformers import GenerationConfig
 
 from slowfast_mllm.model import SlowFastForConditionalGeneration, VideoMemory
+from slowfast_mllm.model.video_memory import TEXT
 from slowfast_mllm.train.conversations import Encoder, usable
 from slowfast_mllm.train.recipe import FineTuneStage
 from slowfast_mllm.train.record_trainer import RecordTrainer
 from slowfast_mllm.train.records import Record
 from slowfast_mllm.train.rewards import accuracy, keeps_format
+from slowfast_mllm.train.run_folder import TrainingError
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,16 @@ class ReinforceTrainer(RecordTrainer):
     def __init__(
         self, stage: FineTuneStage, processor: Any, reference: nn.Module | None, **kwargs: Any
     ) -> None:
-        """`reference`: the model as it was; None: the model without its adapters."""
+        """`reference`: the model as it was; None: the model without its adapters.
+
+        Raises:
+            TrainingError: nothing says which token ends an answer.
+        """
+        if _base(kwargs["model"]).generation_config.eos_token_id is None:
+            raise TrainingError(
+                "method: grpo: the checkpoint names no token that ends an answer; give its "
+                "generation_config.json an `eos_token_id`."
+            )
         self.stage, self.processor, self.reference = stage, processor, reference
         self._rewards: list[float] = []  # since the last log
         super().__init__(**kwargs)
@@ -110,11 +123,14 @@ class ReinforceTrainer(RecordTrainer):
             advantages = advantages - less * group_advantages(rewards, count, right)
         advantages = advantages.to(answers.ids.device)
         kept = answers.chosen.shape[1]
+        types = base.model.token_types(inputs["input_ids"]).repeat_interleave(count, 0)
+        types = F.pad(types, (0, kept), value=TEXT)  # what was sampled is text, placeholders too
 
         def log_probs(network: nn.Module, of: list[list[VideoMemory]]) -> Tensor:
             logits = network(
                 input_ids=answers.ids,
                 attention_mask=answers.mask,
+                mm_token_type_ids=types,
                 video_memory=[m for row in of for _ in range(count) for m in row],
                 logits_to_keep=kept + 1,
             ).logits[:, :-1]
@@ -140,8 +156,12 @@ class ReinforceTrainer(RecordTrainer):
         memories: list[list[VideoMemory]],
     ) -> Answers:
         """Draw `num_answers` answers to each prompt."""
-        training = base.training
+        training, settings = base.training, base.generation_config
         base.eval()
+        # A checkpoint's own settings would draw from another distribution than is scored.
+        base.generation_config = GenerationConfig(
+            eos_token_id=settings.eos_token_id, pad_token_id=settings.pad_token_id
+        )
         prompt = inputs["input_ids"]
         ids = base.generate(
             prompt,
@@ -151,14 +171,12 @@ class ReinforceTrainer(RecordTrainer):
             do_sample=True,
             temperature=self.stage.temperature,
             top_k=0,
-            # A checkpoint's own settings would draw from another distribution than is scored.
-            top_p=1.0,
-            repetition_penalty=1.0,
             max_new_tokens=self.stage.max_new_tokens,
         )
+        base.generation_config = settings
         base.train(training)
         new = ids[:, prompt.shape[1] :]
-        ends = torch.as_tensor(base.generation_config.eos_token_id, device=new.device).view(-1)
+        ends = torch.as_tensor(settings.eos_token_id, device=new.device).view(-1)
         ended = torch.isin(new, ends)
         chosen = (ended.cumsum(1) - ended.long() == 0).long()  # the end token still counts
         before = inputs["attention_mask"].repeat_interleave(self.stage.num_answers, 0)
