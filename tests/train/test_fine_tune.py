@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import pickle
 import resource
 import shutil
 import subprocess
@@ -34,7 +35,7 @@ from slowfast_mllm.train.recipe import (
     Start,
     load_recipe,
 )
-from slowfast_mllm.train.record_trainer import part_of
+from slowfast_mllm.train.record_trainer import RecordTrainer, part_of
 from slowfast_mllm.train.records import RecordError, read_records
 from slowfast_mllm.train.run_folder import TrainingError
 
@@ -406,6 +407,19 @@ def test_a_preference_left_out_takes_nothing_from_the_others(tmp_path: Path) -> 
     assert alone["loss"] == pytest.approx(math.log(2), abs=1e-4)
     for name in ("loss", "grad_norm", "logps/chosen"):
         assert beside[name] == pytest.approx(alone[name], rel=1e-3)
+
+
+def test_preferences_can_be_sent_to_another_process(tmp_path: Path, monkeypatch) -> None:
+    pytest.importorskip("trl")
+    sent: list[bytes] = []
+
+    def send(trainer: RecordTrainer, **_: object) -> None:
+        sent.append(pickle.dumps(trainer.train_dataset))
+
+    monkeypatch.setattr(RecordTrainer, "train", send)
+    with pytest.raises(TrainingError, match="nothing was learned"):
+        fine_tune(prefer(preferences(tmp_path, ["good.mp4"]), ["slow"]), tmp_path / "run", 0)
+    assert len(pickle.loads(sent[0])[0]["item"]["rejected_ids"])
 
 
 def test_a_step_of_nothing_but_preferences_left_out_is_logged(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import os
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -354,16 +355,11 @@ def _preference_trainer(
             return loss
 
     def lazily(records: RecordDataset | None) -> Any:
-        """TRL wants a data set of `datasets`; "images" is its name for rows not to be prepared."""
+        """TRL wants a data set of `datasets`."""
         if records is None:
             return None
         places = datasets.Dataset.from_dict({"place": list(range(len(records)))})
-        return places.with_transform(
-            lambda rows: {
-                "images": [None] * len(rows["place"]),
-                "item": [records[place] for place in rows["place"]],
-            }
-        )
+        return places.with_transform(partial(_items, records))
 
     arguments = {k: v for k, v in arguments.items() if k != "label_names"}
     config = DPOConfig(**arguments, beta=stage.beta, max_length=None)
@@ -374,6 +370,13 @@ def _preference_trainer(
         processing_class=processor,
         **{**inputs, **{n: lazily(inputs[n]) for n in ("train_dataset", "eval_dataset")}},
     )
+
+
+def _items(records: RecordDataset, rows: dict[str, list[int]]) -> dict[str, list[Any]]:
+    """Rows of TRL; "images" is its name for those not to be prepared. Processes that are spawned
+    get this by its name, so it is no part of another function."""
+    items = [records[place] for place in rows["place"]]
+    return {"images": [None] * len(items), "item": items}
 
 
 def _reference(model: nn.Module, stage: FineTuneStage) -> nn.Module | None:
