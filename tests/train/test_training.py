@@ -1,5 +1,7 @@
 """Training: recipes are checked, batches are true, interrupted runs end as if they were not."""
 
+import errno
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -163,6 +165,15 @@ def test_questions_asked_apart_are_each_the_first(tmp_path: Path) -> None:
     torch.testing.assert_close(learner(**batch)["loss"] * both.sum(), first + expected)
     together = learner(**collate([replace(clips[1], apart=False)]))["loss"] * both[1]
     assert not torch.isclose(together, expected, rtol=1e-5)
+
+
+def test_maps_get_their_room_before_they_are_made(tmp_path: Path, monkeypatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(TrainingError, match=r"maps\.bin: .* is the disk full"):
+        seen_clips(tmp_path)
 
 
 def test_kept_maps_say_what_the_frames_say(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 The language model's epochs then cost no rendering and no vision.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from slowfast_mllm.model import SlowFastForConditionalGeneration, VideoMemory
 from slowfast_mllm.train.conversations import IGNORED
 from slowfast_mllm.train.recipe import ModelRecipe, StageRecipe
+from slowfast_mllm.train.run_folder import full_disk_told
 from slowfast_mllm.train.world_data import FramesDataset, SeenClipDataset, normalise
 
 _CLIPS_AT_ONCE = 8
@@ -163,6 +165,14 @@ def keep_seen(
 
 
 def _on_disk(path: Path, *shape: int) -> Tensor:
-    """A tensor whose memory is a file."""
+    """A tensor whose memory is a file.
+
+    Raises:
+        TrainingError: the disk has no room for it.
+    """
     size = torch.Size(shape)
+    path.touch()
+    if hasattr(os, "posix_fallocate"):  # not on macOS; a disk full later on is no error but a crash
+        with full_disk_told(path), path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, size.numel() * torch.bfloat16.itemsize)
     return torch.from_file(str(path), True, size.numel(), dtype=torch.bfloat16).view(size)
