@@ -45,7 +45,7 @@ class Encoder:
         self.refuse_special_tokens(record)
         try:
             inputs = self.processor.apply_chat_template(
-                [[_with_bytes(message) for message in record.messages]],
+                [[_with_streams(message) for message in record.messages]],
                 tokenize=True,
                 return_dict=True,
                 add_generation_prompt=add_generation_prompt,
@@ -82,10 +82,10 @@ class Encoder:
                 raise RecordError(f"{record.where}: a special token, {token}, in its words.")
 
 
-def _with_bytes(message: Message) -> Message:
-    """A message with the bytes of what is stored in a data set."""
+def _with_streams(message: Message) -> Message:
+    """A message with streams of what is stored in a data set."""
     parts = [
-        {"type": part["type"], part["type"]: part["path"].read()}
+        {"type": part["type"], part["type"]: part["path"].open()}
         if isinstance(part.get("path"), Stored)
         else part
         for part in message["content"]

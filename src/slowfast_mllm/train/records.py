@@ -6,6 +6,7 @@ Preferences are records whose last answer is missing, with `chosen` and `rejecte
 Every record becomes messages as chat templates take them, or a `RecordError` that says why not.
 """
 
+import io
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -47,12 +48,15 @@ class Stored:
     rows: Any = field(repr=False)
     keys: tuple[int | str, ...]
 
-    def read(self) -> bytes:
+    def open(self) -> io.BytesIO:
+        """Its bytes, under the name that readers give to what is wrong with them."""
         row, column, *inside = self.keys
         value = self.rows[row][column][0]  # no other column's bytes are copied
         for key in inside:
             value = value[key]
-        return value["bytes"].as_py()
+        stream = io.BytesIO(value["bytes"].as_py())
+        stream.name = str(self)
+        return stream
 
     def __str__(self) -> str:
         return f"{self.name}{''.join(f'[{key}]' for key in self.keys)}"
