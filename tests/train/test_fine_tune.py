@@ -131,6 +131,10 @@ def test_parts_that_do_not_fit_are_named(parts: tuple[Path, Path], tmp_path: Pat
     (tower / "config.json").write_text(json.dumps(TOWER | {"depths": [2, 1]}))
     with pytest.raises(AssemblyError, match="is missing"):
         assemble(str(text), str(tower), **FIELDS)
+    for broken in ('{"depths": ', "[]"):
+        (tower / "config.json").write_text(broken)
+        with pytest.raises(AssemblyError, match=r"tower/config\.json: "):
+            assemble(str(text), str(tower), **FIELDS)
 
 
 def test_pixels_are_normalised_as_the_tower_knows_them(parts: tuple[Path, Path]) -> None:
@@ -231,6 +235,16 @@ def test_bad_records_can_be_refused(tmp_path: Path, records: Path) -> None:
     records.write_text(json.dumps([{"video": "x.mp4"}]))
     with pytest.raises(TrainingError, match="not one usable record"):
         fine_tune(recipe(records), tmp_path / "other", num_workers=0)
+
+
+def test_settings_that_leave_nothing_to_learn_from_are_named(tmp_path: Path, records: Path) -> None:
+    plan = recipe(records)
+    stage = dataclasses.replace(plan.stages[0], data=[Source(str(records), weight=0.01)])
+    with pytest.raises(TrainingError, match="`weight` leaves none of 7 usable"):
+        fine_tune(dataclasses.replace(plan, stages=[stage]), tmp_path / "run", num_workers=0)
+    (tmp_path / "zero.json").write_text("{")
+    with pytest.raises(AssemblyError, match=r"zero\.json: cannot be read as JSON"):
+        fine_tune(recipe(records, deepspeed=str(tmp_path / "zero.json")), tmp_path / "run")
 
 
 def test_a_run_that_learned_nothing_is_no_success(tmp_path: Path, records: Path) -> None:
@@ -453,6 +467,7 @@ def test_every_recipe_parses_and_trains_something() -> None:
         ({"num_frames": 0}, "num_frames: 0; give a number above 0"),
         ({"stages": [STAGE | {"gradient_accumulation": 0}]}, "gradient_accumulation: 0"),
         ({"stages": [STAGE | {"data": [{"path": "r", "weight": -1}]}]}, "weight: -1"),
+        ({"stages": [STAGE | {"data": [{"path": ""}]}]}, "path: empty"),
         ({"stages": [STAGE | {"name": "../elsewhere"}]}, "cannot be that of a folder"),
         ({"name": 5}, "name: expected text, found int"),
         ({"fsdp": True}, "fsdp: expected `key: value` lines"),

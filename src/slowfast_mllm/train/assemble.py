@@ -33,6 +33,21 @@ class AssemblyError(ValueError):
     """Parts that do not make a model: which one, and why."""
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON file of keys and values.
+
+    Raises:
+        AssemblyError: it is none.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise AssemblyError(f"{path}: cannot be read as JSON ({first_line(error)}).") from error
+    if not isinstance(content, dict):
+        raise AssemblyError(f"{path}: expected a JSON object, found {type(content).__name__}.")
+    return content
+
+
 def assemble(
     language_model: str, vision_tower: str, dtype: torch.dtype = torch.float32, **fields: Any
 ) -> SlowFastForConditionalGeneration:
@@ -92,7 +107,7 @@ def pixel_statistics(vision_tower: str) -> dict[str, list[float]]:
 def _tower(path: str, dtype: torch.dtype) -> PreTrainedModel:
     folder = Path(path)
     file, settings = folder / "model.safetensors", folder / "config.json"
-    known = json.loads(settings.read_text()) if settings.is_file() else {}
+    known = read_object(settings) if settings.is_file() else {}
     if not file.is_file() or known.get("model_type", "slowfast_convnext") != "slowfast_convnext":
         try:
             config = AutoConfig.from_pretrained(path, trust_remote_code=False)

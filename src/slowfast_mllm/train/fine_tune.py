@@ -29,7 +29,7 @@ from transformers import (
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.model.whole_checkpoint import load_whole
 from slowfast_mllm.processing import SlowFastProcessor
-from slowfast_mllm.train.assemble import assemble, pixel_statistics
+from slowfast_mllm.train.assemble import assemble, pixel_statistics, read_object
 from slowfast_mllm.train.conversations import (
     Collator,
     Encoder,
@@ -73,8 +73,11 @@ def fine_tune(
         TrainingError: no usable record, nothing to start from, a loss that is not a number, another
             recipe's folder.
         RecordError: a bad record, where the recipe says `bad_records: refuse`.
+        AssemblyError: parts that do not make a model, or no DeepSpeed configuration.
     """
     check_devices()
+    if recipe.deepspeed is not None:  # transformers would not say what it cannot read
+        read_object(Path(recipe.deepspeed))
     output.mkdir(parents=True, exist_ok=True)
     claim(recipe, output)
     finished: Path | None = None
@@ -254,6 +257,11 @@ def _records(sources: list[Source], recipe: FineTuneRecipe, skipped: Path) -> li
         list_skipped(skipped, bad)
     records = draw(groups, recipe.seed)
     if not records:
+        if count := sum(len(good) for good, _ in groups):
+            raise TrainingError(
+                f"{', '.join(s.path for s in sources)}: `weight` leaves none of {count} usable "
+                "records; give a higher one."
+            )
         first = f" The first one's fault: {bad[0]}" if bad else ""
         raise TrainingError(f"{', '.join(s.path for s in sources)}: not one usable record.{first}")
     return records

@@ -335,6 +335,8 @@ def _section(kind: type[Section], content: Any, where: str) -> dict[str, Any]:
         name: _checked(value, hints[name], f"{where}: {name}") for name, value in content.items()
     }
     for name, value in checked.items():
+        if name == "path" and not value:  # it would stand for the folder of the command
+            raise RecipeError(f"{where}: path: empty.")
         if value is not None and name in _ABOVE_ZERO and not value > 0:
             raise RecipeError(f"{where}: {name}: {value}; give a number above 0.")
         if value is not None and name in _FROM_ZERO and not value >= 0:
