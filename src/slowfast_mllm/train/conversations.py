@@ -77,7 +77,7 @@ class Encoder:
     def refuse_special_tokens(self, record: Record) -> None:
         """Raises RecordError where words would become one: an end of a turn, a placeholder."""
         parts = [part.get("text", "") for m in record.messages for part in m["content"]]
-        for token in self.processor.tokenizer.all_special_tokens:
+        for token in self.processor.control_tokens:
             if any(token in text for text in (*parts, record.rejected or "")):
                 raise RecordError(f"{record.where}: a special token, {token}, in its words.")
 
