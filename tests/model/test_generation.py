@@ -18,7 +18,7 @@ from tiny_models import (
 from torch import Tensor
 from transformers import DynamicCache, StaticCache
 
-from slowfast_mllm.model import SlowFastForConditionalGeneration
+from slowfast_mllm.model import SlowFastForConditionalGeneration, slow_attention
 from slowfast_mllm.model.slow_attention import _attend_in_steps
 
 PROMPTS = [one_video_prompt(6), [5, *slot(3), 6, *slot(9), 7, 8, 9], [11, 12, 13]]
@@ -99,6 +99,19 @@ def test_a_step_on_cpus_attends_as_the_fused_kernel(masked: bool) -> None:
     mask = (torch.arange(30) < torch.tensor([[12], [30]]))[:, None, None] if masked else None
     expected = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=0.3)
     assert_close(_attend_in_steps(queries, keys, values, attn_mask=mask, scale=0.3), expected)
+
+
+@pytest.mark.parametrize("block", [7, 30, 4096])
+def test_blocks_on_cpus_attend_as_the_fused_kernel(block: int, monkeypatch) -> None:
+    monkeypatch.setattr(slow_attention, "_BLOCK", block)
+    queries, keys, values = (torch.randn(2, 2, n, 8) for n in (9, 30, 30))
+    queries[:, :, 0] *= 100  # all weight on one key
+    expected = F.scaled_dot_product_attention(queries, keys, values, scale=0.3)
+    attend = slow_attention._attend_in_blocks
+    assert_close(attend(queries, keys, values, None, 0.3), expected)
+    half = attend(*(x.bfloat16() for x in (queries[:, :, 1:], keys, values)), None, 0.3)
+    assert half.dtype == torch.bfloat16
+    assert (half.float() - expected[:, :, 1:]).abs().max() < 0.05
 
 
 @torch.no_grad()
