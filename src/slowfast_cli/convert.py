@@ -16,8 +16,6 @@ def convert(
     ] = False,
 ) -> None:
     """Write a checkpoint in the native layout (weights keep their dtype)."""
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ValueError(f"{target}: exists and is not empty; choose another folder.")
     with working("Converting"):
         from slowfast_mllm.engine import convert_checkpoint
 

@@ -35,7 +35,7 @@ from slowfast_mllm.engine.memory_cache import MemoryCache
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.video import read_video
-from slowfast_mllm.video.sources import printable
+from slowfast_mllm.video.sources import is_utf8, printable
 
 _ROOM = 512  # tokens
 DESCRIBE = "What happens in the video?"
@@ -277,7 +277,7 @@ class SlowFast:
         """
         if not isinstance(question, str):
             raise ValueError(f"question: give words, not {type(question).__name__}.")
-        if question != question.encode(errors="replace").decode():
+        if not is_utf8(question):
             raise ValueError(
                 "The question is not valid UTF-8 text; check how it was typed or piped."
             )

@@ -362,9 +362,8 @@ class Batcher:
         arrived: list[_Batch] = []
         active = 0 if batch is None else len(batch.sequences)
         while open_for_more and active + len(arrived) < self.max_batch:
-            idle = not active and not arrived
             try:
-                fresh = self._ready.get(block=idle, timeout=_IDLE if idle else None)
+                fresh = self._ready.get(block=not active and not arrived, timeout=_IDLE)
             except queue.Empty:
                 break
             if fresh is None:

@@ -22,7 +22,7 @@ from torch import Tensor
 from slowfast_mllm.model import SlowFastForConditionalGeneration, VideoMemory
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.video import VideoInfo
-from slowfast_mllm.video.sources import printable
+from slowfast_mllm.video.sources import is_utf8, printable
 from slowfast_mllm.video.stills import pictures_of
 
 SUFFIX = ".sfmem"
@@ -140,7 +140,7 @@ def check_target(path: Path) -> None:
         ValueError: the name has another suffix, is no UTF-8 or is a folder's, or its folder is not
             there.
     """
-    if str(path) != str(path).encode(errors="replace").decode():
+    if not is_utf8(str(path)):
         raise ValueError(f"{printable(str(path))}: a name that is not valid UTF-8; choose another.")
     if path.suffix != SUFFIX:
         raise ValueError(f"{path}: a memory's file name ends in {SUFFIX}.")

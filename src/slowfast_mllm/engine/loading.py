@@ -224,9 +224,12 @@ def convert_checkpoint(source: str, target: Path, official: bool = False) -> Non
         official: write the official tensor names (under the native config) for comparing files.
 
     Raises:
+        ValueError: `target` holds something.
         ModelError: `source` cannot be loaded.
         OSError: `target` cannot be written.
     """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ValueError(f"{target}: exists and is not empty; choose another folder.")
     read_config(source)
     try:
         network = load_whole(source, dtype="auto")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from slowfast_mllm.model.whole_checkpoint import first_line
+from slowfast_mllm.video.sources import is_utf8
 
 Message = dict[str, Any]
 
@@ -407,7 +408,7 @@ def _file(name: Any, media: Path, where: str) -> str | Stored:
 
 
 def _refuse_half_characters(text: str, where: str) -> None:
-    if text != text.encode(errors="replace").decode():
+    if not is_utf8(text):
         raise RecordError(f"{where}: half a character (a lone surrogate) in {text[:40]!a}.")
 
 

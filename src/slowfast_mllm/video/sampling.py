@@ -75,10 +75,12 @@ def fps_indices(timestamps: Seconds, fps: float, max_frames: int | None = None) 
 
 def _require_positive(**arguments: float | None) -> None:
     for name, value in arguments.items():
+        if value is None:
+            continue
         whole = name != "fps"
-        if value is not None and not isinstance(value, Integral if whole else Real):
+        if not isinstance(value, Integral if whole else Real):
             raise ValueError(f"{name}={value!r} must be a {'whole ' * whole}number")
-        if value is not None and not (math.isfinite(value) and value > 0):
+        if not (math.isfinite(value) and value > 0):
             raise ValueError(f"{name}={value} must be above 0, for example {name}=8")
 
 

@@ -179,6 +179,11 @@ def _open_stream(source: Any) -> Media | Stills:
     return _open_bytes(data, name)
 
 
+def is_utf8(text: str) -> bool:
+    """Whether it is text that can be written: a half character (a lone surrogate) cannot."""
+    return text == text.encode(errors="replace").decode()
+
+
 def printable(text: str) -> str:
     """The name on one line, with what cannot be printed escaped."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
