@@ -4,6 +4,7 @@ import collections
 import itertools
 import re
 from dataclasses import replace
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from slowfast_mllm.world import (
     SHAPES,
     TYPES,
     Script,
+    chinese_voices,
+    english_voices,
     frame_times,
     questions,
     sample_script,
@@ -24,7 +27,6 @@ from slowfast_mllm.world import (
     told_seconds,
 )
 from slowfast_mllm.world.chinese import COLOR_NAMES, SHAPE_NAMES
-from slowfast_mllm.world.english_voices import CHATTER, VOICES
 from slowfast_mllm.world.english_wordings import TEMPLATES
 from slowfast_mllm.world.language import ALTERNATIVES
 from slowfast_mllm.world.questions import described
@@ -139,15 +141,26 @@ def test_some_questions_are_drawn_with_words_around_them(language: str) -> None:
     assert set(asked(held_out=True)) == held
 
 
-def test_voices_share_no_long_run_of_words_with_held_out_wordings() -> None:
+@pytest.mark.parametrize(
+    ("language", "voices", "word", "length"),
+    [("en", english_voices, r"[a-z']+", 7), ("zh-TW", chinese_voices, r"[a-z0-9]+|[ㄅ-鿿]", 8)],
+    ids=["en", "zh-TW"],
+)
+def test_voices_share_no_long_run_of_words_with_held_out_wordings(
+    language: str, voices: ModuleType, word: str, length: int
+) -> None:
     def runs(wording: str) -> set[tuple[str, ...]]:
-        words = re.findall(r"[a-z']+|\{\w+\}", wording.lower())
-        return {tuple(words[i : i + 7]) for i in range(len(words) - 6)}
+        words = re.findall(rf"\{{\w+\}}|{word}", wording.lower())
+        return {tuple(words[i : i + length]) for i in range(len(words) - length + 1)}
 
     held = {
-        run for wordings in LANGUAGES["en"].held_out.values() for w in wordings for run in runs(w)
+        run
+        for wordings in LANGUAGES[language].held_out.values()
+        for w in wordings
+        for run in runs(w)
     }
-    for pattern in [*(w for wordings in VOICES.values() for w in wordings), *CHATTER]:
+    taught = [w for wordings in voices.VOICES.values() for w in wordings]
+    for pattern in [*taught, *voices.CHATTER]:
         parts = [part.split("|") for part in ALTERNATIVES.split(pattern)]
         fixed = [["|".join(p)] if i % 2 == 0 else p for i, p in enumerate(parts)]
         for wording in map("".join, itertools.product(*fixed)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from slowfast_mllm.world import held_out
+from slowfast_mllm.world.chinese_voices import CHATTER, VOICES
 from slowfast_mllm.world.language import Language, Reference
 
 COLOR_NAMES = {
@@ -570,7 +571,7 @@ _THINGS = (
 )
 
 CHINESE = Language(
-    templates={key: tuple(wordings.split()) for key, wordings in _TEMPLATES.items()},
+    templates={key: (*wordings.split(), *VOICES[key]) for key, wordings in _TEMPLATES.items()},
     held_out=held_out.CHINESE,
     synonyms=_SYNONYMS,
     happenings=_HAPPENINGS,
@@ -578,7 +579,7 @@ CHINESE = Language(
     indefinite=_indefinite,
     sentences=_SENTENCES,
     mark="。",
-    unknown=_UNKNOWN,
+    unknown=_UNKNOWN + VOICES["unknown"],
     patterns=(
         "有{thing}嗎？",
         "影片中有多少{thing}？",
@@ -617,6 +618,7 @@ CHINESE = Language(
         "請看這段影片。{q}",
         "{q}請簡短回答。",
         "{q}謝謝你。",
+        *CHATTER,
     ),
     places=(),
     placed=(),
