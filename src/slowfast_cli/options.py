@@ -167,7 +167,7 @@ def refuse_wrong_bounds(
 
 def refuse_missing(video: str) -> None:
     """Fail, as reading it would, before a model is loaded: that may take minutes."""
-    if not Path(video).exists():
+    if not video or not Path(video).exists():  # Path("") is the current folder
         from slowfast_mllm.video import probe_video
 
         probe_video(video)

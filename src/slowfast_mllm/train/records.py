@@ -122,6 +122,8 @@ def read_records(
 
 def _rows(path: Path, name: str) -> Iterator[tuple[str, Any, Path]]:
     """Position, raw row and folder."""
+    if not name:  # Path("") is the current folder
+        raise RecordError("'': not the name of a source.")
     saved = any((path / f).exists() for f in ("dataset_info.json", "dataset_dict.json"))
     if path.is_dir() and not saved:
         files = sorted(p for p in path.rglob("*") if p.suffix in (".json", ".jsonl"))

@@ -121,7 +121,7 @@ def _open(source: Any) -> Media | Stills:
 
 
 def _open_path(path: str) -> Media | Stills:
-    name = printable(path)
+    name = printable(path) or "''"
     try:
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
