@@ -95,7 +95,7 @@ class Conversation:
             mm_token_type_ids=types,
             attention_mask=torch.ones_like(ids),
             video_memory=self.memory,
-            past_key_values=self.cache,
+            cache=self.cache,
             logits_to_keep=1,
         )
         self.length = ids.shape[1]
@@ -108,7 +108,7 @@ class Conversation:
             input_ids=self.last,
             position_ids=torch.tensor([[self.length]]),
             video_memory=memory.without_fast_tokens(),
-            past_key_values=self.cache,
+            cache=self.cache,
         )
         self.length += 1
         self.last = output.logits[:, -1:].argmax(-1)

@@ -85,10 +85,10 @@ def test_cached_steps_give_the_logits_of_the_whole_sequence(model) -> None:
     whole = model(input_ids=ids, video_memory=memory).logits
     cache = DynamicCache(config=model.config)
     split = ids.shape[1] - 4
-    steps = [model(input_ids=ids[:, :split], video_memory=memory, past_key_values=cache).logits]
+    steps = [model(input_ids=ids[:, :split], video_memory=memory, cache=cache).logits]
     memory = memory.without_fast_tokens()
     for i in range(split, ids.shape[1]):
-        step = model(input_ids=ids[:, i : i + 1], video_memory=memory, past_key_values=cache)
+        step = model(input_ids=ids[:, i : i + 1], video_memory=memory, cache=cache)
         steps.append(step.logits)
     assert_close(torch.cat(steps, 1), whole)
 
@@ -213,11 +213,11 @@ def test_a_compiled_decode_step_is_one_graph_and_gives_the_same_logits() -> None
     def run(step) -> Tensor:
         cache = StaticCache(config=model.config, max_cache_len=64)
         packed = model.model.remember_all(model.model.token_types(ids), video_memory=memory)
-        model(input_ids=ids[:, :split], video_memory=packed, past_key_values=cache)
+        model(input_ids=ids[:, :split], video_memory=packed, cache=cache)
         packed = packed.without_fast_tokens()
         steps = []
         for i in range(split, ids.shape[1]):
-            inputs = {"input_ids": ids[:, i : i + 1], "past_key_values": cache}
+            inputs = {"input_ids": ids[:, i : i + 1], "cache": cache}
             steps.append(step(**inputs, video_memory=packed).logits.clone())
         return torch.cat(steps, 1)
 

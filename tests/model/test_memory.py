@@ -83,13 +83,13 @@ def test_a_second_turn_continues_on_the_cache(model, count_encodings) -> None:
         **options,
     )
     turn = torch.cat([first.sequences, torch.tensor([[21, 22, 23]])], dim=1)
-    cache = first.past_key_values
+    cache = first.cache
     lengths = []
     hook = model.model.language_model.register_forward_pre_hook(
         lambda module, args, kwargs: lengths.append(kwargs["inputs_embeds"].shape[1]),
         with_kwargs=True,
     )
-    second = model.generate(input_ids=turn, video_memory=memory, past_key_values=cache, **options)
+    second = model.generate(input_ids=turn, video_memory=memory, cache=cache, **options)
     hook.remove()
     assert count_encodings() == spent
     assert lengths == [

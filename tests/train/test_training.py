@@ -94,6 +94,7 @@ def test_the_packaged_models_recipe_parses() -> None:
         (lambda text: text.replace("[48, 96, 192]", "[48, wide]"), r"vision_dims\[1\]: 'wide'"),
         (lambda text: text.split("stages:")[0] + "stages:", "stages: expected a list"),
         (lambda text: "hello", "expected `key: value` lines"),
+        (lambda text: "weights: a/model\n" + text, "'dense' would begin the rest of the model anew"),
     ],
 )
 def test_a_wrong_recipe_is_refused_in_one_line(tmp_path: Path, change, message: str) -> None:
@@ -226,6 +227,23 @@ def test_an_interrupted_run_ends_as_if_it_were_not(tmp_path: Path, monkeypatch) 
     assert all(torch.equal(first[name], second[name]) for name in first)
     clip = world.sample_clip(0, num_frames=6)
     assert isinstance(load(whole).ask(clip.frames, "What?", max_new_tokens=3).text, str)
+
+
+def test_a_saved_model_learns_on(tmp_path: Path) -> None:
+    questions = replace(RECIPE.stages[1], learning_rate=1e-9, muon_learning_rate=None)
+    saved = run.train(replace(RECIPE, stages=[questions]), tmp_path / "first", num_workers=0)
+    more = replace(RECIPE, seed=9, stages=[questions], weights=str(saved))
+    again = run.train(more, tmp_path / "second", num_workers=0)
+    first, second = (load_file(f / "model.safetensors") for f in (saved, again))
+    for name in first:  # but for steps of next to nothing
+        torch.testing.assert_close(second[name], first[name], rtol=0, atol=1e-6)
+    ids = [load(f).processor.tokenizer("Which way?").input_ids for f in (saved, again)]
+    assert ids[0] == ids[1]
+    other = replace(more, model=replace(TINY, num_heads=4))
+    with pytest.raises(TrainingError, match="num_attention_heads is 2 there, but 4 by `model`"):
+        run.train(other, tmp_path / "third", num_workers=0)
+    with pytest.raises(TrainingError, match="no model to go on from"):
+        run.train(replace(more, weights=str(tmp_path)), tmp_path / "fourth", num_workers=0)
 
 
 def test_photos_are_looked_at_before_a_run(tmp_path: Path) -> None:

@@ -397,14 +397,14 @@ class Chat:
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             video_memory=self.video.memory,
-            past_key_values=cache,
+            cache=cache,
             streamer=clock if generation.num_beams == 1 else None,
             return_dict_in_generate=True,
             logits_processor=[RefuseNan()],
             **arguments,
         )
         # Beams reorder the cache as a whole; only a single path can be gone on with.
-        self._cache = output.past_key_values if generation.num_beams == 1 else None
+        self._cache = output.cache if generation.num_beams == 1 else None
         types = model.model.token_types(ids)
         self.assistant.beginnings.keep(self.video, ids, types, self._cache)
         self._sequence = output.sequences[0].tolist()

@@ -284,7 +284,7 @@ class Batcher:
         batch = _Batch([sequence], cache, torch.ones_like(ids))
         logits = assistant.model(
             input_ids=ids[:, known:],
-            past_key_values=cache,
+            cache=cache,
             video_memory=pack_memories(types, [video.memory]),
             mm_token_type_ids=types[:, known:],
             fast_token_offset=(types[:, :known] != TEXT).sum(1),
@@ -383,7 +383,7 @@ class Batcher:
         logits = model(
             input_ids=last,
             attention_mask=batch.mask,
-            past_key_values=batch.cache,
+            cache=batch.cache,
             video_memory=batch.memory,
             # As in `generate`, a placeholder that the model says stands for nothing.
             mm_token_type_ids=torch.full_like(last, TEXT),

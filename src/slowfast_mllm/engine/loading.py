@@ -18,6 +18,7 @@ from transformers import (
 from transformers.utils import logging
 
 from slowfast_mllm.model import SlowFastConfig, SlowFastForConditionalGeneration
+from slowfast_mllm.model.hardware import bfloat16_is_fast
 from slowfast_mllm.model.whole_checkpoint import check_path, first_line, load_whole
 from slowfast_mllm.processing import SlowFastProcessor
 
@@ -142,8 +143,7 @@ def _unusable(path: str, error: Exception) -> ModelError:
 def _large(config: SlowFastConfig) -> bool:
     """Whether this machine's CPU should run the model in bfloat16."""
     size = _count_parameters(config)
-    has: Any = getattr(torch.cpu, "get_capabilities", dict)()  # not in every version of torch
-    if size > _SMALL and any(has.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")):
+    if size > _SMALL and bfloat16_is_fast("cpu"):
         return True
     if not hasattr(os, "sysconf"):  # Windows does not say
         return False

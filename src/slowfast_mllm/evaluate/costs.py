@@ -148,7 +148,7 @@ def _question(
         chosen = torch.empty(1, num_text, dtype=torch.long)
         hidden = model.model.language_model(
             inputs_embeds=torch.empty(1, num_tokens, text.hidden_size),
-            past_key_values=cache,
+            cache=cache,
             slow_memory=batch,
             slow_queries=SlowQueries(chosen if num_text < num_tokens else None, None),
         ).last_hidden_state

@@ -58,7 +58,7 @@ class SlowFastGenerationMixin(GenerationMixin):
         self,
         input_ids: Tensor,
         next_sequence_length: int | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         is_first_iteration: bool = False,
         inputs_embeds: Tensor | None = None,
         mm_token_type_ids: Tensor | None = None,
@@ -74,7 +74,7 @@ class SlowFastGenerationMixin(GenerationMixin):
         inputs = super().prepare_inputs_for_generation(
             input_ids,
             next_sequence_length=next_sequence_length,
-            past_key_values=past_key_values,
+            cache=cache,
             is_first_iteration=is_first_iteration,
             inputs_embeds=inputs_embeds,
             mm_token_type_ids=types,
@@ -85,19 +85,19 @@ class SlowFastGenerationMixin(GenerationMixin):
         length = inputs["input_ids"].shape[1]
         inputs["fast_token_offset"] = (types[:, :-length] != TEXT).sum(1)
         if not is_first_iteration:
-            video_memory = self._memory_for_decoding(video_memory, past_key_values)
+            video_memory = self._memory_for_decoding(video_memory, cache)
         inputs["video_memory"] = video_memory
         return inputs
 
     def _memory_for_decoding(
-        self, memory: MemoryBatch, past_key_values: Cache | None
+        self, memory: MemoryBatch, cache: Cache | None
     ) -> MemoryBatch | None:
         """What a step after the prompt needs: generated tokens hold no placeholder."""
         if not self.config.slow_attention_for_generated_tokens:
-            if past_key_values is None:
+            if cache is None:
                 raise ValueError(
                     "slow_attention_for_generated_tokens=False needs use_cache=True: without a "
                     "cache each step reads prompt and answer together."
                 )
             return None
-        return memory if past_key_values is None else memory.without_fast_tokens()
+        return memory if cache is None else memory.without_fast_tokens()

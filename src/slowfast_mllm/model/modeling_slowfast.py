@@ -47,7 +47,7 @@ class SlowFastPreTrainedModel(PreTrainedModel):
     _no_split_modules = ["ConvNextBlock"]
     # Official files carry the tower's unused classification head.
     _keys_to_ignore_on_load_unexpected = [r"vision_tower\.(vision_tower\.)?head\."]
-    _skip_keys_device_placement = ["past_key_values", "video_memory"]
+    _skip_keys_device_placement = ["cache", "video_memory"]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -391,7 +391,7 @@ class SlowFastModel(SlowFastPreTrainedModel):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         pixel_values_videos: Videos | None = None,
         pixel_values: Tensor | Sequence[Tensor] | None = None,
@@ -427,7 +427,7 @@ class SlowFastModel(SlowFastPreTrainedModel):
             inputs_embeds=self._put_fast_tokens(embeds, types, memory, offset),
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
+            cache=cache,
             slow_memory=memory,
             slow_queries=SlowQueries.of(attends),
             **kwargs,
@@ -464,7 +464,7 @@ class SlowFastForConditionalGeneration(SlowFastPreTrainedModel, SlowFastGenerati
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         pixel_values_videos: Videos | None = None,
         pixel_values: Tensor | Sequence[Tensor] | None = None,
@@ -486,7 +486,7 @@ class SlowFastForConditionalGeneration(SlowFastPreTrainedModel, SlowFastGenerati
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
+            cache=cache,
             inputs_embeds=inputs_embeds,
             pixel_values_videos=pixel_values_videos,
             pixel_values=pixel_values,
@@ -510,7 +510,7 @@ class SlowFastForConditionalGeneration(SlowFastPreTrainedModel, SlowFastGenerati
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
+            cache=outputs.cache,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )

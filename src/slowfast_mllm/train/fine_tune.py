@@ -27,6 +27,7 @@ from transformers import (
 )
 
 from slowfast_mllm.model import SlowFastForConditionalGeneration
+from slowfast_mllm.model.hardware import bfloat16_is_fast
 from slowfast_mllm.model.whole_checkpoint import load_whole
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.train.assemble import assemble, pixel_statistics, read_object
@@ -299,6 +300,7 @@ def _arguments(
     save_steps: int,
 ) -> dict[str, Any]:
     """Of TrainingArguments."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     fsdp = recipe.fsdp
     if fsdp is not None:
         fsdp = {"transformer_layer_cls_to_wrap": sharded_classes(model), **fsdp}
@@ -318,8 +320,8 @@ def _arguments(
         weight_decay=stage.weight_decay,
         warmup_steps=stage.warmup,
         lr_scheduler_type="cosine",
-        bf16=recipe.bf16,
-        use_cpu=not torch.cuda.is_available(),
+        bf16=recipe.bf16 and (recipe.dtype == "bfloat16" or bfloat16_is_fast(device)),
+        use_cpu=device == "cpu",
         fsdp=fsdp is not None,
         fsdp_config=fsdp,
         deepspeed=recipe.deepspeed,

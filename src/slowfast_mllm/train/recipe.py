@@ -105,7 +105,9 @@ class StageRecipe:
 class Recipe:
     """A whole training: a model, its stages in order, and a seed for weights and order.
 
-    `photos` is a folder of pictures for the backgrounds of half of the shots.
+    Attributes:
+        photos: a folder of pictures for the backgrounds of half of the shots.
+        weights: the folder of a saved model of this shape, which learns on with its tokenizer.
     """
 
     name: str
@@ -113,6 +115,7 @@ class Recipe:
     model: ModelRecipe
     stages: list[StageRecipe]
     photos: str | None = None
+    weights: str | None = None
 
 
 @dataclass(frozen=True)
@@ -195,7 +198,7 @@ class FineTuneRecipe:
         max_length: the longest conversation in tokens, placeholders included.
         bad_records: "refuse" stops at the first one, "skip" leaves them out and lists them.
         dtype: of the weights while training; "bfloat16" only with frozen weights under LoRA.
-        bf16: compute in bfloat16.
+        bf16: compute in bfloat16, on machines that are fast at it or where the weights are in it.
         fsdp: `fsdp_config` of transformers' TrainingArguments.
         deepspeed: path of a DeepSpeed configuration.
     """
@@ -247,6 +250,11 @@ def load_recipe(path: str | Path) -> Recipe | FineTuneRecipe:
                     f"{path}: stages[{i}]: question_weights: {kind}: {weight}; give numbers above "
                     f"0 for {', '.join(TYPES)}."
                 )
+        if top.get("weights") is not None and stage.kind == "dense":
+            raise RecipeError(
+                f"{path}: weights: a stage of kind 'dense' would begin the rest of the model anew; "
+                "give stages of kind 'questions' alone."
+            )
     return Recipe(**{**top, "model": ModelRecipe(**model), "stages": stages})
 
 

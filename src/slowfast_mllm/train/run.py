@@ -6,6 +6,7 @@ and `model/` at the end (model, tokenizer and processor, ready for `from_pretrai
 
 import os
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments, set_seed
 
 from slowfast_mllm.model import SlowFastForConditionalGeneration
+from slowfast_mllm.model.hardware import bfloat16_is_fast
+from slowfast_mllm.model.whole_checkpoint import first_line, load_whole
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.train.dense_labels import DenseLabelModel
 from slowfast_mllm.train.first_weights import start_from_dense_stage
@@ -56,7 +59,7 @@ def train(recipe: Recipe, output: Path, num_workers: int = 1, save_steps: int = 
     claim(recipe, output)
     set_seed(recipe.seed)
     tokenizer = _tokenizer(recipe, output)
-    model = new_model(recipe.model, tokenizer)
+    model = _first_model(recipe, tokenizer)
     for stage in recipe.stages:
         folder = output / stage.name
         if not (folder / "done").exists():
@@ -72,10 +75,54 @@ def train(recipe: Recipe, output: Path, num_workers: int = 1, save_steps: int = 
 def _tokenizer(recipe: Recipe, output: Path) -> PreTrainedTokenizerFast:
     folder = output / "tokenizer"
     if not folder.exists():
+        if recipe.weights is None:
+            tokenizer = new_tokenizer(recipe.model.vocab_size)
+        else:
+            tokenizer = _of_saved(recipe.weights, PreTrainedTokenizerFast.from_pretrained)
         new = folder.with_name("tokenizer.new")
-        new_tokenizer(recipe.model.vocab_size).save_pretrained(new)
+        tokenizer.save_pretrained(new)
         new.replace(folder)
     return PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+def _first_model(
+    recipe: Recipe, tokenizer: PreTrainedTokenizerFast
+) -> SlowFastForConditionalGeneration:
+    model = new_model(recipe.model, tokenizer)
+    if recipe.weights is not None:
+        saved = _of_saved(recipe.weights, load_whole).float()
+        # Weights that fit are not yet attended by the same number of heads, nor pooled alike.
+        for name, here, there in _settings(model.config, saved.config):
+            if here != there:
+                raise TrainingError(
+                    f"weights: {recipe.weights}: {name} is {there} there, but {here} by `model`."
+                )
+        model.load_state_dict(saved.state_dict())
+    return model
+
+
+def _settings(one: Any, other: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Name and both values of what two configs say of their architecture."""
+    for part in ("text_config", "vision_config"):
+        yield from _settings_of(getattr(one, part).to_dict(), getattr(other, part).to_dict())
+    yield from _settings_of(one.to_dict(), other.to_dict())
+
+
+def _settings_of(one: dict[str, Any], other: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    told = {"dtype", "architectures", "_name_or_path", "text_config", "vision_config"}
+    return ((name, one[name], other.get(name)) for name in sorted(one.keys() - told))
+
+
+def _of_saved(folder: str, load: Callable[[str], Any]) -> Any:
+    """What `load` makes of a saved model's folder."""
+    try:
+        if not Path(folder).is_dir():
+            raise ValueError("no such folder")
+        return load(folder)
+    except (OSError, ValueError) as error:
+        raise TrainingError(
+            f"weights: {folder}: no model to go on from ({first_line(error)})."
+        ) from error
 
 
 def _photos(folder: str | None) -> tuple[str, ...]:
@@ -162,6 +209,7 @@ def train_stage(
 ) -> None:
     """Train `learner`, whose forward returns a loss, or what is left of it, in place."""
     check_devices()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     folder.mkdir(parents=True, exist_ok=True)
     optimizer = None
     if stage.muon_learning_rate is not None:
@@ -180,8 +228,8 @@ def train_stage(
         lr_scheduler_kwargs={"min_lr_rate": 0.05},
         adam_beta2=ADAM_BETAS[1],
         max_grad_norm=5.0,
-        bf16=True,
-        use_cpu=not torch.cuda.is_available(),
+        bf16=bfloat16_is_fast(device),
+        use_cpu=device == "cpu",
         dataloader_num_workers=num_workers,
         dataloader_persistent_workers=num_workers > 0,
         dataloader_drop_last=True,

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from slowfast_mllm.model import SlowFastForConditionalGeneration, VideoMemory
+from slowfast_mllm.model.hardware import bfloat16_is_fast
 from slowfast_mllm.train.conversations import IGNORED
 from slowfast_mllm.train.recipe import ModelRecipe, StageRecipe
 from slowfast_mllm.train.run_folder import full_disk_told
@@ -146,12 +147,13 @@ def keep_seen(
     start = int(progress.read_text()) if progress.exists() else 0
     todo = Subset(clips, range(start, clips.count))
     batches = DataLoader(todo, _CLIPS_AT_ONCE, num_workers=num_workers, collate_fn=list)
+    bfloat16 = bfloat16_is_fast(model.device)
     bar = tqdm(total=clips.count, initial=start, desc="clips through the tower")
     for batch in batches:
         for frames_of_clip in batch:
             pixels = normalise(frames_of_clip).to(model.device)
             for first in range(series):
-                with torch.autocast(model.device.type, torch.bfloat16):
+                with torch.autocast(model.device.type, torch.bfloat16, bfloat16):
                     seen, moves = model.model.vision_maps(pixels[first::series])
                 assert moves is not None  # models of `new_model` have motion features
                 maps[start, first::series], motion[start, first::series] = seen, moves
