@@ -19,6 +19,7 @@ from transformers.utils import logging
 
 from slowfast_mllm.model import SlowFastConfig, SlowFastForConditionalGeneration
 from slowfast_mllm.model.hardware import bfloat16_is_fast
+from slowfast_mllm.model.wide_compute import compute_in_float32
 from slowfast_mllm.model.whole_checkpoint import check_path, first_line, load_whole
 from slowfast_mllm.processing import SlowFastProcessor
 
@@ -50,7 +51,8 @@ def load_checkpoint(
         device: as torch names it; None: CUDA if there is one, else the CPU.
         dtype: "float32", "bfloat16" or "float16"; None: bfloat16 on CUDA, float32 on the CPU, but
             for large models bfloat16 there too if the CPU has it, or if float32 would take more
-            than half of the memory.
+            than half of the memory. On CPUs that do not compute in bfloat16, it is that of the
+            weights, and the model takes and gives float32.
         compile: compile the vision tower; decode steps are compiled by who takes them.
         quantize: "int8" or "nf4" for the weights of the language model's linear layers.
 
@@ -93,6 +95,8 @@ def load_checkpoint(
     network.generation_config.cache_implementation = None
     if quantize is None:
         network.to(target)
+        if dtype == "bfloat16" and not bfloat16_is_fast(target):
+            compute_in_float32(network)
     if compile:
         network.model.vision_tower.compile()
     return network.eval(), processor
