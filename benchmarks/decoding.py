@@ -7,7 +7,9 @@ them, because it leaves the machine slower for whoever comes next, and for a thi
 Slow-Fast that projects slow keys and values again at every step, as the official implementation
 does. Times are medians; compare ratios.
 
-    python benchmarks/decoding.py [--frames 64 1536] [--steps 24] [--dtype bfloat16] [--compile]
+    python benchmarks/decoding.py [--frames 64 1536] [--steps 24] [--dtype float32] [--compile]
+
+The dtype is bfloat16 where the CPU is fast at it.
 """
 
 import argparse
@@ -27,6 +29,7 @@ from slowfast_mllm.model import (
     SlowFastVisionConfig,
     VideoMemory,
 )
+from slowfast_mllm.model.hardware import bfloat16_is_fast
 from slowfast_mllm.model.video_memory import TEXT, VIDEO, MemoryBatch, pad_rows
 
 FAST, TEXT_TOKENS, SLOW_PER_FRAME = 1296, 100, 81
@@ -174,7 +177,8 @@ def main() -> None:
     parser.add_argument("--frames", type=int, nargs="+", default=[64, 1536])
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--prefills", type=int, default=3)
-    parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16"])
+    usual = "bfloat16" if bfloat16_is_fast("cpu") else "float32"
+    parser.add_argument("--dtype", default=usual, choices=["float32", "bfloat16"])
     parser.add_argument("--compile", action="store_true", help="compile the steps")
     arguments = parser.parse_args()
     dtype = getattr(torch, arguments.dtype)

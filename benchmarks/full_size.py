@@ -125,7 +125,7 @@ def main() -> None:
         )
     facts = json.loads(run.stdout.splitlines()[-1])
     limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    print(f"{size / 1e9:.2f} GB of weights, run in {facts['dtype']}\n")
+    print(f"{size / 1e9:.2f} GB of bfloat16 weights, computed in {facts['dtype']}\n")
     print("| what | measured | beside | ratio |")
     print("|---|---|---|---|")
     print(

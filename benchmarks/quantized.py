@@ -26,6 +26,8 @@ from transformers.utils import logging
 from slowfast_mllm import SlowFast, VideoMemory, load, world
 from slowfast_mllm.engine.loading import quantization_config
 from slowfast_mllm.model import SlowFastForConditionalGeneration
+from slowfast_mllm.model.hardware import bfloat16_is_fast
+from slowfast_mllm.model.wide_compute import compute_in_float32
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "model" / "golden" / "s1t4"
@@ -48,7 +50,10 @@ def load_kind(folder: Path, kind: str) -> SlowFastForConditionalGeneration:
         options = {"dtype": torch.float32, "quantization_config": quantization_config(kind)}
     else:
         options = {"dtype": getattr(torch, kind)}
-    return AutoModelForImageTextToText.from_pretrained(folder, **options).eval()
+    model = AutoModelForImageTextToText.from_pretrained(folder, **options).eval()
+    if kind == "bfloat16" and not bfloat16_is_fast("cpu"):
+        compute_in_float32(model)  # as `load` does
+    return model
 
 
 def world_prompts(clips: int) -> Iterator[tuple[Tensor, VideoMemory]]:

@@ -94,7 +94,7 @@ def test_the_packaged_models_recipe_parses() -> None:
         (lambda text: text.replace("[48, 96, 192]", "[48, wide]"), r"vision_dims\[1\]: 'wide'"),
         (lambda text: text.split("stages:")[0] + "stages:", "stages: expected a list"),
         (lambda text: "hello", "expected `key: value` lines"),
-        (lambda text: "weights: a/model\n" + text, "'dense' would begin the rest of the model anew"),
+        (lambda text: "weights: a/model\n" + text, "'dense' would begin the rest of the model"),
     ],
 )
 def test_a_wrong_recipe_is_refused_in_one_line(tmp_path: Path, change, message: str) -> None:

@@ -19,8 +19,8 @@ from transformers.utils import logging
 
 from slowfast_mllm.model import SlowFastConfig, SlowFastForConditionalGeneration
 from slowfast_mllm.model.hardware import bfloat16_is_fast
-from slowfast_mllm.model.wide_compute import compute_in_float32
 from slowfast_mllm.model.whole_checkpoint import check_path, first_line, load_whole
+from slowfast_mllm.model.wide_compute import compute_in_float32
 from slowfast_mllm.processing import SlowFastProcessor
 
 DEFAULT_MODEL = Path(__file__).parents[1] / "default_model"
@@ -94,12 +94,16 @@ def load_checkpoint(
     network.generation_config.use_cache = True
     network.generation_config.cache_implementation = None
     if quantize is None:
-        network.to(target)
-        if dtype == "bfloat16" and not bfloat16_is_fast(target):
-            compute_in_float32(network)
+        _put_on(network, target)
     if compile:
         network.model.vision_tower.compile()
     return network.eval(), processor
+
+
+def _put_on(network: SlowFastForConditionalGeneration, target: torch.device) -> None:
+    network.to(target)
+    if network.dtype == torch.bfloat16 and not bfloat16_is_fast(target):
+        compute_in_float32(network)
 
 
 def read_config(path: str) -> SlowFastConfig:

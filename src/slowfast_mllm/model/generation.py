@@ -89,9 +89,7 @@ class SlowFastGenerationMixin(GenerationMixin):
         inputs["video_memory"] = video_memory
         return inputs
 
-    def _memory_for_decoding(
-        self, memory: MemoryBatch, cache: Cache | None
-    ) -> MemoryBatch | None:
+    def _memory_for_decoding(self, memory: MemoryBatch, cache: Cache | None) -> MemoryBatch | None:
         """What a step after the prompt needs: generated tokens hold no placeholder."""
         if not self.config.slow_attention_for_generated_tokens:
             if cache is None:

@@ -241,21 +241,25 @@ def load_recipe(path: str | Path) -> Recipe | FineTuneRecipe:
     ]
     _check_names(stages, path)
     for i, stage in enumerate(stages):
-        for key in ("chinese", "multiple_choice", "apart"):
-            if not 0 <= getattr(stage, key) <= 1:
-                raise RecipeError(f"{path}: stages[{i}]: {key}: a share is between 0 and 1.")
-        for kind, weight in stage.question_weights.items():
-            if kind not in TYPES or not weight > 0:
-                raise RecipeError(
-                    f"{path}: stages[{i}]: question_weights: {kind}: {weight}; give numbers above "
-                    f"0 for {', '.join(TYPES)}."
-                )
-        if top.get("weights") is not None and stage.kind == "dense":
-            raise RecipeError(
-                f"{path}: weights: a stage of kind 'dense' would begin the rest of the model anew; "
-                "give stages of kind 'questions' alone."
-            )
+        _check_stage(stage, f"{path}: stages[{i}]")
+    if top.get("weights") is not None and any(stage.kind == "dense" for stage in stages):
+        raise RecipeError(
+            f"{path}: weights: a stage of kind 'dense' would begin the rest of the model anew; give "
+            "stages of kind 'questions' alone."
+        )
     return Recipe(**{**top, "model": ModelRecipe(**model), "stages": stages})
+
+
+def _check_stage(stage: StageRecipe, where: str) -> None:
+    for key in ("chinese", "multiple_choice", "apart"):
+        if not 0 <= getattr(stage, key) <= 1:
+            raise RecipeError(f"{where}: {key}: a share is between 0 and 1.")
+    for kind, weight in stage.question_weights.items():
+        if kind not in TYPES or not weight > 0:
+            raise RecipeError(
+                f"{where}: question_weights: {kind}: {weight}; give numbers above 0 for "
+                f"{', '.join(TYPES)}."
+            )
 
 
 def _fine_tune(content: dict[str, Any], path: str | Path) -> FineTuneRecipe:
