@@ -244,8 +244,8 @@ def load_recipe(path: str | Path) -> Recipe | FineTuneRecipe:
         _check_stage(stage, f"{path}: stages[{i}]")
     if top.get("weights") is not None and any(stage.kind == "dense" for stage in stages):
         raise RecipeError(
-            f"{path}: weights: a stage of kind 'dense' would begin the rest of the model anew; give "
-            "stages of kind 'questions' alone."
+            f"{path}: weights: a stage of kind 'dense' would begin the rest of the model anew; "
+            "give stages of kind 'questions' alone."
         )
     return Recipe(**{**top, "model": ModelRecipe(**model), "stages": stages})
 
