@@ -43,8 +43,8 @@ LONG = 8.0  # seconds after which no further run is begun
 LIBRARIES = ("torchcodec", "decord")
 
 
-# As real footage gets from x264: three in four are B frames (74, 73 and 74 % of three clips that were
-# looked at). In a pattern that drifts evenly it sees scene cuts, and half as many B frames pay.
+# As real footage gets from x264: three in four are B frames (74, 73 and 74 % of three clips). In a
+# pattern that drifts evenly it sees scene cuts, and half as many B frames pay.
 _H264 = (("g", "250"), ("b_strategy", "0"), ("sc_threshold", "0"))
 _HEVC = (("preset", "veryfast"), ("x265-params", "open-gop=1:keyint=250:log-level=none"))
 _VP9 = (("deadline", "realtime"), ("cpu-used", "8"), ("g", "128"), ("b", "3M"))
