@@ -16,6 +16,7 @@ from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.train import run
 from slowfast_mllm.train.new_model import new_model, new_tokenizer
+from slowfast_mllm.train.optimizer import WideMuon
 from slowfast_mllm.train.recipe import (
     ModelRecipe,
     Recipe,
@@ -279,3 +280,19 @@ def test_another_recipe_may_not_go_on_in_the_same_folder(tmp_path: Path, trace: 
     (tmp_path / "tower" / trace).mkdir(parents=True)
     with pytest.raises(TrainingError, match="another recipe"):
         run.train(RECIPE, tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(12, 20), (20, 12)])
+def test_muon_in_float32_does_as_torchs(shape: tuple[int, int]) -> None:
+    options = {"lr": 0.01, "weight_decay": 0.1, "adjust_lr_fn": "match_rms_adamw"}
+    first = torch.nn.Parameter(torch.randn(shape, generator=torch.Generator().manual_seed(1)))
+    mine, theirs = (torch.nn.Parameter(first.detach().clone()) for _ in range(2))
+    optimizers = WideMuon([mine], **options), torch.optim.Muon([theirs], **options)
+    for step in range(3):
+        gradient = torch.randn(shape, generator=torch.Generator().manual_seed(10 + step))
+        for weight, optimizer in zip((mine, theirs), optimizers, strict=True):
+            weight.grad = gradient.clone()
+            optimizer.step()
+    moved = (theirs - first).norm()
+    assert (mine - theirs).norm() < 0.02 * moved  # theirs rounds to bfloat16
+    assert moved > 0.05

@@ -102,7 +102,8 @@ def load_checkpoint(
 
 def _put_on(network: SlowFastForConditionalGeneration, target: torch.device) -> None:
     network.to(target)
-    if network.dtype == torch.bfloat16 and not bfloat16_is_fast(target):
+    slow = target.type == "cpu" and not bfloat16_is_fast(target)
+    if network.dtype == torch.bfloat16 and slow:
         compute_in_float32(network)
 
 

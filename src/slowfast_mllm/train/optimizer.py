@@ -4,13 +4,47 @@ Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks"
 implementation, which takes matrices only.
 """
 
+import math
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
+from slowfast_mllm.model.hardware import bfloat16_is_fast
+
 ADAM_BETAS = (0.9, 0.99)
+
+
+class WideMuon(Muon):
+    """torch's Muon, whose products are bfloat16 on any machine, with products in float32."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for matrix in group["params"]:
+                if matrix.grad is None:
+                    continue
+                state = self.state[matrix]
+                if "momentum_buffer" not in state:
+                    state["momentum_buffer"] = torch.zeros_like(matrix.grad)
+                mean = state["momentum_buffer"].lerp_(matrix.grad, 1 - group["momentum"])
+                update = matrix.grad.lerp(mean, group["momentum"])  # Nesterov's
+                rate = 0.2 * group["lr"] * math.sqrt(max(matrix.shape))  # match_rms_adamw
+                matrix.mul_(1 - group["lr"] * group["weight_decay"])
+                matrix.sub_(_orthogonal(update, group), alpha=rate)
+
+
+def _orthogonal(update: Tensor, group: dict[str, Any]) -> Tensor:
+    """The nearest orthogonal matrix, about, by Newton-Schulz iterations."""
+    a, b, c = group["ns_coefficients"]
+    tall = update.shape[0] > update.shape[1]
+    found = update.T if tall else update
+    found = found / found.norm().clamp(min=group["eps"])
+    for _ in range(group["ns_steps"]):
+        gram = found @ found.T
+        found = a * found + (b * gram + c * gram @ gram) @ found
+    return found.T if tall else found
 
 
 class MuonWithAdamW(Optimizer):
@@ -32,7 +66,8 @@ class MuonWithAdamW(Optimizer):
         matrices = [p for p in learn if id(p) in inside and min(p.shape) > 1]
         chosen = {id(p) for p in matrices}
         others = [p for p in learn if id(p) not in chosen]
-        muon = Muon(
+        kind = Muon if bfloat16_is_fast(learn[0].device) else WideMuon
+        muon = kind(
             matrices,
             lr=muon_learning_rate,
             weight_decay=weight_decay,
