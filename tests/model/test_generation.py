@@ -77,18 +77,20 @@ def test_without_cache(model, batch, answers) -> None:
     assert torch.equal(greedy(model, **batch, use_cache=False), answers)
 
 
+@pytest.mark.parametrize("name", ["cache", "past_key_values"])  # the older one still has users
+@pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated")
 @torch.no_grad()
-def test_cached_steps_give_the_logits_of_the_whole_sequence(model) -> None:
+def test_cached_steps_give_the_logits_of_the_whole_sequence(model, name: str) -> None:
     ids = torch.tensor([[*one_video_prompt(6), 40, 41, 42, 43]])
     types = model.model.token_types(ids)
     memory = model.model.remember_all(types, video_memory=model.encode_video(video()))
     whole = model(input_ids=ids, video_memory=memory).logits
     cache = DynamicCache(config=model.config)
     split = ids.shape[1] - 4
-    steps = [model(input_ids=ids[:, :split], video_memory=memory, cache=cache).logits]
+    steps = [model(input_ids=ids[:, :split], video_memory=memory, **{name: cache}).logits]
     memory = memory.without_fast_tokens()
     for i in range(split, ids.shape[1]):
-        step = model(input_ids=ids[:, i : i + 1], video_memory=memory, cache=cache)
+        step = model(input_ids=ids[:, i : i + 1], video_memory=memory, **{name: cache})
         steps.append(step.logits)
     assert_close(torch.cat(steps, 1), whole)
 

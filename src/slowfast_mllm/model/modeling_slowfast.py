@@ -14,6 +14,7 @@ from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.utils import can_return_tuple
+from transformers.utils.deprecation import deprecate_kwarg
 
 from slowfast_mllm.model.configuration_slowfast import SlowFastConfig
 from slowfast_mllm.model.generation import SlowFastGenerationMixin
@@ -385,6 +386,7 @@ class SlowFastModel(SlowFastPreTrainedModel):
             attends = attends & (attention_mask[:, -types.shape[1] :] != 0)
         return attends
 
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")  # as in transformers
     @can_return_tuple
     def forward(
         self,
@@ -458,6 +460,7 @@ class SlowFastForConditionalGeneration(SlowFastPreTrainedModel, SlowFastGenerati
         """See `SlowFastModel.encode_image`."""
         return self.model.encode_image(image)
 
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")  # as in transformers
     @can_return_tuple
     def forward(
         self,
