@@ -24,9 +24,8 @@ from transformers import AutoModelForImageTextToText, set_seed
 from transformers.utils import logging
 
 from slowfast_mllm import SlowFast, VideoMemory, load, world
-from slowfast_mllm.engine.loading import quantization_config
+from slowfast_mllm.engine.loading import computes_wide, quantization_config
 from slowfast_mllm.model import SlowFastForConditionalGeneration
-from slowfast_mllm.model.hardware import bfloat16_is_fast
 from slowfast_mllm.model.wide_compute import compute_in_float32
 
 ROOT = Path(__file__).parents[1]
@@ -51,8 +50,8 @@ def load_kind(folder: Path, kind: str) -> SlowFastForConditionalGeneration:
     else:
         options = {"dtype": getattr(torch, kind)}
     model = AutoModelForImageTextToText.from_pretrained(folder, **options).eval()
-    if kind == "bfloat16" and not bfloat16_is_fast("cpu"):
-        compute_in_float32(model)  # as `load` does
+    if kind == "bfloat16" and computes_wide(torch.device("cpu")):  # as `load` has it
+        compute_in_float32(model)
     return model
 
 

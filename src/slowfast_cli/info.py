@@ -64,11 +64,14 @@ def _facts(target: str, num_frames: int | None, dtype: str, quantize: str | None
 
 def _memory(target: str, num_frames: int, dtype: str, quantize: str | None) -> dict[str, Any]:
     """Gigabytes; what they are is said in `MemoryEstimate`."""
-    from slowfast_mllm.engine.loading import read_config
+    from slowfast_mllm.engine.loading import computes_wide, read_config
     from slowfast_mllm.evaluate.costs import estimate_memory
 
     config = read_config(target)
-    estimate = estimate_memory(config, num_frames, _BYTES[dtype], quantize=quantize)
+    kept = _BYTES[dtype]
+    wide = dtype == "bfloat16" and computes_wide()
+    computed = _BYTES["float32"] if wide else kept
+    estimate = estimate_memory(config, num_frames, computed, quantize=quantize, weight_bytes=kept)
     parts = {**vars(estimate), "peak": estimate.peak}
     return {f"{name}_gb": round(size / 1e9, 4) for name, size in parts.items()}
 

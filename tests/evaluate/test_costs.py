@@ -55,6 +55,9 @@ def test_the_memory_estimate_knows_quantized_weights(kind: str) -> None:
     plain = estimate_memory(model.config, 24, bytes_per_value=2)
     assert estimate.weights < 0.8 * plain.weights
     assert estimate.video_memory == plain.video_memory
+    wide = estimate_memory(model.config, 24, 4, quantize=kind, weight_bytes=2)
+    assert wide.weights == estimate.weights
+    assert wide.video_memory == 2 * plain.video_memory
 
 
 def test_every_tower_that_can_be_named_has_an_estimate() -> None:

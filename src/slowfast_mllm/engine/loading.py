@@ -52,7 +52,7 @@ def load_checkpoint(
         dtype: "float32", "bfloat16" or "float16"; None: bfloat16 on CUDA, float32 on the CPU, but
             for large models bfloat16 there too if the CPU has it, or if float32 would take more
             than half of the memory. On CPUs that do not compute in bfloat16, it is that of the
-            weights, and the model takes and gives float32.
+            weights, and the model takes and gives float32 (`wide_compute`).
         compile: compile the vision tower; decode steps are compiled by who takes them.
         quantize: "int8" or "nf4" for the weights of the language model's linear layers.
 
@@ -94,17 +94,24 @@ def load_checkpoint(
     network.generation_config.use_cache = True
     network.generation_config.cache_implementation = None
     if quantize is None:
-        _put_on(network, target)
-    if compile:
-        network.model.vision_tower.compile()
+        network.to(target)
+    _prepare(network, target, compile)
     return network.eval(), processor
 
 
-def _put_on(network: SlowFastForConditionalGeneration, target: torch.device) -> None:
-    network.to(target)
-    slow = target.type == "cpu" and not bfloat16_is_fast(target)
-    if network.dtype == torch.bfloat16 and slow:
+def _prepare(
+    network: SlowFastForConditionalGeneration, target: torch.device, compile: bool
+) -> None:
+    if network.dtype == torch.bfloat16 and computes_wide(target):
         compute_in_float32(network)
+    if compile:
+        network.model.vision_tower.compile()
+
+
+def computes_wide(device: torch.device | None = None) -> bool:
+    """Whether a model of bfloat16 weights takes and gives float32 there; None: the usual device."""
+    device = device or _device(None)
+    return device.type == "cpu" and not bfloat16_is_fast(device)
 
 
 def read_config(path: str) -> SlowFastConfig:

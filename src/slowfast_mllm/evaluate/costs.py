@@ -205,12 +205,14 @@ def estimate_memory(
     bytes_per_value: int,
     max_new_tokens: int = 256,
     quantize: str | None = None,
+    weight_bytes: int | None = None,
 ) -> MemoryEstimate:
     """From the config alone; nothing is loaded.
 
     Args:
         bytes_per_value: of the dtype that the model will run in: 2 or 4.
         quantize: "int8" or "nf4", for the linear layers of the language model.
+        weight_bytes: of a weight, where it is kept in fewer than it is computed with.
     """
     text, vision = config.text_config, config.vision_config
     with torch.device("meta"):
@@ -220,9 +222,10 @@ def estimate_memory(
     attention = model.model.language_model.layers[0].self_attn
     per_token = 2 * text.num_key_value_heads * attention.head_dim * bytes_per_value
     chunk = min(num_frames, config.vision_chunk_frames)
-    weights = sum(p.numel() for p in model.parameters()) * bytes_per_value
+    kept = bytes_per_value if weight_bytes is None else weight_bytes
+    weights = sum(p.numel() for p in model.parameters()) * kept
     if quantize is not None:
-        saved = bytes_per_value - _QUANTIZED_BYTES[quantize]
+        saved = kept - _QUANTIZED_BYTES[quantize]
         weights -= round(saved * _num_quantized(model.model.language_model))
     return MemoryEstimate(
         weights=weights,

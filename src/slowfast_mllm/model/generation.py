@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import GenerationMixin
 from transformers.cache_utils import Cache
+from transformers.utils.deprecation import deprecate_kwarg
 
 from slowfast_mllm.model.video_memory import TEXT, MemoryBatch, VideoMemory, Videos
 
@@ -54,6 +55,7 @@ class SlowFastGenerationMixin(GenerationMixin):
             kwargs["video_memory"] = kwargs["video_memory"].repeat_interleave(expand_size)
         return input_ids, kwargs
 
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")  # as in transformers
     def prepare_inputs_for_generation(
         self,
         input_ids: Tensor,

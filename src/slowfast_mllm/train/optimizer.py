@@ -17,7 +17,10 @@ ADAM_BETAS = (0.9, 0.99)
 
 
 class WideMuon(Muon):
-    """torch's Muon, whose products are bfloat16 on any machine, with products in float32."""
+    """torch's Muon, whose products are bfloat16 on any machine, with products in float32.
+
+    Always with Nesterov's momentum, and rates as `match_rms_adamw` has them.
+    """
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -29,8 +32,8 @@ class WideMuon(Muon):
                 if "momentum_buffer" not in state:
                     state["momentum_buffer"] = torch.zeros_like(matrix.grad)
                 mean = state["momentum_buffer"].lerp_(matrix.grad, 1 - group["momentum"])
-                update = matrix.grad.lerp(mean, group["momentum"])  # Nesterov's
-                rate = 0.2 * group["lr"] * math.sqrt(max(matrix.shape))  # match_rms_adamw
+                update = matrix.grad.lerp(mean, group["momentum"])
+                rate = 0.2 * group["lr"] * math.sqrt(max(matrix.shape))
                 matrix.mul_(1 - group["lr"] * group["weight_decay"])
                 matrix.sub_(_orthogonal(update, group), alpha=rate)
 

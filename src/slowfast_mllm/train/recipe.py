@@ -1,7 +1,8 @@
 """Recipes: what is trained on what, as a small YAML file. Parsing and checking only.
 
-With `model`, a recipe trains a model from nothing on the procedural world; with `start`, it trains
-one that there is, or that is put together from trained parts, on records.
+With `model`, a recipe trains a model on the procedural world, from nothing unless it names
+`weights`; with `start`, it trains one that there is, or that is put together from trained parts, on
+records.
 """
 
 import math
@@ -26,7 +27,7 @@ class RecipeError(ValueError):
 
 @dataclass(frozen=True)
 class ModelRecipe:
-    """The architecture of a model trained from nothing.
+    """The architecture of a model trained on the procedural world.
 
     Attributes:
         image_size: height and width of a frame in pixels.

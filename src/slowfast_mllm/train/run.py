@@ -6,7 +6,7 @@ and `model/` at the end (model, tokenizer and processor, ready for `from_pretrai
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments, set_seed
 
-from slowfast_mllm.model import SlowFastForConditionalGeneration
+from slowfast_mllm.model import SlowFastConfig, SlowFastForConditionalGeneration
 from slowfast_mllm.model.hardware import bfloat16_is_fast
 from slowfast_mllm.model.whole_checkpoint import first_line, load_whole
 from slowfast_mllm.processing import SlowFastProcessor
@@ -51,7 +51,8 @@ def train(recipe: Recipe, output: Path, num_workers: int = 1, save_steps: int = 
         The folder of the finished model.
 
     Raises:
-        TrainingError: `output` holds another recipe's run, or several processes were started.
+        TrainingError: `output` holds another recipe's run, several processes were started, or
+            `weights` has no model of this architecture.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:  # they would write each other's files
         raise TrainingError(f"{recipe.name}: a recipe of the world runs in one process.")
@@ -92,25 +93,35 @@ def _first_model(
     if recipe.weights is not None:
         saved = _of_saved(recipe.weights, load_whole).float()
         # Weights that fit are not yet attended by the same number of heads, nor pooled alike.
-        for name, here, there in _settings(model.config, saved.config):
-            if here != there:
+        here, there = _architecture(model.config), _architecture(saved.config)
+        for name in here:
+            if here[name] != there[name]:
                 raise TrainingError(
-                    f"weights: {recipe.weights}: {name} is {there} there, but {here} by `model`."
+                    f"weights: {recipe.weights}: {name} is {there[name]} there, but {here[name]} "
+                    "by `model`."
                 )
         model.load_state_dict(saved.state_dict())
     return model
 
 
-def _settings(one: Any, other: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Name and both values of what two configs say of their architecture."""
-    for part in ("text_config", "vision_config"):
-        yield from _settings_of(getattr(one, part).to_dict(), getattr(other, part).to_dict())
-    yield from _settings_of(one.to_dict(), other.to_dict())
-
-
-def _settings_of(one: dict[str, Any], other: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    told = {"dtype", "architectures", "_name_or_path", "text_config", "vision_config"}
-    return ((name, one[name], other.get(name)) for name in sorted(one.keys() - told))
+def _architecture(config: SlowFastConfig) -> dict[str, Any]:
+    """What a `ModelRecipe` decides; None where a model has no such thing."""
+    parts: dict[str, tuple[str, ...]] = {
+        "text_config": (
+            *("model_type", "vocab_size", "hidden_size", "intermediate_size"),
+            *("num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
+        ),
+        "vision_config": ("model_type", "image_size", "num_channels", "depths", "hidden_sizes"),
+    }
+    whole = config.to_dict()
+    found = {
+        f"{part}.{name}": whole[part].get(name) for part, names in parts.items() for name in names
+    }
+    names = (
+        *("hybrid_layers", "slow_spatial_pool", "fast_frame_stride", "fast_temporal_pool"),
+        *("fast_spatial_pool", "min_fast_frames", "motion_features", "visual_position_encoding"),
+    )
+    return found | {name: whole[name] for name in names}
 
 
 def _of_saved(folder: str, load: Callable[[str], Any]) -> Any:
@@ -119,7 +130,7 @@ def _of_saved(folder: str, load: Callable[[str], Any]) -> Any:
         if not Path(folder).is_dir():
             raise ValueError("no such folder")
         return load(folder)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # damaged files raise what they like
         raise TrainingError(
             f"weights: {folder}: no model to go on from ({first_line(error)})."
         ) from error
