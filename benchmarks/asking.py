@@ -129,9 +129,9 @@ def main() -> None:
         )
         print("|---|---|---|---|---|---|---|")
         asking_again("packaged, 32 frames", None, video, arguments.repeats)
-        shape = "Qwen2-0.5B dimensions, ConvNeXt-XXL, 4 frames"
+        shape = "Qwen2-0.5B dimensions, ConvNeXt-XXL, 2 frames"
         large = half_billion(folder)
-        asking_again(shape, large, video, 1, num_frames=4, max_new_tokens=2)
+        asking_again(shape, large, video, 1, num_frames=2, max_new_tokens=2)
         print()
         asking_together(video, arguments.questions, arguments.repeats)
 

@@ -1,6 +1,7 @@
 """Runs the CPU benchmarks one after the other and writes docs/benchmarks.md.
 
-Under 15 minutes on two cores. `--full` adds the full-size checkpoint: 17 GB of disk, four minutes.
+Under 15 minutes on two cores with AVX512-bf16, about 20 on two without. `--full` adds the full-size
+checkpoint: 17 GB of disk, four minutes.
 
     python benchmarks/report.py [--full] [--output docs/benchmarks.md]
 """
@@ -38,7 +39,7 @@ PARTS = (
     ),
     (
         "Decoding",
-        "benchmarks/decoding.py --steps 6 --prefills 3",
+        "benchmarks/decoding.py --steps 6 --prefills 2",
         "Time per token beside the language model alone; at 1,536 frames reading the slow keys and "
         "values adds 19 % to the bytes of the weights, and at prefill the attention of 100 text "
         "tokens to 124,416 slow tokens 12 % to the operations.",
@@ -60,7 +61,7 @@ PARTS = (
     ),
     (
         "Quantized weights",
-        "benchmarks/quantized.py --clips 5",
+        "benchmarks/quantized.py --clips 3",
         "Against float32. Models of random weights have nearly equal logits everywhere: look at "
         "the error there, and at the tokens of the packaged model. Golden is the tiny model of the "
         "tests in the official layout, too small for nf4.",

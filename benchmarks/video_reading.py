@@ -46,6 +46,8 @@ LIBRARIES = ("torchcodec", "decord")
 # As real footage gets from x264: three in four are B frames (74, 73 and 74 % of three clips). In a
 # pattern that drifts evenly it sees scene cuts, and half as many B frames pay.
 _H264 = (("g", "250"), ("b_strategy", "0"), ("sc_threshold", "0"))
+# At 25 frames a second, keyframes as often as those clips have them: every 5 s.
+_H264_5_S = (("g", "125"), *_H264[1:])
 _HEVC = (("preset", "veryfast"), ("x265-params", "open-gop=1:keyint=250:log-level=none"))
 _VP9 = (("deadline", "realtime"), ("cpu-used", "8"), ("g", "128"), ("b", "3M"))
 _AV1 = (("preset", "11"), ("g", "250"))
@@ -75,11 +77,11 @@ class Clip:
 
 
 CLIPS = (
-    Clip("1080p30 H.264, 60 s, GOP 250", 1920, 1080, 60, 30),
-    Clip("720p30 HEVC, 60 s, open GOP", 1280, 720, 60, 30, "libx265", _HEVC),
-    Clip("720p30 VP9, 60 s", 1280, 720, 60, 30, "libvpx-vp9", _VP9),
-    Clip("720p30 AV1, 60 s", 1280, 720, 60, 30, "libsvtav1", _AV1, part=60),
-    Clip("360p25 H.264, 10 min, GOP 250", 640, 360, 600, 25),
+    Clip("1080p30 H.264, 40 s, GOP 250", 1920, 1080, 40, 30),
+    Clip("720p30 HEVC, 40 s, open GOP", 1280, 720, 40, 30, "libx265", _HEVC),
+    Clip("720p30 VP9, 40 s", 1280, 720, 40, 30, "libvpx-vp9", _VP9),
+    Clip("720p30 AV1, 40 s", 1280, 720, 40, 30, "libsvtav1", _AV1, part=40),
+    Clip("360p25 H.264, 10 min, GOP 125", 640, 360, 600, 25, options=_H264_5_S),
     Clip("360p2 H.264, 1 h, GOP 250", 640, 360, 3600, 2, part=120),
 )
 QUICK_CLIPS = (
