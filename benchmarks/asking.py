@@ -3,7 +3,7 @@
 First and second question: seconds to the first token of a question about a clip that was never seen
 (reading, preprocessing, encoding, prefill), of one whose memory is on disk, and of one that the
 program holds and was asked about before, of which only the question is read; with the packaged
-model, and with a random one of the dimensions of Qwen2-0.5B and the published vision tower (four
+model, and with a random one of the dimensions of Qwen2-0.5B and the published vision tower (two
 frames: on CPUs the tower takes seconds a frame). The clip, unless one is given, is made: 30 s of
 720p. Together: questions per second about clips that are encoded already, in a batch of one (the
 baseline) and in larger ones, with the packaged model.
