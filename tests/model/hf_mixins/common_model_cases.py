@@ -77,6 +77,13 @@ class SlowFastCommonTest(ModelTesterMixin, GenerationTesterMixin, unittest.TestC
     def test_attn_implementation_composite_models(self) -> None:
         pass
 
+    @unittest.skip(
+        "It wants the tower's states beside the answer. Frames go through the tower in chunks and "
+        "are let go, so that memory is bounded; `encode_video` returns what is kept of them."
+    )
+    def test_multimodal_outputs_are_returned(self) -> None:
+        pass
+
     def test_reverse_loading_mapping(self) -> None:
         """Our models save the native layout unless asked; this test is about the official one."""
         original = {"save_pretrained": PreTrainedModel.save_pretrained}

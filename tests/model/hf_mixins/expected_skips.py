@@ -12,6 +12,7 @@ EXPECTED_SKIPS = {
     "sliding window mask": "off by default in Qwen2",
     "has no axial RoPE": "the vision tower is convolutional",
     # Slow-Fast.
+    "wants the tower's states": "`common_model_cases.py` says why there are none",
     "Hybrid layers name our interface": "see the test that `common_model_cases.py` overrides",
     "does not support output_attentions": (
         "they look for the word in the annotation of **kwargs; that attentions come out is in "
