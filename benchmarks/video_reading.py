@@ -45,9 +45,10 @@ LIBRARIES = ("torchcodec", "decord")
 
 # As real footage gets from x264: three in four are B frames (74, 73 and 74 % of three clips). In a
 # pattern that drifts evenly it sees scene cuts, and half as many B frames pay.
-_H264 = (("g", "250"), ("b_strategy", "0"), ("sc_threshold", "0"))
+_AS_FOOTAGE = (("b_strategy", "0"), ("sc_threshold", "0"))
+_H264 = (("g", "250"), *_AS_FOOTAGE)
 # At 25 frames a second, keyframes as often as those clips have them: every 5 s.
-_H264_5_S = (("g", "125"), *_H264[1:])
+_H264_5_S = (("g", "125"), *_AS_FOOTAGE)
 _HEVC = (("preset", "veryfast"), ("x265-params", "open-gop=1:keyint=250:log-level=none"))
 _VP9 = (("deadline", "realtime"), ("cpu-used", "8"), ("g", "128"), ("b", "3M"))
 _AV1 = (("preset", "11"), ("g", "250"))
