@@ -11,6 +11,7 @@ from slowfast_cli.options import (
     Dtype,
     End,
     Fps,
+    FramesFps,
     Model,
     NumFrames,
     Quantize,
@@ -41,12 +42,14 @@ def index(
     fps: Fps = None,
     start: Start = None,
     end: End = None,
+    frames_fps: FramesFps = None,
     device: Device = None,
     dtype: Dtype = None,
     quantize: Quantize = None,
 ) -> None:
     """Watch a video once; later `slowfast ask NAME.sfmem` needs neither video nor time."""
-    refuse_wrong_bounds(video, num_frames, fps, start, end)
+    sampling = {"num_frames": num_frames, "fps": fps, "start": start, "end": end}
+    refuse_wrong_bounds(video, frames_fps=frames_fps, **sampling)
     refuse_missing(video)
     from slowfast_mllm.engine.encoded_video import check_target
 
@@ -54,15 +57,7 @@ def index(
         check_target(output)  # before a model is loaded: that may take minutes
     assistant = load_model(model, cache=False, device=device, dtype=dtype, quantize=quantize)
     with working("Watching the video"):
-        encoded = assistant.index(
-            video,
-            output,
-            precision.value,
-            num_frames=num_frames,
-            fps=fps,
-            start=start,
-            end=end,
-        )
+        encoded = assistant.index(video, output, precision.value, frames_fps=frames_fps, **sampling)
     for warning in encoded.info.warnings:
         typer.echo(f"Warning: {warning}", err=True)
     size = output.stat().st_size

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from slowfast_cli.options import Json, Precision, Quantize
+from slowfast_cli.options import FramesFps, Json, Precision, Quantize
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -25,13 +25,14 @@ def info(
         Precision, typer.Option(help="What the memory is estimated for.")
     ] = Precision.bfloat16,
     quantize: Quantize = None,
+    frames_fps: FramesFps = None,
 ) -> None:
     """Show facts about a video or a memory, or a checkpoint before anything of it is loaded."""
     if quantize is not None and num_frames is None:
         raise typer.BadParameter(
             "--quantize says what memory is estimated for: give --num-frames too."
         )
-    facts = _facts(target, num_frames, dtype, quantize)
+    facts = _facts(target, num_frames, dtype, quantize, frames_fps)
     if json:
         typer.echo(json_module.dumps(facts, ensure_ascii=False, indent=2))
         return
@@ -40,11 +41,20 @@ def info(
         typer.echo(f"{name.replace('_', ' '):{width}}  {_shown(value)}")
 
 
-def _facts(target: str, num_frames: int | None, dtype: str, quantize: str | None) -> dict[str, Any]:
+def _facts(
+    target: str,
+    num_frames: int | None,
+    dtype: str,
+    quantize: str | None,
+    frames_fps: float | None,
+) -> dict[str, Any]:
     path = Path(target)
     file = path.suffix == ".sfmem" or mimetypes.guess_type(target)[0] is not None
     hub_id = target.count("/") == 1 and not file and not path.parent.exists()
-    if (path / "config.json").is_file() or hub_id:
+    checkpoint = (path / "config.json").is_file() or hub_id
+    if frames_fps is not None and (checkpoint or path.suffix == ".sfmem"):
+        raise typer.BadParameter(f"{target}: --frames-fps is for a folder of frames.")
+    if checkpoint:
         from slowfast_mllm.engine import describe_config
 
         facts = describe_config(target)
@@ -59,7 +69,7 @@ def _facts(target: str, num_frames: int | None, dtype: str, quantize: str | None
         return describe_memory(path)
     from slowfast_mllm.video import probe_video
 
-    return probe_video(target).to_dict()
+    return probe_video(target, frames_fps=frames_fps).to_dict()
 
 
 def _memory(target: str, num_frames: int, dtype: str, quantize: str | None) -> dict[str, Any]:

@@ -33,6 +33,9 @@ Fps = Annotated[
 ]
 Start = Annotated[float | None, typer.Option(min=0, help="Begin here, in seconds.")]
 End = Annotated[float | None, typer.Option(min=0, help="Stop here, in seconds.")]
+FramesFps = Annotated[
+    float | None, typer.Option(help="Rate of a folder of frames, which has no times of its own.")
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... Default: what is there.")]
 Precision = StrEnum("Precision", ["float32", "bfloat16", "float16"])
 Dtype = Annotated[Precision | None, typer.Option(help="Of weights. Default: what suits.")]
@@ -67,6 +70,7 @@ class Answering:
     fps: Fps = None
     start: Start = None
     end: End = None
+    frames_fps: FramesFps = None
     cache: Annotated[
         bool, typer.Option(help="Keep what was seen of a video on disk for its next question.")
     ] = True
@@ -95,7 +99,7 @@ class Answering:
 
     def watch(self, video: str) -> "Chat":
         """Load the model and look at the video: a conversation that can begin."""
-        refuse_wrong_bounds(video, self.num_frames, self.fps, self.start, self.end)
+        refuse_wrong_bounds(video, **self._sampling)
         refuse_missing(video)
         from slowfast_mllm.engine.answers import Generation
 
@@ -110,13 +114,16 @@ class Answering:
             compile=self.compile,
         )
         with working("Watching the video"):
-            conversation = assistant.chat(
-                video, num_frames=self.num_frames, fps=self.fps, start=self.start, end=self.end
-            )
+            conversation = assistant.chat(video, **self._sampling)
         if not self.json:  # which has them in every answer
             for warning in conversation.video.info.warnings:
                 typer.echo(f"Warning: {warning}", err=True)
         return conversation
+
+    @property
+    def _sampling(self) -> dict[str, Any]:
+        names = ("num_frames", "fps", "start", "end", "frames_fps")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def _generation(self) -> dict[str, Any]:
@@ -151,17 +158,18 @@ def wrong_usage() -> Iterator[None]:
         raise typer.BadParameter(str(error)) from error
 
 
-def refuse_wrong_bounds(
-    video: str, num_frames: int | None, fps: float | None, start: float | None, end: float | None
-) -> None:
-    from slowfast_mllm.video.sampling import SampleRequest
+def refuse_wrong_bounds(video: str, *, frames_fps: float | None, **bounds: Any) -> None:
+    """`bounds` are fields of `SampleRequest`."""
+    from slowfast_mllm.video.sampling import SampleRequest, require_positive
 
     with wrong_usage():
-        SampleRequest(num_frames, fps, start=start, end=end)
-    if video.endswith(".sfmem") and (num_frames, fps, start, end) != (None,) * 4:
+        SampleRequest(**bounds)
+        require_positive(frames_fps=frames_fps)
+    given = [name for name in bounds if bounds[name] is not None]
+    if video.endswith(".sfmem") and (given or frames_fps is not None):
         raise typer.BadParameter(
             f"{video}: its frames were chosen when it was indexed; leave out --num-frames, --fps, "
-            "--start and --end, or ask the video itself."
+            "--start, --end and --frames-fps, or ask the video itself."
         )
 
 

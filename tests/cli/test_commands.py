@@ -74,6 +74,26 @@ def test_an_indexed_video_can_be_asked_without_the_video(run, tmp_path) -> None:
     assert len(list((tmp_path / "cache" / "slowfast-mllm" / "memories").iterdir())) == 1
 
 
+def test_a_folder_of_frames_is_asked_at_the_rate_that_is_stated(run, tmp_path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    with av.open(CLIP) as container:
+        for number, frame in enumerate(container.decode(video=0)):
+            if number < 6:
+                frame.to_image().save(folder / f"{number}.png")
+    ask = ("ask", str(folder), "How does the camera move?", "--json")
+    for rate in ("5", "2"):  # the second is not the first one's memory
+        answer = json.loads(run(*ask, "--frames-fps", rate)[1])
+        assert answer["frames"]["timestamps"][5] == round(5 / float(rate), 4)
+        assert answer["warnings"] == []
+    code, _, err = run("ask", str(folder), "How does the camera move?")
+    assert (code, err.count("Warning: pictures without time stamps")) == (0, 1)
+    facts = json.loads(run("info", str(folder), "--frames-fps", "5", "--json")[1])
+    assert (facts["duration"], facts["fps"]) == (1.2, 5)
+    assert run("ask", CLIP, "?", "--frames-fps", "5")[0] == 1
+    assert run("ask", str(folder), "?", "--frames-fps", "0")[0] == 2
+
+
 def test_info_estimates_memory_before_anything_is_loaded(run) -> None:
     model = str(ROOT / "src" / "slowfast_mllm" / "default_model")
     code, out, _ = run("info", model, "--num-frames", "64", "--json")

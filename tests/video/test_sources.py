@@ -84,10 +84,29 @@ def test_arrays_and_lists_give_their_pictures(pictures: list[Picture], folder: P
         assert probe_video(source).num_frames == 12
 
 
-def test_bounds_in_seconds_on_pictures_without_time_are_told(folder: Path) -> None:
+def test_times_of_pictures_without_a_rate_are_positions_and_that_is_told(folder: Path) -> None:
     video = read_video(folder, start=2, end=5)
     assert numbers(video.frames) == [2, 3, 4]
-    assert "1 a second" in video.warnings[0]
+    assert "times are positions" in video.warnings[0]
+    assert "times are positions" in probe_video(folder).warnings[0]
+
+
+def test_the_rate_of_frames_can_be_stated(folder: Path, pictures: list[Picture]) -> None:
+    for source in (folder, pictures, np.stack(pictures)):
+        video = read_video(source, frames_fps=5, start=0.4, end=1.0)
+        assert video.timestamps == pytest.approx([0.4, 0.6, 0.8])
+        assert numbers(video.frames) == [2, 3, 4]
+        assert video.info.duration == pytest.approx(2.4)
+        assert video.info.fps == pytest.approx(5)
+        assert video.warnings == ()
+        assert probe_video(source, frames_fps=5).duration == pytest.approx(2.4)
+
+
+def test_a_rate_for_what_has_times_is_refused(clip: bytes, folder: Path) -> None:
+    with pytest.raises(VideoError, match="has times of its own; leave out frames_fps"):
+        read_video(clip, frames_fps=5)
+    with pytest.raises(ValueError, match="frames_fps=0 must be above 0"):
+        read_video(folder, frames_fps=0)
 
 
 @pytest.mark.parametrize("suffix", ["png", "webp", "tiff", "bmp", "gif"])

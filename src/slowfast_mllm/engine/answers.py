@@ -30,6 +30,7 @@ class Sampling:
         num_frames: uniformly spread frames; None: what the model was made for.
         fps: frames a second instead, at most `max_frames`.
         start, end: bounds of the clip in seconds.
+        frames_fps: the rate of a folder or list of frames, which has no times of its own.
     """
 
     num_frames: int | None = None
@@ -37,6 +38,7 @@ class Sampling:
     max_frames: int = 512
     start: float | None = None
     end: float | None = None
+    frames_fps: float | None = None
 
     def __post_init__(self) -> None:
         if self.fps is None and self.max_frames != Sampling.max_frames:

@@ -97,7 +97,8 @@ class SlowFast:
         if choice != Sampling() and (encoded_before or _is_memory_file(video)):
             raise ValueError(
                 f"{video.info.path if encoded_before else video}: its frames were chosen when it "
-                "was encoded; leave out num_frames, fps, start and end, or ask the video itself."
+                "was encoded; leave out num_frames, fps, start, end and frames_fps, or ask the "
+                "video itself."
             )
         if encoded_before:
             return replace(video, timing=AT_HAND)

@@ -181,7 +181,8 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
         video = with_channels_last(video, options["input_data_format"])
         request = _request(options)
         if in_memory and metadata is not None and metadata.fps:
-            sampled = _shrunk(_sample_timed(read_video(video), metadata, request), transform)
+            frames = read_video(video, frames_fps=metadata.fps)
+            sampled = _shrunk(_sample_timed(frames, metadata, request), transform)
         else:
             sampled = read_video(video, **vars(request), transform=transform)
         for warning in sampled.warnings:

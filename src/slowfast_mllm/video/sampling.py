@@ -60,7 +60,7 @@ def fps_indices(timestamps: Seconds, fps: float, max_frames: int | None = None) 
     Raises:
         ValueError: No time stamps, or an argument out of range.
     """
-    _require_positive(fps=fps, max_frames=max_frames)
+    require_positive(fps=fps, max_frames=max_frames)
     times = np.asarray(timestamps, dtype=np.float64)
     if times.size == 0:
         raise ValueError("timestamps is empty: a clip has at least one frame")
@@ -73,11 +73,16 @@ def fps_indices(timestamps: Seconds, fps: float, max_frames: int | None = None) 
     return (np.searchsorted(times, at, side="right") - 1).astype(np.int64)
 
 
-def _require_positive(**arguments: float | None) -> None:
+def require_positive(**arguments: float | None) -> None:
+    """Rates are numbers above 0, counts whole ones; None is left alone.
+
+    Raises:
+        ValueError: An argument is not; the message names it.
+    """
     for name, value in arguments.items():
         if value is None:
             continue
-        whole = name != "fps"
+        whole = not name.endswith("fps")
         if not isinstance(value, Integral if whole else Real):
             raise ValueError(f"{name}={value!r} must be a {'whole ' * whole}number")
         if not (math.isfinite(value) and value > 0):
@@ -101,7 +106,7 @@ class SampleRequest:
     def __post_init__(self) -> None:
         if self.num_frames is not None and self.fps is not None:
             raise ValueError("num_frames and fps cannot be given together: choose one")
-        _require_positive(num_frames=self.num_frames, fps=self.fps, max_frames=self.max_frames)
+        require_positive(num_frames=self.num_frames, fps=self.fps, max_frames=self.max_frames)
         if self.num_frames is not None and self.num_frames > _MAX_TICKS:
             raise ValueError(f"num_frames={self.num_frames} must be at most {_MAX_TICKS}")
         for name, bound in (("start", self.start), ("end", self.end)):

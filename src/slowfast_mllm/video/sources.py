@@ -21,10 +21,11 @@ from slowfast_mllm.video.media import Media
 from slowfast_mllm.video.picture import UNCHANGED, Transform
 from slowfast_mllm.video.reader import probe_file, read_file
 from slowfast_mllm.video.result import SampledVideo, VideoError, VideoInfo
-from slowfast_mllm.video.sampling import SampleRequest
+from slowfast_mllm.video.sampling import SampleRequest, require_positive
 from slowfast_mllm.video.stills import (
     FORMATS,
     Stills,
+    has_times,
     is_picture,
     open_array,
     open_folder,
@@ -37,7 +38,7 @@ _STREAM_HEAD_BYTES = 64 << 20  # holds three pictures of any camera
 _MAX_STREAM_BYTES = 2 << 30
 
 
-def probe_video(source: Any) -> VideoInfo:
+def probe_video(source: Any, *, frames_fps: float | None = None) -> VideoInfo:
     """Facts about a video without keeping its frames.
 
     Small files (about a second's worth of decoding), and all that are not clean mp4, mkv, webm
@@ -46,11 +47,12 @@ def probe_video(source: Any) -> VideoInfo:
 
     Args:
         source: As for `read_video`.
+        frames_fps: As for `read_video`.
 
     Raises:
         VideoError: The source cannot be read; one line that names it.
     """
-    opened = _open(source)
+    opened = _open(source, frames_fps)
     return probe_file(opened) if isinstance(opened, Media) else opened.info()
 
 
@@ -62,6 +64,7 @@ def read_video(
     max_frames: int | None = None,
     start: float | None = None,
     end: float | None = None,
+    frames_fps: float | None = None,
     transform: Transform = UNCHANGED,
 ) -> SampledVideo:
     """Sampled frames of a video with their real time stamps.
@@ -77,7 +80,7 @@ def read_video(
         source: A local path (video, still picture, folder of pictures sorted by name with
             numbers by value), bytes or a binary file object of such a file, one PIL image, a
             list of pictures (paths, PIL images, uint8 arrays), or a uint8 array or tensor
-            (T, H, W, 3). Pictures without time stamps count as one a second.
+            (T, H, W, 3).
         num_frames: Frames spread uniformly: `linspace(0, n-1, num_frames)` truncated, over the
             n frames within the bounds; fewer frames are all given and the last is repeated.
         fps: The frame on screen at each tick 0, 1/fps, ... from the first frame on.
@@ -85,23 +88,36 @@ def read_video(
         start: Seconds from the first frame of the source; earlier frames are left out.
         end: Seconds; frames at or after it are left out. Where no frame starts within the
             bounds, the one on screen is given.
+        frames_fps: How many a second there are of pictures that have no time stamps: a folder, a
+            list, an array. Without it their times are positions, one a second, and a warning.
         transform: Done to each picture as soon as it is decoded, e.g. shrinking.
 
     Returns:
         uint8 frames (T, H, W, 3), float64 seconds (T,), int64 positions (T,), and the facts.
 
     Raises:
-        VideoError: The source cannot be read; one line that names it.
+        VideoError: The source cannot be read, or `frames_fps` is given for one that has times; one
+            line that names it.
         ValueError: Arguments out of range or in conflict.
     """
     request = SampleRequest(num_frames, fps, max_frames, start, end)
-    opened = _open(source)
+    opened = _open(source, frames_fps)
     if isinstance(opened, Media):
         return read_file(opened, request, transform)
     return opened.read(request, transform)
 
 
-def _open(source: Any) -> Media | Stills:
+def _open(source: Any, frames_fps: float | None) -> Media | Stills:
+    require_positive(frames_fps=frames_fps)
+    opened = _open_any(source)
+    if frames_fps is None:
+        return opened
+    if isinstance(opened, Media):
+        raise has_times(opened.name)
+    return opened.at_rate(frames_fps)
+
+
+def _open_any(source: Any) -> Media | Stills:
     if isinstance(source, (str, os.PathLike)):
         return _open_path(os.fsdecode(source))
     if isinstance(source, (bytes, bytearray, memoryview)):

@@ -23,6 +23,10 @@ from slowfast_mllm.video.sampling import SampleRequest
 
 # Pictures that carry no time of their own are taken as one a second.
 _NOMINAL_FPS = 1.0
+_TIMELESS = (
+    f"pictures without time stamps: their times are positions, {_NOMINAL_FPS:g} a second; state "
+    "their rate with frames_fps (--frames-fps)"
+)
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif")
 _HEADS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*")
 # Pillow opens no other kind, whatever a file is called: for some it would start other programs.
@@ -67,7 +71,19 @@ class Stills:
             height=self.size[1],
             codec=self.codec,
             rotation=self.rotation,
+            warnings=() if self.timestamps is not None else (_TIMELESS,),
         )
+
+    def at_rate(self, frames_fps: float) -> Stills:
+        """The same, `frames_fps` a second.
+
+        Raises:
+            VideoError: They have times already.
+        """
+        if self.timestamps is not None and self.count > 1:
+            raise has_times(self.name)
+        times = np.arange(self.count) / frames_fps
+        return replace(self, timestamps=times, duration=self.count / frames_fps)
 
     def read(self, request: SampleRequest, transform: Transform = UNCHANGED) -> SampledVideo:
         """The pictures that `request` chooses.
@@ -79,9 +95,6 @@ class Stills:
         times = self.timestamps
         if times is None:
             times = np.arange(self.count, dtype=np.float64) / _NOMINAL_FPS
-            if request.uses_time:
-                line = f"pictures without time stamps: taken as {_NOMINAL_FPS:g} a second"
-                info = replace(info, warnings=(line,))
         chosen = request.indices(times, info.duration, self.name)
         wanted, rows = np.unique(chosen, return_inverse=True)
         frames = allocate(chosen.size, transform.size(self.size), self.name)[: wanted.size]
@@ -89,6 +102,14 @@ class Stills:
             frames[row] = transform.apply(_fitted(picture, self.size))
         repeated = frames if rows.size == wanted.size else frames[rows]
         return SampledVideo(repeated, times[chosen], chosen, info)
+
+
+def has_times(name: str) -> VideoError:
+    """What refuses a rate for a clip that needs none."""
+    return VideoError(
+        f"{name}: has times of its own; leave out frames_fps (--frames-fps), which is the rate of "
+        "a folder or list of frames"
+    )
 
 
 def is_picture(head: bytes) -> bool:
