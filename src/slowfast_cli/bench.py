@@ -21,8 +21,8 @@ def flops(
 ) -> None:
     """FLOPs of a question by number of frames: Qwen2-7B with ConvNeXt-XXL at 576 px.
 
-    Slow-Fast, beside all frames in self-attention, and beside projecting slow keys and values again
-    for every generated token, as the official code does.
+    Slow-Fast, beside all frames in self-attention, and beside projecting slow
+    keys and values again for every generated token, as the official code does.
     """
     if plot is not None and not plot.parent.is_dir():
         raise typer.BadParameter(f"{plot}: no such folder, {plot.parent}.")

@@ -12,8 +12,8 @@ from slowfast_cli.options import Answering, Watched, answering
 def chat(video: Watched, how: Answering) -> None:
     """Talk about a video: a question a line; an empty line or Ctrl-D ends.
 
-    With --json every answer is one line of JSON. A question that cannot be asked is refused and
-    the conversation goes on; the exit code is 1 then.
+    With --json every answer is one line of JSON. A question that cannot be asked
+    is refused and the conversation goes on; the exit code is 1 then.
     """
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")  # to refuse what is no text by itself

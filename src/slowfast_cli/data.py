@@ -30,7 +30,7 @@ def check(
     model: Annotated[
         str | None, typer.Option(help="Its tokens and pictures. Default: the packaged model's.")
     ] = None,
-    num_frames: Annotated[int, typer.Option(min=1, max=100_000, help="Frames of each clip.")] = 64,
+    num_frames: Annotated[int, typer.Option(min=1, help="Frames of each clip.")] = 64,
     max_length: Annotated[
         int | None,
         typer.Option(min=1, help="Longest conversation in tokens; say --model, whose they are."),
@@ -40,8 +40,8 @@ def check(
 ) -> None:
     """Read every record and every clip as training would, and list what is wrong.
 
-    Damaged clips of which frames can be read count as usable, and are listed. Exit code 0: all
-    records can be used; 1: some cannot.
+    Damaged clips of which frames can be read count as usable, and are listed.
+    Exit code 0: all records can be used; 1: some cannot.
     """
     from slowfast_mllm.engine.loading import DEFAULT_MODEL, load_processor, read_config
     from slowfast_mllm.train.conversations import Encoder, PreferenceEncoder

@@ -37,12 +37,12 @@ def index(
     precision: Annotated[
         _Precision, typer.Option(help="int8: about half the size; exact: as computed.")
     ] = _Precision.bfloat16,
-    model: Model = None,
     num_frames: NumFrames = None,
     fps: Fps = None,
     start: Start = None,
     end: End = None,
     frames_fps: FramesFps = None,
+    model: Model = None,
     device: Device = None,
     dtype: Dtype = None,
     quantize: Quantize = None,

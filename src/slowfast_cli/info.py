@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from slowfast_cli.options import FramesFps, Json, Precision, Quantize
+from slowfast_cli.options import FramesFps, Json, Precision, Quantization
 
+_CHECKPOINT = "What a checkpoint needs"
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -19,12 +20,28 @@ def info(
     json: Json = False,
     num_frames: Annotated[
         int | None,
-        typer.Option(min=1, help="Of a checkpoint: memory for a question about so many frames."),
+        typer.Option(
+            min=1,
+            help="Memory for a question about so many frames.",
+            rich_help_panel=_CHECKPOINT,
+        ),
     ] = None,
     dtype: Annotated[
-        Precision, typer.Option(help="What the memory is estimated for.")
+        Precision,
+        typer.Option(
+            help="Of weights: float32, bfloat16 or float16.",
+            show_choices=False,
+            rich_help_panel=_CHECKPOINT,
+        ),
     ] = Precision.bfloat16,
-    quantize: Quantize = None,
+    quantize: Annotated[
+        Quantization | None,
+        typer.Option(
+            help="Of the language model's weights: int8 or nf4.",
+            show_choices=False,
+            rich_help_panel=_CHECKPOINT,
+        ),
+    ] = None,
     frames_fps: FramesFps = None,
 ) -> None:
     """Show facts about a video or a memory, or a checkpoint before anything of it is loaded."""

@@ -3,6 +3,7 @@
 import functools
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -17,38 +18,65 @@ if TYPE_CHECKING:
     from slowfast_mllm import SlowFast
     from slowfast_mllm.engine import Chat
 
+# Panels of the help. What the library checks itself has no range here: the help column is narrow.
+LOOK, REPLY, PLACE = "What to look at", "How to answer", "Where to run"
+
 Video = Annotated[str, typer.Argument(help="A video, an image, or a folder of frames.")]
 Watched = Annotated[
     str, typer.Argument(help="A video, an image, a folder of frames, or a memory (.sfmem).")
 ]
 Model = Annotated[
     str | None,
-    typer.Option(help="Checkpoint: a folder or a hub id. Default: the small packaged model."),
+    typer.Option(
+        help="Checkpoint: a folder or a hub id. Default: the small packaged model.",
+        rich_help_panel=PLACE,
+    ),
 ]
 NumFrames = Annotated[
-    int | None, typer.Option(min=1, max=100_000, help="Frames to look at, evenly spread.")
+    int | None, typer.Option(help="Frames to look at, evenly spread.", rich_help_panel=LOOK)
 ]
 Fps = Annotated[
-    float | None, typer.Option(help="Frames a second to look at instead, at most 512 in all.")
+    float | None,
+    typer.Option(
+        help="Frames a second to look at instead, at most 512 in all.", rich_help_panel=LOOK
+    ),
 ]
-Start = Annotated[float | None, typer.Option(min=0, help="Begin here, in seconds.")]
-End = Annotated[float | None, typer.Option(min=0, help="Stop here, in seconds.")]
+Start = Annotated[float | None, typer.Option(help="Begin here, in seconds.", rich_help_panel=LOOK)]
+End = Annotated[float | None, typer.Option(help="Stop here, in seconds.", rich_help_panel=LOOK)]
 FramesFps = Annotated[
-    float | None, typer.Option(help="Rate of a folder of frames, which has no times of its own.")
+    float | None,
+    typer.Option(
+        help="Rate of a folder of frames, which has no times of its own.", rich_help_panel=LOOK
+    ),
 ]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... Default: what is there.")]
+Device = Annotated[
+    str | None,
+    typer.Option(help="cpu, cuda, cuda:1, ... Default: what is there.", rich_help_panel=PLACE),
+]
 Precision = StrEnum("Precision", ["float32", "bfloat16", "float16"])
-Dtype = Annotated[Precision | None, typer.Option(help="Of weights. Default: what suits.")]
+Dtype = Annotated[
+    Precision | None,
+    typer.Option(
+        help="Of weights: float32, bfloat16 or float16. Default: what suits.",
+        show_choices=False,
+        rich_help_panel=PLACE,
+    ),
+]
 Quantization = StrEnum("Quantization", ["int8", "nf4"])
 Quantize = Annotated[
     Quantization | None,
-    typer.Option(help="Weights of the language model: less memory. Default: neither."),
+    typer.Option(
+        help="Weights of the language model in int8 or nf4: less memory. Default: neither.",
+        show_choices=False,
+        rich_help_panel=PLACE,
+    ),
 ]
 Compile = Annotated[
     bool,
     typer.Option(
         "--compile",
         help="Compile tower and decoding: a slow first answer; measure whether others gain.",
+        rich_help_panel=PLACE,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -65,37 +93,50 @@ _NOTICE = (
 class Answering:
     """How a video is watched and an answer made: the options of every verb that answers."""
 
-    model: Model = None
     num_frames: NumFrames = None
     fps: Fps = None
     start: Start = None
     end: End = None
     frames_fps: FramesFps = None
-    cache: Annotated[
-        bool, typer.Option(help="Keep what was seen of a video on disk for its next question.")
-    ] = True
-    json: Json = False
+    max_new_tokens: Annotated[
+        int, typer.Option(help="Longest answer, in tokens.", rich_help_panel=REPLY)
+    ] = 256
+    temperature: Annotated[
+        float,
+        typer.Option(help="0: the likeliest answer; up to 100: draw.", rich_help_panel=REPLY),
+    ] = 0.0
+    top_p: Annotated[
+        float, typer.Option(help="Draw from this much probability.", rich_help_panel=REPLY)
+    ] = 1.0
+    num_beams: Annotated[
+        int, typer.Option(help="Beams of the search, 1 to 64.", rich_help_panel=REPLY)
+    ] = 1
+    seed: Annotated[
+        int | None, typer.Option(help="Makes a drawn answer repeatable.", rich_help_panel=REPLY)
+    ] = None
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=REPLY)
+    ] = False
     stream: Annotated[
         bool | None,
         typer.Option(
-            "--stream/--no-stream", help="Show words as they come. Default: on a terminal."
+            "--stream/--no-stream",
+            help="Show words as they come. Default: on a terminal.",
+            rich_help_panel=REPLY,
         ),
     ] = None
+    model: Model = None
     device: Device = None
     dtype: Dtype = None
     quantize: Quantize = None
     compile: Compile = False
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256
-    temperature: Annotated[
-        float, typer.Option(min=0, max=100, help="0: the likeliest answer; above: draw.")
-    ] = 0.0
-    top_p: Annotated[float, typer.Option(min=0, max=1, help="Draw from this much probability.")] = (
-        1.0
-    )
-    num_beams: Annotated[int, typer.Option(min=1, max=64, help="Beams of the search.")] = 1
-    seed: Annotated[
-        int | None, typer.Option(min=0, max=2**63 - 1, help="Makes a drawn answer repeatable.")
-    ] = None
+    cache: Annotated[
+        bool,
+        typer.Option(
+            help="Keep what was seen of a video on disk for its next question.",
+            rich_help_panel=PLACE,
+        ),
+    ] = True
 
     def watch(self, video: str) -> "Chat":
         """Load the model and look at the video: a conversation that can begin."""
@@ -151,11 +192,17 @@ class Answering:
 
 @contextmanager
 def wrong_usage() -> Iterator[None]:
-    """What is wrong with an argument ends as wrong usage does."""
+    """What is wrong with an argument ends as wrong usage does, in the names of the options."""
     try:
         yield
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+        names = "|".join(field.name for field in fields(Answering))
+        told = re.sub(rf"\b({names})(?==)", lambda m: _option(m[1]), str(error))
+        raise typer.BadParameter(told) from error
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def refuse_wrong_bounds(video: str, *, frames_fps: float | None, **bounds: Any) -> None:

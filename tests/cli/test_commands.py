@@ -1,6 +1,7 @@
 """The command line as a user meets it: what goes where, exit codes, one-line errors."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,29 @@ def test_every_verb_has_help_with_an_example(run, verb: str) -> None:
     code, out, _ = run(verb, "--help")
     assert code == 0
     assert f"slowfast {verb}" in out
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "data check", "bench flops"])
+def test_help_reads_well_at_80_columns(run, monkeypatch, verb: str) -> None:
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 80)
+    _, out, _ = run(*verb.split(), "--help")
+    lines = out.splitlines()
+    options = [line for line in lines if re.match("│ [ *]  ?-|│ -", line)]
+    assert options
+    for line in options:  # names and types whole, and words beside them, not one a line
+        words = re.fullmatch(r"(.*<[^<>]+>(?: \[\S+\])? +)(\S.*)│", line)
+        assert words, line
+        assert len(words[1]) <= 50, line
+    # Paragraphs are wrapped once, by the terminal alone or by the text alone.
+    assert all(len(line.rstrip()) <= 80 for line in lines)
+
+
+def test_help_groups_options_by_what_they_are_for(run) -> None:
+    _, out, _ = run("ask", "--help")
+    panels = ["─ Options", "─ What to look at", "─ How to answer", "─ Where to run"]
+    starts = [out.index(panel) for panel in panels]
+    assert starts == sorted(starts)
+    assert starts[1] < out.index("--fps") < starts[2] < out.index("--seed") < starts[3]
 
 
 def test_ask_prints_the_answer_and_nothing_else_on_stdout(run) -> None:
@@ -172,7 +196,7 @@ def test_info_about_a_video_and_a_model(run) -> None:
         (("ask", __file__, "What?"), 1, "test_commands.py"),
         (("ask", "gone.mp4", " "), 2, "question is empty"),
         (("ask", "gone.mp4", "What?", "--num-frames", "4", "--fps", "1"), 2, "num_frames"),
-        (("describe", "gone.mp4", "--start", "5", "--end", "3"), 2, "must come after start"),
+        (("describe", "gone.mp4", "--start", "5", "--end", "3"), 2, "must come after --start"),
         (("ask", CLIP, "What?", "--model", "no/such/model"), 1, "no such folder"),
         (("ask", "gone.mp4", "What?", "--model", "no/such/model"), 1, "gone.mp4: no such file"),
         (("index", "gone.mp4", "-o", "x.sfmem", "--model", "no/such"), 1, "gone.mp4: no such file"),
