@@ -25,6 +25,7 @@ class SlowFastGenerationMixin(GenerationMixin):
         pixel_values_videos: Videos | None = None,
         pixel_values: Tensor | Sequence[Tensor] | None = None,
         video_timestamps: Videos | None = None,
+        video_frame_mask: Videos | None = None,
         video_memory: VideoMemory | Sequence[VideoMemory] | MemoryBatch | None = None,
         **kwargs: Any,
     ) -> Any:
@@ -41,6 +42,7 @@ class SlowFastGenerationMixin(GenerationMixin):
                     pixel_values_videos,
                     pixel_values,
                     video_timestamps,
+                    video_frame_mask,
                     video_memory,
                 )
         elif any(x is not None for x in (video_memory, pixel_values_videos, pixel_values)):

@@ -21,6 +21,7 @@ from slowfast_mllm.model.generation import SlowFastGenerationMixin
 from slowfast_mllm.model.slow_attention import Gate, SlowQueries, make_hybrid
 from slowfast_mllm.model.video_memory import (
     IMAGE,
+    PIPELINE_HINT,
     TEXT,
     VIDEO,
     MemoryBatch,
@@ -321,6 +322,7 @@ class SlowFastModel(SlowFastPreTrainedModel):
         pixel_values_videos: Videos | None = None,
         pixel_values: Tensor | Sequence[Tensor] | None = None,
         video_timestamps: Videos | None = None,
+        video_frame_mask: Videos | None = None,
         video_memory: VideoMemory | Sequence[VideoMemory] | MemoryBatch | None = None,
     ) -> MemoryBatch | None:
         """Encode what is given as pixels and line it up with the rows of the prompts."""
@@ -332,12 +334,9 @@ class SlowFastModel(SlowFastPreTrainedModel):
                 "Give either pixels (`pixel_values_videos`, `pixel_values`) or `video_memory`, not "
                 "both."
             )
-        memories = list(memories) + [self.encode_image(image) for image in _each(pixel_values)]
-        videos = _each(pixel_values_videos)
-        times: list[Tensor | None] = [*_each(video_timestamps)] or [None] * len(videos)
-        if len(times) != len(videos):
-            raise ValueError(f"video_timestamps: {len(times)} given for {len(videos)} videos.")
-        memories += [self.encode_video(*video) for video in zip(videos, times, strict=True)]
+        memories = list(memories) + [self.encode_image(image) for image in _each(pixel_values, 3)]
+        videos = _videos(pixel_values_videos, video_timestamps, video_frame_mask)
+        memories += [self.encode_video(frames, times) for frames, times in videos]
         if not memories:
             if (token_types != TEXT).any():
                 raise ValueError(
@@ -398,6 +397,7 @@ class SlowFastModel(SlowFastPreTrainedModel):
         pixel_values_videos: Videos | None = None,
         pixel_values: Tensor | Sequence[Tensor] | None = None,
         video_timestamps: Videos | None = None,
+        video_frame_mask: Videos | None = None,
         video_memory: VideoMemory | Sequence[VideoMemory] | MemoryBatch | None = None,
         mm_token_type_ids: Tensor | None = None,
         fast_token_offset: Tensor | None = None,
@@ -412,6 +412,8 @@ class SlowFastModel(SlowFastPreTrainedModel):
             pixel_values_videos: (num_videos, T, 3, H, W), or a list of (T, 3, H, W).
             pixel_values: (num_images, 3, H, W), or a list of (3, H, W).
             video_timestamps: (num_videos, T) seconds, or a list of (T,).
+            video_frame_mask: as `video_timestamps`, 0 for frames that fill up a batch and are not
+                looked at; default: all frames are.
             video_memory: what `encode_video` returned, in place of pixels: one, or a list in the
                 order of the prompts.
             mm_token_type_ids: (B, L), 0 text, 1 image, 2 video; default read off `input_ids`.
@@ -420,7 +422,12 @@ class SlowFastModel(SlowFastPreTrainedModel):
         embeds, types = self._read_prompt(input_ids, inputs_embeds, mm_token_type_ids)
         offset = types.new_zeros(types.shape[0]) if fast_token_offset is None else fast_token_offset
         memory = self.remember_all(
-            types, pixel_values_videos, pixel_values, video_timestamps, video_memory
+            types,
+            pixel_values_videos,
+            pixel_values,
+            video_timestamps,
+            video_frame_mask,
+            video_memory,
         )
         attends = None if memory is None else self._attending(types, offset, attention_mask)
         if position_ids is None and isinstance(attention_mask, Tensor) and attention_mask.ndim == 2:
@@ -472,6 +479,7 @@ class SlowFastForConditionalGeneration(SlowFastPreTrainedModel, SlowFastGenerati
         pixel_values_videos: Videos | None = None,
         pixel_values: Tensor | Sequence[Tensor] | None = None,
         video_timestamps: Videos | None = None,
+        video_frame_mask: Videos | None = None,
         video_memory: VideoMemory | Sequence[VideoMemory] | MemoryBatch | None = None,
         mm_token_type_ids: Tensor | None = None,
         fast_token_offset: Tensor | None = None,
@@ -494,6 +502,7 @@ class SlowFastForConditionalGeneration(SlowFastPreTrainedModel, SlowFastGenerati
             pixel_values_videos=pixel_values_videos,
             pixel_values=pixel_values,
             video_timestamps=video_timestamps,
+            video_frame_mask=video_frame_mask,
             video_memory=video_memory,
             mm_token_type_ids=mm_token_type_ids,
             fast_token_offset=fast_token_offset,
@@ -519,9 +528,32 @@ class SlowFastForConditionalGeneration(SlowFastPreTrainedModel, SlowFastGenerati
         )
 
 
-def _each(batch: Tensor | Sequence[Tensor] | None) -> list[Tensor]:
-    """The items of a stacked tensor or of a list; none for None."""
-    return [] if batch is None else list(batch)
+def _each(batch: Tensor | Sequence[Any] | None, ndim: int) -> list[Tensor]:
+    """The items, of `ndim` dimensions, of a stacked tensor or of (nested) lists; none for None."""
+    items: list[Tensor] = []
+    for item in () if batch is None else batch:
+        nested = isinstance(item, list | tuple) or item.ndim > ndim
+        items += _each(item, ndim) if nested else [item]
+    return items
+
+
+def _videos(
+    pixels: Videos | None, timestamps: Videos | None, frame_mask: Videos | None
+) -> list[tuple[Tensor, Tensor | None]]:
+    """Frames and times of each video, without frames that only fill up a batch."""
+    videos = _each(pixels, 4)
+    times: list[Tensor | None] = [*_each(timestamps, 1)] or [None] * len(videos)
+    masks: list[Tensor | None] = [*_each(frame_mask, 1)] or [None] * len(videos)
+    for name, given in (("video_timestamps", times), ("video_frame_mask", masks)):
+        if len(given) != len(videos):
+            raise ValueError(f"{name}: {len(given)} given for {len(videos)} videos{PIPELINE_HINT}.")
+    found = []
+    for frames, seconds, mask in zip(videos, times, masks, strict=True):
+        if mask is not None and not mask.all():
+            real = mask.bool().cpu()
+            frames, seconds = frames[real], None if seconds is None else seconds[real]
+        found.append((frames, seconds))
+    return found
 
 
 def positions_of(attention_mask: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ Videos = Tensor | Sequence[Tensor]
 
 # Values of `mm_token_type_ids`, the Hugging Face standard.
 TEXT, IMAGE, VIDEO = 0, 1, 2
+# Pipelines of transformers keep the first video only of each prompt in a batch.
+PIPELINE_HINT = "; prompts with several videos each need batch_size=1 in a pipeline"
 _KIND_OF_TYPE: dict[int, Literal["image", "video"]] = {IMAGE: "image", VIDEO: "video"}
 
 
@@ -136,7 +138,7 @@ def _mismatch(row: int, kind: str, difference: str) -> str:
     return (
         f"Row {row} of the prompts (input_ids) has {difference} {kind} placeholders than the given "
         f"{kind}s have fast tokens. Expand the prompt with the processor for the same number of "
-        "frames, e.g. processor(text=..., videos=...)."
+        f"frames, e.g. processor(text=..., videos=...){PIPELINE_HINT}."
     )
 
 

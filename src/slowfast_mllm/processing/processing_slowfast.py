@@ -38,7 +38,7 @@ _CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 # Up to this ratio of the edges, resizing a whole image takes tens of megabytes at most.
 _ELONGATED = 32
 # A list under these names in the inputs of a model: videos of different length.
-_RAGGED = ("pixel_values_videos", "video_timestamps")
+_RAGGED = ("pixel_values_videos", "video_timestamps", "video_frame_mask")
 
 
 class SlowFastProcessorKwargs(ProcessingKwargs, total=False):  # type: ignore[call-arg]
@@ -202,8 +202,8 @@ class SlowFastProcessor(ProcessorMixin):
 
         Returns:
             `input_ids`, `attention_mask`, `mm_token_type_ids`: (B, L) with one placeholder for each
-            fast token; `pixel_values` (num_images, 3, H, W) float32; `pixel_values_videos` and
-            `video_timestamps` as from `SlowFastVideoProcessor`.
+            fast token; `pixel_values` (num_images, 3, H, W) float32; `pixel_values_videos`,
+            `video_timestamps` and `video_frame_mask` as from `SlowFastVideoProcessor`.
 
         Raises:
             VideoError: a video or image cannot be read; one line that names it.

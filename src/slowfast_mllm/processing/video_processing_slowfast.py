@@ -45,7 +45,7 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
     """
 
     valid_kwargs = SlowFastVideoProcessorKwargs
-    model_input_names = ["pixel_values_videos", "video_timestamps"]
+    model_input_names = ["pixel_values_videos", "video_timestamps", "video_frame_mask"]
     resample = PILImageResampling.BICUBIC
     image_mean = OPENAI_CLIP_MEAN
     image_std = OPENAI_CLIP_STD
@@ -127,7 +127,9 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
 
         Returns:
             `pixel_values_videos`: float32 (num_videos, T, 3, H, W), or a list of (T, 3, H, W) where
-            lengths differ; `video_timestamps`: float32 (num_videos, T) seconds, or a list of (T,).
+            lengths differ; `video_timestamps`: float32 (num_videos, T) seconds, or a list of (T,);
+            `video_frame_mask`: as these, 1 for each frame, so that what others fill up with 0 (a
+            pipeline with `batch_size`, say) is not looked at.
 
         Raises:
             VideoError: a video cannot be read.
@@ -145,7 +147,11 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
         ]
         pixels = [_normalise(video.frames, options) for video in sampled]
         times = [torch.from_numpy(video.timestamps).float() for video in sampled]
-        data: dict[str, Any] = {"pixel_values_videos": pixels, "video_timestamps": times}
+        data: dict[str, Any] = {
+            "pixel_values_videos": pixels,
+            "video_timestamps": times,
+            "video_frame_mask": [torch.ones(len(t), dtype=torch.long) for t in times],
+        }
         ragged = len({p.shape for p in pixels}) != 1
         if not ragged:
             data = {
