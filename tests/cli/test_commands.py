@@ -168,7 +168,7 @@ def test_what_is_wrong_with_a_video_is_said_once(run, monkeypatch, tmp_path) -> 
 
 
 def test_ctrl_c_says_so(run, monkeypatch) -> None:
-    def pressed(*_: object) -> None:
+    def pressed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("slowfast_mllm.video.probe_video", pressed)

@@ -1,8 +1,9 @@
 """The engine: loads a model once, encodes videos once, answers questions."""
 
 from slowfast_mllm.engine.answers import Answer, Generation, Sampling
-from slowfast_mllm.engine.assistant import DESCRIBE, Chat, SlowFast, load
+from slowfast_mllm.engine.assistant import DESCRIBE, SlowFast, load
 from slowfast_mllm.engine.batching import Batcher, Request, Ticket
+from slowfast_mllm.engine.chat import Chat
 from slowfast_mllm.engine.encoded_video import EncodedVideo, MemoryFileError
 from slowfast_mllm.engine.loading import (
     DEFAULT_MODEL_NAME,

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any
 
@@ -106,6 +106,23 @@ class Generation:
             if self.top_p < 1:
                 chain.append(TopPLogitsWarper(self.top_p))
         return chain
+
+
+def split_options(options: dict[str, Any]) -> tuple[dict[str, Any], Generation]:
+    """Fields of `Sampling`, and the rest as a `Generation`.
+
+    Raises:
+        ValueError: an option is unknown.
+    """
+    frames, answer = ([f.name for f in fields(kind)] for kind in (Sampling, Generation))
+    unknown = sorted(set(options) - set(frames) - set(answer))
+    if unknown:
+        raise ValueError(
+            f"Unknown option {unknown[0]!r}; known are {', '.join(frames)} for the frames and "
+            f"{', '.join(answer)} for the answer."
+        )
+    sampling = {name: value for name, value in options.items() if name in frames}
+    return sampling, Generation(**{n: v for n, v in options.items() if n in answer})
 
 
 class RefuseNan(LogitsProcessor):

@@ -14,19 +14,17 @@ import weakref
 from concurrent.futures import CancelledError, Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import DynamicCache, LogitsProcessorList
 
-from slowfast_mllm.engine.answers import Answer, Clock, Generation, OnText, RefuseNan
+from slowfast_mllm.engine.answers import Answer, Clock, Generation, OnText, RefuseNan, split_options
 from slowfast_mllm.engine.encoded_video import AT_HAND, EncodedVideo, source_stamp
+from slowfast_mllm.engine.loaded_model import LoadedModel
 from slowfast_mllm.model.video_memory import TEXT, MemoryBatch, pack_memories, pad_rows
-
-if TYPE_CHECKING:
-    from slowfast_mllm.engine.assistant import SlowFast
 
 _IDLE = 0.5  # seconds after which a batch without work looks whether the program goes on
 _READERS = 2  # one decodes a clip while the other's frames go through the tower
@@ -168,7 +166,7 @@ class _Batch:
 class Batcher:
     """A running batch. Use it as a context manager; leaving waits for what was handed in."""
 
-    def __init__(self, assistant: "SlowFast", max_batch: int = 8) -> None:
+    def __init__(self, assistant: LoadedModel, max_batch: int = 8) -> None:
         if max_batch < 1:
             raise ValueError(f"max_batch must be at least 1, got {max_batch}.")
         self.assistant = assistant
@@ -253,7 +251,7 @@ class Batcher:
         """Read the video and the prompt, and choose the first token."""
         self._check(ticket)
         assistant = self.assistant
-        sampling, generation = assistant.split_options(request.options)
+        sampling, generation = split_options(request.options)
         if generation.num_beams != 1:
             raise ValueError("num_beams: beams cannot share a batch; use `ask` for them.")
         video, shared = self._encode(request.video, sampling)

@@ -1,0 +1,285 @@
+"""A loaded model with its processor: encodes videos, makes prompts, and turns ids into answers.
+
+What single questions, conversations and batches share.
+"""
+
+import functools
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from slowfast_mllm.engine.answers import Answer, Clock, Sampling
+from slowfast_mllm.engine.beginnings import Beginnings
+from slowfast_mllm.engine.encoded_video import (
+    AT_HAND,
+    SUFFIX,
+    EncodedVideo,
+    Precision,
+    check_target,
+    describe_source,
+    fingerprint,
+    load_encoded,
+    save_encoded,
+)
+from slowfast_mllm.engine.memory_cache import MemoryCache
+from slowfast_mllm.model import SlowFastForConditionalGeneration
+from slowfast_mllm.processing import SlowFastProcessor
+from slowfast_mllm.video import read_video
+from slowfast_mllm.video.sources import is_utf8, printable
+
+
+class LoadedModel:
+    """Reads videos and remembers them. Safe to share between threads.
+
+    It remembers what the model has made of videos: after weights or adapters have changed, make
+    another of the same model and processor, and encode anew.
+    """
+
+    def __init__(
+        self,
+        model: SlowFastForConditionalGeneration,
+        processor: SlowFastProcessor,
+        name: str = "",
+        cache: MemoryCache | None = None,
+        compile: bool = False,
+    ) -> None:
+        """
+        Args:
+            cache: where memories of files are kept between calls and programs; None: nowhere.
+            compile: run the decode steps of questions and conversations as compiled graphs.
+        """
+        self.model = model
+        self.processor = processor
+        self.name = name
+        self.cache = cache
+        self.compile = compile
+        self.beginnings = Beginnings(model.config.text_config)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Tells memories of this model from those of others."""
+        return fingerprint(self.model, self.processor)
+
+    @functools.cached_property
+    def _exact_fingerprint(self) -> str:
+        """Tells a model from one that was trained a step longer, too."""
+        return fingerprint(self.model, self.processor, torch.float32)
+
+    def encode(self, video: Any, **sampling: Any) -> EncodedVideo:
+        """Read a video and remember it, or recall it from a `.sfmem` file or the cache.
+
+        Args:
+            video: path, bytes, folder of frames, list of images, or array (T, H, W, 3) uint8; or
+                the path of a `.sfmem` file that `index` wrote, or what this method returned.
+            **sampling: fields of `Sampling`.
+
+        Raises:
+            VideoError: it cannot be read.
+            MemoryFileError: the `.sfmem` file cannot be used.
+            ValueError: `sampling` is given for a memory, whose frames are already chosen.
+        """
+        choice = Sampling(**sampling)
+        began = time.perf_counter()
+        encoded_before = isinstance(video, EncodedVideo)
+        if choice != Sampling() and (encoded_before or _is_memory_file(video)):
+            raise ValueError(
+                f"{video.info.path if encoded_before else video}: its frames were chosen when it "
+                "was encoded; leave out num_frames, fps, start, end and frames_fps, or ask the "
+                "video itself."
+            )
+        if encoded_before:
+            return replace(video, timing=AT_HAND)
+        if _is_memory_file(video):
+            encoded = load_encoded(Path(video), self.fingerprint, self.model)
+            return _recalled(encoded, began)
+        if self.cache is None:
+            return self._encode(video, choice)
+        settings = (self._frames_wanted(choice), self._exact_fingerprint, str(self.model.dtype))
+        key = self.cache.key(video, *settings)
+        if key is None:
+            return self._encode(video, choice)
+        kept = self.cache.get(key, self.fingerprint, self.model)
+        if kept is not None:
+            info = replace(kept.info, path=printable(os.fspath(video)))
+            return _recalled(replace(kept, info=info), began)
+        encoded = self._encode(video, choice)
+        if self.cache.key(video, *settings) == key:  # not replaced while it was read
+            self.cache.put(key, encoded, self.fingerprint)
+        return encoded
+
+    def index(
+        self, video: Any, path: str | Path, precision: Precision = "bfloat16", **sampling: Any
+    ) -> EncodedVideo:
+        """Encode a video and write its memory into a `.sfmem` file, to be asked without the video.
+
+        Args:
+            video: as for `encode`.
+            path: of the new file; its name must end in `.sfmem`.
+            precision: "exact", "bfloat16" or "int8" (with a scale per token and head).
+            **sampling: fields of `Sampling`.
+
+        Raises:
+            VideoError: the video cannot be read.
+            ValueError: `path` has another suffix, its folder is not there, or an argument is wrong.
+        """
+        path = Path(path)
+        check_target(path)
+        if precision not in get_args(Precision):
+            raise ValueError(f"precision {precision!r}: choose one of {get_args(Precision)}.")
+        if _is_memory_file(video):
+            raise ValueError(f"{video}: already a memory; index the video that it was made from.")
+        source = None
+        if isinstance(video, (str, os.PathLike)) and Path(video).exists():
+            source = describe_source(video)
+        encoded = self.encode(video, **sampling)
+        save_encoded(encoded, path, self.fingerprint, source, precision)
+        return encoded
+
+    def _encode(self, video: Any, choice: Sampling) -> EncodedVideo:
+        """Pictures shrink as they are decoded and become pixels a chunk at a time: what is held at
+        once grows with the number of frames looked at, not with the clip's length or size."""
+        processor = self.processor.video_processor
+        began = time.perf_counter()
+        sampled = read_video(
+            video, **self._frames_wanted(choice), transform=processor.frame_transform()
+        )
+        self._refuse_too_many(*sampled.frames.shape[:3])
+        read = time.perf_counter()
+        normalising = 0.0
+
+        def chunks() -> Iterator[torch.Tensor]:
+            nonlocal normalising
+            size = self.model.config.vision_chunk_frames
+            for first in range(0, len(sampled.frames), size):
+                start = time.perf_counter()
+                chunk = processor.normalise(sampled.frames[first : first + size])
+                normalising += time.perf_counter() - start
+                yield chunk
+
+        times = torch.from_numpy(sampled.timestamps)
+        with torch.no_grad():
+            memory = self.model.encode_video(chunks(), times)
+        encoded = time.perf_counter()
+        return EncodedVideo(
+            memory=memory,
+            prompt=self.processor.token_layout.video_text(
+                self.processor.video_token,
+                times if self.processor.write_timestamps else None,
+                *sampled.frames.shape[:3],
+            ),
+            info=sampled.info,
+            frame_indices=sampled.frame_indices.tolist(),
+            timestamps=sampled.timestamps.tolist(),
+            timing={
+                "read": read - began,
+                "preprocess": normalising,
+                "encode": encoded - read - normalising,
+            },
+        )
+
+    def _refuse_too_many(self, num_frames: int, height: int, width: int) -> None:
+        """Before the tower looks at frames that no question could be asked about."""
+        count = self.processor.token_layout.video_tokens(num_frames, height, width)
+        if self._most is not None and count >= self._most:
+            raise ValueError(
+                f"{num_frames} frames are {count} tokens, and this model reads less than "
+                f"{self._most}; look at fewer frames."
+            )
+
+    @property
+    def _most(self) -> int | None:
+        """Tokens that the language model can read, and one."""
+        return getattr(self.model.config.text_config, "max_position_embeddings", None)
+
+    def _frames_wanted(self, sampling: Sampling) -> dict[str, Any]:
+        """Arguments of `read_video`."""
+        choice = asdict(sampling)
+        if sampling.fps is None:
+            if sampling.num_frames is None:
+                choice["num_frames"] = self.processor.video_processor.num_frames
+            choice["max_frames"] = None  # limits what a rate would give
+        return choice
+
+    def user_message(self, question: str, first: bool) -> dict[str, Any]:
+        """A turn of the user; the first brings the video.
+
+        Raises:
+            ValueError: the question is empty, or no text that UTF-8 can write.
+        """
+        if not isinstance(question, str):
+            raise ValueError(f"question: give words, not {type(question).__name__}.")
+        if not is_utf8(question):
+            raise ValueError(
+                "The question is not valid UTF-8 text; check how it was typed or piped."
+            )
+        question = self.without_control_tokens(question)
+        if not question.strip():
+            raise ValueError("The question is empty; ask something like 'What happens?'.")
+        content = [{"type": "text", "text": question.strip()}]
+        if first:
+            content.insert(0, {"type": "video"})
+        return {"role": "user", "content": content}
+
+    def without_control_tokens(self, words: str) -> str:
+        """Words that end no turn and stand for no video."""
+        for token in self.processor.control_tokens:
+            words = words.replace(token, " ")
+        return words
+
+    def prompt_ids(self, messages: list[dict[str, Any]], video: EncodedVideo) -> torch.Tensor:
+        """(1, L) ids of a conversation up to the next answer.
+
+        Raises:
+            ValueError: there are more of them than the language model can read.
+        """
+        text = self.processor.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True
+        )
+        text = text.replace(self.processor.video_token, video.prompt)
+        encoded = self.processor.tokenizer(text, add_special_tokens=False, return_tensors="pt")
+        count, most = encoded.input_ids.shape[1], self._most
+        if most is not None and count >= most:
+            raise ValueError(
+                f"{count} tokens of question and video, and this model reads less than {most}; ask "
+                "in fewer words, look at fewer frames, or begin a new conversation."
+            )
+        return encoded.input_ids.to(self.model.device)
+
+    @functools.cached_property
+    def end_ids(self) -> set[int]:
+        """Tokens that end an answer."""
+        ids = self.model.generation_config.eos_token_id
+        return set(ids) if isinstance(ids, list) else {ids}
+
+    def answer(self, new_ids: list[int], video: EncodedVideo, clock: Clock, began: float) -> Answer:
+        """Ids to words, and how long it took from `began` to now."""
+        ended = time.perf_counter()
+        first = clock.first or ended
+        return Answer(
+            text=self.processor.decode(new_ids, skip_special_tokens=True).strip(),
+            model=self.name,
+            info=video.info,
+            frame_indices=video.frame_indices,
+            timestamps=video.timestamps,
+            timing={
+                **video.timing,
+                "prefill": first - began,
+                "decode": ended - first,
+                "tokens": len(new_ids),
+            },
+            warnings=list(video.info.warnings),
+        )
+
+
+def _is_memory_file(video: Any) -> bool:
+    return isinstance(video, (str, os.PathLike)) and os.fspath(video).endswith(SUFFIX)
+
+
+def _recalled(encoded: EncodedVideo, began: float) -> EncodedVideo:
+    """With the time it took to read the memory's file."""
+    return replace(encoded, timing={**AT_HAND, "read": time.perf_counter() - began})
