@@ -18,14 +18,15 @@ from processor_parts import (
     EDGE,
     MEAN,
     STD,
+    frame_numbers,
     numbered_frames,
     tiny_processor,
 )
 from safetensors.torch import load_file
 
-from slowfast_mllm.processing import SlowFastProcessor, SlowFastVideoProcessor
+from slowfast_mllm.processing import SlowFastProcessor, SlowFastVideoProcessor, fetch
 from slowfast_mllm.processing.pixels import centre_crop, output_shape, resize_and_crop
-from slowfast_mllm.video import VideoError
+from slowfast_mllm.video import VideoError, read_video
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = ("noise_square", "tall_upscaled", "wide")
@@ -218,6 +219,48 @@ def test_what_a_url_gives_is_opened_with_care(
     for name in ("script.png", "missing.png"):
         with pytest.raises(VideoError, match=rf"{name}: no such image file, and not a URL"):
             processor(images=f"{address}/{name}")
+
+
+@pytest.mark.parametrize("part", ["url", "video", "video_url", "text", "base64", "direct", "call"])
+def test_a_video_by_url_or_base64_shows_the_same(
+    part: str, processor: SlowFastProcessor, served: Callable[[Path], str], clip: str
+) -> None:
+    url = f"{served(Path(clip).parent)}/{Path(clip).name}"
+    text = base64.b64encode(Path(clip).read_bytes()).decode()
+    if part in ("direct", "call"):
+        video = {"direct": url, "call": text}[part]
+        found = processor(text="<video>", videos=video, return_tensors="pt")
+    else:
+        content = {
+            "url": {"type": "video", "url": url},
+            "video": {"type": "video", "video": url},
+            "video_url": {"type": "video_url", "video_url": {"url": url}},
+            "text": {"type": "video_url", "video_url": text},
+            "base64": {"type": "video", "base64": text},
+        }[part]
+        found = processor.apply_chat_template(
+            [{"role": "user", "content": [content]}], tokenize=True, return_dict=True
+        )
+    assert frame_numbers(torch.as_tensor(found["pixel_values_videos"])[0]) == [0, 6, 12, 19]
+
+
+def test_urls_that_give_no_video_are_named(
+    processor: SlowFastProcessor,
+    served: Callable[[Path], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "page.mp4").write_bytes(b"<html>no such clip</html>" * 9)
+    address = served(tmp_path)
+    for name, reason in (("page.mp4", "video"), ("missing.mp4", r"cannot be fetched \(.*404")):
+        with pytest.raises(VideoError, match=f"{address}/{name}: .*{reason}") as caught:
+            processor.video_processor(f"{address}/{name}")
+        assert "\n" not in str(caught.value)
+    monkeypatch.setattr(fetch, "_LIMIT", 100)
+    with pytest.raises(VideoError, match="more than"):
+        processor.video_processor(f"{address}/page.mp4")
+    with pytest.raises(VideoError, match="no such file"):  # the reader itself fetches nothing
+        read_video(f"{address}/page.mp4")
 
 
 @pytest.fixture

@@ -195,6 +195,16 @@ def test_metadata_gives_times_to_frames_in_memory(processor: SlowFastProcessor) 
     assert output["video_timestamps"][0].tolist() == pytest.approx([0, 0.4, 0.8])
 
 
+@pytest.mark.parametrize("options", [{"fps": 2}, {"start": 1.0}], ids=str)
+def test_times_of_frames_in_memory_are_not_invented(
+    options: dict, processor: SlowFastProcessor
+) -> None:
+    for video in (numbered_frames(20), list(numbered_frames(20))):
+        with pytest.raises(ValueError, match="video_metadata=") as caught:
+            processor.video_processor(video, **options)
+        assert "\n" not in str(caught.value)
+
+
 def test_metadata_comes_back_when_asked_for(processor: SlowFastProcessor, clip: str) -> None:
     inputs = chat(processor, conversation(clip), return_metadata=True)
     facts = inputs["video_metadata"][0]
@@ -262,7 +272,7 @@ def test_what_was_assumed_of_a_video_is_logged(
     processor: SlowFastProcessor, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        processor(text="<video>", videos=numbered_frames(4), fps=1)
+        processor(text="<video>", videos=numbered_frames(4))
     (record,) = caplog.records
     assert record.getMessage().startswith("<array>: ")
     assert "time stamps" in record.getMessage()

@@ -1,21 +1,17 @@
 """What a caller may call a video or an image, brought into one form. Nothing is resized here."""
 
-import base64
-import http.client
 import os
-import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from slowfast_mllm.processing.fetch import FAILURES, fetched
 from slowfast_mllm.video import VideoError, read_video
 
 _STILL_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _CHANNELS = (1, 3, 4)
-_FETCH_SECONDS = 20.0  # without a sign of life
-_FETCH_BYTES = 256 << 20
 # Nesting of a batch: rows of prompts, then the videos of a row. A list below that is frames.
 _DEPTH_OF_FRAMES = 2
 
@@ -118,19 +114,11 @@ def rgb_picture(image: Any, channels: str | None = None) -> np.ndarray:
     """
     if isinstance(image, str) and not os.path.exists(image):
         try:
-            return read_video(_fetched(image), num_frames=1).frames[0]
-        except (OSError, ValueError, http.client.HTTPException) as error:
+            text = image.partition(",")[2] if image.startswith("data:") else image
+            return read_video(fetched(text), num_frames=1).frames[0]
+        except FAILURES as error:
             raise VideoError(
                 f"{image[:100]}: no such image file, and not a URL or base64 text that can be "
                 f"loaded; check the path, for example images='photo.jpg'"
             ) from error
     return read_video(with_channels_last(image, channels), num_frames=1).frames[0]
-
-
-def _fetched(image: str) -> bytes:
-    """The bytes behind a URL or in base64 text; as bytes they are opened with the same care."""
-    if image.startswith(("http://", "https://")):
-        with urllib.request.urlopen(image, timeout=_FETCH_SECONDS) as answer:
-            return answer.read(_FETCH_BYTES)
-    text = image.partition(",")[2] if image.startswith("data:") else image
-    return base64.b64decode("".join(text.split()), validate=True)

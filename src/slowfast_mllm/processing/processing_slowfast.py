@@ -21,6 +21,7 @@ from transformers.video_processing_utils import VideoProcessorMixin
 from slowfast_mllm.model.configuration_slowfast import SlowFastConfig
 from slowfast_mllm.processing.arguments import argument_errors, check_known
 from slowfast_mllm.processing.inputs import list_images, list_videos, rgb_picture
+from slowfast_mllm.processing.messages import with_known_parts
 from slowfast_mllm.processing.packaged_defaults import (
     has_processor_files,
     load_config_and_tokenizer,
@@ -181,6 +182,10 @@ class SlowFastProcessor(ProcessorMixin):
         added = self.tokenizer.added_tokens_decoder.values()
         special = {token.content for token in added if token.special}
         return sorted(special.union(self.tokenizer.all_special_tokens, (IMAGE_TOKEN, VIDEO_TOKEN)))
+
+    def apply_chat_template(self, conversation: Any, *args: Any, **kwargs: Any) -> Any:
+        """As in transformers; parts of type `video_url` and videos as `base64` are understood."""
+        return super().apply_chat_template(with_known_parts(conversation), *args, **kwargs)
 
     def __call__(
         self,

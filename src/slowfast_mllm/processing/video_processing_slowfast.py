@@ -18,6 +18,7 @@ from transformers.video_processing_utils import VideoProcessorMixin
 from transformers.video_utils import VideoMetadata
 
 from slowfast_mllm.processing.arguments import argument_errors, check_known
+from slowfast_mllm.processing.fetch import at_hand
 from slowfast_mllm.processing.inputs import list_videos, with_channels_last
 from slowfast_mllm.processing.pixels import affine, output_shape, resize_and_crop
 from slowfast_mllm.video import SampledVideo, Transform, read_video
@@ -26,6 +27,11 @@ from slowfast_mllm.video.sampling import SampleRequest
 _log = logging.getLogger(__name__)
 # Arguments of transformers that have one value here.
 _ONLY = {"do_pad": False, "do_convert_rgb": True, "data_format": "channels_first"}
+
+_RATE_NEEDED = (
+    "fps, start and end need the frame rate of frames in memory; give it, for example "
+    "video_metadata={'fps': 30, 'total_num_frames': 300}, or take num_frames=32 of them."
+)
 
 
 class SlowFastVideoProcessorKwargs(VideosKwargs, total=False):  # type: ignore[call-arg]
@@ -40,8 +46,9 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
     """CLIP preprocessing of sampled frames: shortest edge, centre crop, CLIP statistics.
 
     The defaults are those of the published 64-frame checkpoint. Call it with one video or a list:
-    a path, bytes, a list of frames, a uint8 array or tensor (T, H, W, C) or (T, C, H, W) with 1, 3
-    or 4 channels, or what `slowfast_mllm.video.read_video` returned (then nothing is sampled).
+    a path, an http(s) URL, bytes or base64 text, a list of frames, a uint8 array or tensor
+    (T, H, W, C) or (T, C, H, W) with 1, 3 or 4 channels, or what `slowfast_mllm.video.read_video`
+    returned (then nothing is sampled).
     """
 
     valid_kwargs = SlowFastVideoProcessorKwargs
@@ -107,10 +114,7 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
         options = self._options({"num_frames": num_frames, "fps": fps, **kwargs})
         request = _request(options)
         if request.uses_time and not metadata.fps:
-            raise ValueError(
-                "fps, start and end need the frame rate of the clip; give it, for example "
-                "video_metadata={'fps': 30, 'total_num_frames': 300}."
-            )
+            raise ValueError(_RATE_NEEDED)
         times = np.arange(metadata.total_num_frames) / (metadata.fps or 1.0)
         duration = len(times) / (metadata.fps or 1.0)
         return request.indices(times, duration, "<metadata>")
@@ -123,7 +127,7 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
             **kwargs: override any attribute of the processor for this call, among them
                 `num_frames` or `fps`, `start`, `end`, `do_sample_frames`, `return_metadata`.
                 `video_metadata` (one for each video, with `fps`) gives times to frames that come
-                as an array or list; without it they count as one a second.
+                as an array or list, which `fps`, `start` and `end` need.
 
         Returns:
             `pixel_values_videos`: float32 (num_videos, T, 3, H, W), or a list of (T, 3, H, W) where
@@ -184,8 +188,10 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
         if isinstance(video, SampledVideo):
             return _shrunk(video, transform)
         in_memory = isinstance(video, list) or hasattr(video, "ndim")
-        video = with_channels_last(video, options["input_data_format"])
+        video = with_channels_last(at_hand(video), options["input_data_format"])
         request = _request(options)
+        if in_memory and request.uses_time and not (metadata is not None and metadata.fps):
+            raise ValueError(_RATE_NEEDED)
         if in_memory and metadata is not None and metadata.fps:
             frames = read_video(video, frames_fps=metadata.fps)
             sampled = _shrunk(_sample_timed(frames, metadata, request), transform)
