@@ -15,15 +15,18 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from slowfast_mllm.video.aperture import shown_window
 from slowfast_mllm.video.media import (
     Damage,
     Media,
     decode_packet,
     open_video,
+    streams_alike,
     video_packets,
 )
 from slowfast_mllm.video.picture import PictureShape, check_size, shape_of
 from slowfast_mllm.video.result import VideoError
+from slowfast_mllm.video.stereo import Window
 from slowfast_mllm.video.timeline import Timeline, make_timeline
 from slowfast_mllm.video.truncation import missing_bytes
 
@@ -31,6 +34,8 @@ from slowfast_mllm.video.truncation import missing_bytes
 _SEEKABLE_FORMATS = ("mov", "matroska", "avi")
 # Bit of the first byte of a VP8 packet: the picture is shown, not only referred to.
 _VP8_SHOWN = 0x10
+# Where FFmpeg keeps the key's number of an encrypted Matroska track.
+_KEY_ID = "enc_key_id"
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,8 @@ class StreamIndex:
         rate: Nominal frames per second, if given.
         has_audio: Whether there is an audio stream.
         exact: Whether `stamps` are the presented frames for certain.
-        warnings: One line each.
+        warnings: One line each: what is damaged.
+        notes: One line each: what of the file is not looked at.
     """
 
     stamps: tuple[int, ...]
@@ -64,6 +70,7 @@ class StreamIndex:
     has_audio: bool
     exact: bool
     warnings: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 @dataclass
@@ -74,6 +81,7 @@ class _Packets:
     keys: list[int] = field(default_factory=list)
     first_is_key: bool = False
     in_doubt: bool = False
+    encrypted: bool = False
     count: int = 0
 
     def add(self, packet: Packet[VideoStream], codec: str) -> None:
@@ -82,6 +90,7 @@ class _Packets:
         self.count += 1
         if packet.is_keyframe and stamp is not None:
             self.keys.append(stamp)
+            self.encrypted |= packet.has_sidedata("encryption_info")
         if not packet.is_discard:
             self.shown.append((stamp, packet.duration))
         hidden = codec == "vp8" and not memoryview(packet)[0] & _VP8_SHOWN
@@ -95,12 +104,14 @@ class _Packets:
 
         A packet's duration is off where pictures are reordered and the rate varies, and the
         stream's end is off where an edit list hides some of it: the shorter one is believed.
+        One tick is what FFmpeg puts where a recorder says nothing.
         """
         timed = [(stamp, length) for stamp, length in self.shown if stamp is not None]
         if not timed:
             return None
         stamp, length = max(timed, key=lambda pair: pair[0])
-        ends = [length or 0, stream_end - stamp if stream_end is not None else 0]
+        said = length if length and length > 1 else 0
+        ends = [said, stream_end - stamp if stream_end is not None else 0]
         return min((end for end in ends if end > 0), default=None)
 
 
@@ -116,13 +127,19 @@ def index_stream(media: Media) -> StreamIndex:
     with open_video(media) as (container, stream):
         check_size(stream.codec_context.width, stream.codec_context.height, media.name)
         codec = stream.codec_context.codec.canonical_name
+        window = _shown_window(media, container, stream)
         shape: PictureShape | None = None
         for packet in video_packets(container, stream, damage):
             packets.add(packet, codec)
             if shape is None:
-                shape = _first_shape(stream, packet, damage, media.name)
+                shape = _first_shape(stream, packet, damage, media.name, window)
         if shape is None:
-            shape = _first_shape(stream, None, damage, media.name)
+            shape = _first_shape(stream, None, damage, media.name, window)
+        if packets.encrypted or _KEY_ID in stream.metadata:
+            raise VideoError(
+                f"{media.name}: encrypted (DRM), which only a player with its key can show; "
+                "give a copy without"
+            )
         if shape is None:
             raise VideoError(_no_frames(media.name, packets.count, codec))
         warnings = []
@@ -150,7 +167,21 @@ def index_stream(media: Media) -> StreamIndex:
             has_audio=bool(container.streams.audio),
             exact=exact,
             warnings=tuple(warnings),
+            notes=(*_track_notes(container, stream), *shape.notes),
         )
+
+
+def _shown_window(media: Media, container: InputContainer, stream: VideoStream) -> Window | None:
+    number = container.streams.video.index(stream)
+    size = stream.codec_context.width, stream.codec_context.height
+    return shown_window(media, number, size)
+
+
+def _track_notes(container: InputContainer, stream: VideoStream) -> list[str]:
+    alike = streams_alike(container, stream)
+    if len(alike) == 1:
+        return []
+    return [f"{len(alike)} video tracks alike: number {alike.index(stream) + 1} is looked at"]
 
 
 def _end_of(stream: VideoStream) -> int | None:
@@ -160,10 +191,14 @@ def _end_of(stream: VideoStream) -> int | None:
 
 
 def _first_shape(
-    stream: VideoStream, packet: Packet[VideoStream] | None, damage: Damage, name: str
+    stream: VideoStream,
+    packet: Packet[VideoStream] | None,
+    damage: Damage,
+    name: str,
+    window: Window | None,
 ) -> PictureShape | None:
     frames = decode_packet(stream, packet, damage)
-    return shape_of(frames[0], stream.sample_aspect_ratio, name) if frames else None
+    return shape_of(frames[0], stream.sample_aspect_ratio, name, window) if frames else None
 
 
 def _no_frames(name: str, packets: int, codec: str) -> str:

@@ -24,12 +24,30 @@ from av.video.stream import VideoStream
 from slowfast_mllm.video.picture import MAX_SIDE
 from slowfast_mllm.video.result import VideoError
 
-_DEMUXERS = (
-    "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,nut,mxf,rm,ivf,h264,hevc,vvc,m4v,"
-    "mjpeg,obu,yuv4mpegpipe,dv,wtv,vc1,h263,h261,3gp,swf"
+# Demuxers that find pictures in the one file they were given, and never open another file, URL or
+# device by what it says. FFmpeg's others do (hls, dash, concat, image2, sdp, vobsub, mlv), are
+# devices (lavfi, x11grab), hold no pictures, make them of text (tty), or take any bytes for them
+# (rawvideo). FFmpeg judges by content first: a name here never changes which one it chooses.
+DEMUXERS = (
+    # Phones, cameras, the web, discs and broadcasts.
+    "mov,matroska,avi,mpegts,mpegtsraw,mpeg,flv,live_flv,kux,asf,asf_o,ogg,gif,apng,nut,mxf,gxf,"
+    "lxf,rm,ivr,ivf,dv,wtv,ty,pva,pmp,nsv,nuv,swf,vivo,vividas,yuv4mpegpipe,mpjpeg,"
+    # Bare streams.
+    "h261,h263,h264,hevc,vvc,evc,m4v,mpegvideo,mjpeg,mjpeg_2000,obu,av1,vc1,vc1test,cavsvideo,avs2,"
+    "avs3,apv,dirac,dnxhd,ipu,"
+    # Recorders, film and science.
+    "dhav,hxvs,iv8,ifv,luodat,lvf,lmlm4,mxg,nc,cine,r3d,ser,simbiosis_imx,fits,"
+    # Games and old machines.
+    "4xm,anm,avs,bethsoftvid,bfi,bink,bmv,c93,cdg,cdxl,dcstr,dfa,dsicin,dxa,ea,ea_cdata,film_cpk,"
+    "filmstrip,flic,gdv,hnm,idcin,iff,ipmovie,iss,jv,mgsts,mm,mods,moflex,msnwctcp,mtv,mv,mvi,paf,"
+    "pdv,psxstr,rl2,roq,rpl,sga,siff,smjpeg,smk,smush,thp,tiertexseq,tmv,txd,usm,vmd,wc3movie,"
+    "wsvqa,xmv,yop,"
+    # Single pictures of film and print that Pillow is not asked to read.
+    "cri_pipe,dds_pipe,dpx_pipe,exr_pipe,hdr_pipe,jpegls_pipe,jpegxl_anim,jpegxl_pipe,jpegxs_pipe,"
+    "phm_pipe,psd_pipe,qoi_pipe"
 )
 _OPEN_OPTIONS = {
-    "format_whitelist": _DEMUXERS,
+    "format_whitelist": DEMUXERS,
     "protocol_whitelist": "file",
     "max_streams": "64",
     "max_pixels": str(MAX_SIDE * MAX_SIDE),
@@ -85,7 +103,8 @@ class Damage:
 
 @contextmanager
 def open_video(media: Media) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The container and its best video stream (FFmpeg's choice, never cover art).
+    """The container and its best video stream (FFmpeg's choice, never cover art; of those alike the
+    first that is marked as the default one, or the first).
 
     Raises:
         VideoError: Not a video that can be read; also for FFmpeg errors raised in the block.
@@ -128,11 +147,27 @@ def _best_stream(container: InputContainer, name: str) -> VideoStream:
         raise VideoError(
             f"{name}: no decoder for its video stream in this FFmpeg; convert it to H.264"
         )
+    alike = streams_alike(container, best)
+    best = next((s for s in alike if s.disposition & Disposition.default), alike[0])
     for stream in container.streams:
         if stream.index != best.index:
             stream.discard = Discard.all
     best.codec_context.options = {"max_pixels": _OPEN_OPTIONS["max_pixels"]}
     return best
+
+
+def streams_alike(container: InputContainer, stream: VideoStream) -> list[VideoStream]:
+    """The video streams that are as good as `stream`, itself among them, in the file's order.
+
+    Among them FFmpeg would choose the one that takes more bits.
+    """
+
+    def kind(other: VideoStream) -> tuple[Any, ...]:
+        context = other.codec_context
+        size = context and (context.name, context.width, context.height)
+        return (size, other.disposition & ~Disposition.default, bool(other.frames))
+
+    return [other for other in container.streams.video if kind(other) == kind(stream)]
 
 
 def _cause(error: av.error.FFmpegError) -> str:

@@ -2,15 +2,16 @@
 
 Rules: the display matrix (turns by quarters, mirrored or not) and the sample aspect ratio are
 applied; pictures are only ever enlarged by the latter. Alpha is dropped: colours are those
-stored beneath, and white where a GIF stores none. Interlaced frames stay one picture. Every frame
-is brought to the shape of the clip's first one. Nothing here seeks, decodes or chooses frames.
+stored beneath, and white where a GIF stores none. Interlaced frames stay one picture. What a file
+hides (crops, the right eye) is cut off. Every frame is fitted into the shape of the clip's first
+one. Nothing here seeks, decodes or chooses frames.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, cast
 
@@ -19,7 +20,9 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from slowfast_mllm.video.fitting import Size, fitted_size, fitting_warnings, on_black
 from slowfast_mllm.video.result import VideoError
+from slowfast_mllm.video.stereo import Window, left_eye
 
 Picture = NDArray[np.uint8]
 
@@ -44,6 +47,10 @@ class Orientation:
             return 270 if self.mirror_y else 90
         return 180 if self.mirror_y else 0
 
+    def turned(self, size: Size) -> Size:
+        """(width, height) upright of a stored one, and the other way round."""
+        return size[::-1] if self.transpose else size
+
     def apply(self, picture: Picture) -> Picture:
         """A view of `picture` (H, W, C) with rows and columns in upright order."""
         if self.transpose:
@@ -66,36 +73,51 @@ class PictureShape:
 
     Attributes:
         stored: (width, height) as coded.
-        scaled: (width, height) after the sample aspect ratio, not yet turned.
+        window: The part of the stored picture that is shown.
+        scaled: (width, height) of that part after the sample aspect ratio, not yet turned.
         orientation: The turn to apply.
+        aspect: The ratio of the samples, for pictures of another size; None: square.
+        notes: One line each: what of the stored pictures is not shown.
     """
 
-    stored: tuple[int, int]
-    scaled: tuple[int, int]
+    stored: Size
+    window: Window
+    scaled: Size
     orientation: Orientation
+    aspect: Fraction | None = None
+    notes: tuple[str, ...] = ()
 
     @property
-    def shown(self) -> tuple[int, int]:
+    def shown(self) -> Size:
         """(width, height) as shown."""
-        width, height = self.scaled
-        return (height, width) if self.orientation.transpose else (width, height)
+        return self.orientation.turned(self.scaled)
 
 
-def shape_of(frame: VideoFrame, aspect: Fraction | None, name: str) -> PictureShape:
+def shape_of(
+    frame: VideoFrame, aspect: Fraction | None, name: str, window: Window | None = None
+) -> PictureShape:
     """The shape of a decoded frame whose samples have the ratio `aspect` (None: square).
+
+    Args:
+        window: What of it the file wants shown; None: all of it.
 
     Raises:
         VideoError: A side is above `MAX_SIDE` pixels.
     """
-    width, height = frame.width, frame.height
-    check_size(width, height, name)
-    scaled = (width, height)
-    if aspect is not None and 1 / _MAX_ASPECT <= aspect <= _MAX_ASPECT:
-        wider, taller = max(Fraction(1), aspect), max(Fraction(1), 1 / aspect)
-        scaled = (round(width * wider), round(height * taller))
-    if max(scaled) > MAX_SIDE:
-        scaled = (width, height)
-    return PictureShape((width, height), scaled, _orientation(frame))
+    stored = frame.width, frame.height
+    check_size(*stored, name)
+    window = window or (0, 0, *stored)
+    window, aspect, notes = left_eye(_side_data(frame), window, aspect)
+    scaled = _scaled(window[2:], aspect)
+    return PictureShape(stored, window, scaled, _orientation(frame), aspect, notes)
+
+
+def _scaled(size: Size, aspect: Fraction | None) -> Size:
+    if aspect is None or not 1 / _MAX_ASPECT <= aspect <= _MAX_ASPECT:
+        return size
+    wider, taller = max(Fraction(1), aspect), max(Fraction(1), 1 / aspect)
+    scaled = (round(size[0] * wider), round(size[1] * taller))
+    return size if max(scaled) > MAX_SIDE else scaled
 
 
 def check_size(width: int, height: int, name: str) -> None:
@@ -150,10 +172,17 @@ class Transform:
 UNCHANGED = Transform(lambda height, width: (height, width), lambda picture: picture)
 
 
-def _orientation(frame: VideoFrame) -> Orientation:
+def _side_data(frame: VideoFrame) -> Mapping[str, Any] | None:
+    """What FFmpeg tells beside the picture; None where a kind is there that PyAV does not know."""
     try:
-        side_data = cast(Mapping[str, Any], frame.side_data)
-    except ValueError:  # a kind that PyAV does not know, e.g. EXIF; quarter turns it tells anyway
+        return cast(Mapping[str, Any], frame.side_data)
+    except ValueError:  # e.g. EXIF
+        return None
+
+
+def _orientation(frame: VideoFrame) -> Orientation:
+    side_data = _side_data(frame)
+    if side_data is None:  # quarter turns are told anyway
         return _TURNS.get(-frame.rotation % 360, Orientation())
     matrix = side_data.get("DISPLAYMATRIX")
     if matrix is None or matrix.buffer_size < 36:
@@ -165,27 +194,61 @@ def _orientation(frame: VideoFrame) -> Orientation:
     return Orientation(True, c < 0, b < 0)
 
 
+@dataclass
 class RgbConverter:
     """Turns decoded frames into upright uint8 (H, W, 3) pictures of one shape.
 
     Keeps swscale's state between frames, so each thread needs its own.
+
+    Attributes:
+        shape: The shape.
+        others: Sizes as shown of the frames that had another one.
     """
 
-    def __init__(self, shape: PictureShape) -> None:
-        self._shape = shape
-        self._reformatter = VideoReformatter()
+    shape: PictureShape
+    others: set[Size] = field(default_factory=set)
+    _reformatter: VideoReformatter = field(default_factory=VideoReformatter)
+
+    def see(self, frame: VideoFrame) -> bool:
+        """Note the size of a frame; whether it is the first one's."""
+        if (frame.width, frame.height) == self.shape.stored:
+            return True
+        self.others.add(_orientation(frame).turned(self._size(frame)))
+        return False
 
     def __call__(self, frame: VideoFrame) -> Picture:
         """The picture; a view whose rows and columns may be in any memory order."""
-        width, height = self._shape.scaled
-        resized = (frame.width, frame.height) != (width, height)
+        shape = self.shape
+        if not self.see(frame):
+            turn = _orientation(frame)
+            inner = turn.turned(fitted_size(turn.turned(self._size(frame)), shape.shown))
+            return on_black(turn.apply(self._rgb(frame, inner)), shape.shown)
+        left, top, width, height = shape.window
+        if (width, height) == shape.stored:
+            return shape.orientation.apply(self._rgb(frame, shape.scaled))
+        part = self._rgb(frame, shape.stored)[top : top + height, left : left + width]
+        if (width, height) != shape.scaled:
+            whole = VideoFrame.from_ndarray(np.ascontiguousarray(part), format="rgb24")
+            part = self._rgb(whole, shape.scaled)
+        return shape.orientation.apply(part)
+
+    def warnings(self) -> list[str]:
+        """A line where frames of another aspect were fitted in."""
+        return fitting_warnings(self.others, self.shape.shown)
+
+    def _size(self, frame: VideoFrame) -> Size:
+        return _scaled((frame.width, frame.height), self.shape.aspect)
+
+    def _rgb(self, frame: VideoFrame, size: Size) -> Picture:
+        """The whole stored picture in another size (width, height)."""
+        resized = (frame.width, frame.height) != size
         rgb = self._reformatter.reformat(
             frame,
-            width=width,
-            height=height,
+            width=size[0],
+            height=size[1],
             format="rgb24",
             # Not resized: swscale's default, as PyAV's own to_ndarray has it.
             interpolation="BICUBIC" if resized else None,
             threads=1,
         ).to_ndarray()
-        return self._shape.orientation.apply(np.asarray(rgb, dtype=np.uint8))
+        return np.asarray(rgb, dtype=np.uint8)

@@ -38,7 +38,7 @@ def probe_file(media: Media) -> VideoInfo:
     result = _decode_whole(media, index, [], np.empty(0, np.uint8), parallel=not index.warnings)
     if result.damage.decode_errors:
         result = _decode_whole(media, index, [], np.empty(0, np.uint8), parallel=False)
-    return _describe(media, index, _require_frames(result, media), result.damage.warnings())
+    return _describe(media, index, _require_frames(result, media), result.warnings())
 
 
 def read_file(
@@ -56,11 +56,11 @@ def read_file(
         size = transform.size(index.shape.shown)
         output = allocate(chosen.size, size, media.name)[: wanted.size]
         try:
-            decode_by_seeking(media, index, wanted.tolist(), output, transform)
+            said = decode_by_seeking(media, index, wanted.tolist(), output, transform)
         except SeekingFailed:
             pass
         else:
-            info = _describe(media, index, index.timeline, [])
+            info = _describe(media, index, index.timeline, said)
             return _assemble(output, rows, chosen, index.timeline, info)
     return _read_from_start(media, index, request, transform)
 
@@ -86,7 +86,7 @@ def _read_from_start(
             media, index, wanted.tolist(), output, parallel=not damaged, transform=transform
         )
         if expected is not None and result.agrees_with(expected) and result.reliable:
-            info = _describe(media, index, result.timeline, result.damage.warnings())
+            info = _describe(media, index, result.timeline, result.warnings())
             return _assemble(output, rows, chosen, result.timeline, info)
         damaged = damaged or bool(result.damage.decode_errors)
         expected = _require_frames(result, media)
@@ -102,12 +102,16 @@ class _WholeResult:
 
     timeline: Timeline
     damage: Damage
+    fitted: list[str]
     parallel: bool
 
     @property
     def reliable(self) -> bool:
         """Frame threads lose frames next to an error, so such a pass does not count."""
         return not (self.parallel and self.damage.decode_errors)
+
+    def warnings(self) -> list[str]:
+        return [*self.damage.warnings(), *self.fitted]
 
     def agrees_with(self, expected: Timeline) -> bool:
         return np.array_equal(self.timeline.timestamps, expected.timestamps)
@@ -130,10 +134,11 @@ def _decode_whole(
         set_threads(stream, 0 if parallel else 1)
         for position, frame in enumerate(decoded_frames(container, stream, damage)):
             stamps.append(frame.pts)
+            to_rgb.see(frame)
             if position in row_of:
                 output[row_of[position]] = transform.apply(to_rgb(frame))
     timeline = make_timeline(stamps, index.time_base, index.last_duration, index.rate)
-    return _WholeResult(timeline, damage, parallel)
+    return _WholeResult(timeline, damage, to_rgb.warnings(), parallel)
 
 
 def _require_frames(result: _WholeResult, media: Media) -> Timeline:
@@ -156,7 +161,7 @@ def _describe(
         codec=index.codec,
         rotation=index.shape.orientation.degrees,
         has_audio=index.has_audio,
-        warnings=(*index.warnings, *warnings, *timeline.warnings()),
+        warnings=(*index.warnings, *warnings, *timeline.warnings(), *index.notes),
     )
 
 

@@ -20,6 +20,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from slowfast_mllm.video.fitting import fitting_warnings
 from slowfast_mllm.video.index import StreamIndex
 from slowfast_mllm.video.media import (
     Damage,
@@ -47,7 +48,7 @@ _Group = tuple[int, dict[int, int]]
 
 def decode_by_seeking(
     media: Media, index: StreamIndex, wanted: list[int], output: Picture, transform: Transform
-) -> None:
+) -> list[str]:
     """Fill `output` (len(wanted), H, W, 3) with the frames at the positions `wanted`.
 
     Args:
@@ -57,6 +58,9 @@ def decode_by_seeking(
         output: Where row i receives frame `wanted[i]`.
         transform: What is done to each frame before.
 
+    Returns:
+        A line where frames of another size had to be fitted in.
+
     Raises:
         SeekingFailed: A frame did not appear where it should; `output` is then undefined.
     """
@@ -64,14 +68,18 @@ def decode_by_seeking(
     workers = min(_WORKERS, len(groups), _available_cpus())
     threads = max(1, _available_cpus() // workers)
 
-    def work(_: int) -> None:
-        _decode_groups(media, index, groups, output, threads, transform)
+    converters = [RgbConverter(index.shape) for _ in range(workers)]
+
+    def work(to_rgb: RgbConverter) -> None:
+        _decode_groups(media, index, groups, output, threads, to_rgb, transform)
 
     try:
         with ThreadPoolExecutor(workers, thread_name_prefix="video") as pool:
-            list(pool.map(work, range(workers)))
+            list(pool.map(work, converters))
     except VideoError as error:
         raise SeekingFailed(str(error)) from error
+    others = set().union(*(to_rgb.others for to_rgb in converters))
+    return fitting_warnings(others, index.shape.shown)
 
 
 def _available_cpus() -> int:
@@ -97,9 +105,9 @@ def _decode_groups(
     groups: deque[_Group],
     output: Picture,
     threads: int,
+    to_rgb: RgbConverter,
     transform: Transform,
 ) -> None:
-    to_rgb = RgbConverter(index.shape)
     with open_video(media) as (container, stream):
         set_threads(stream, threads)
         while True:

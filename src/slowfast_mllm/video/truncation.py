@@ -11,9 +11,9 @@ from typing import BinaryIO
 
 from slowfast_mllm.video.media import Media
 
-_MAX_BOXES = 100_000
-_EBML_HEADER = b"\x1a\x45\xdf\xa3"
-_MATROSKA_SEGMENT = b"\x18\x53\x80\x67"
+MAX_BOXES = 100_000
+EBML_HEADER = b"\x1a\x45\xdf\xa3"
+MATROSKA_SEGMENT = 0x18538067
 
 
 def missing_bytes(media: Media) -> int:
@@ -22,20 +22,25 @@ def missing_bytes(media: Media) -> int:
         size = handle.seek(0, os.SEEK_END)
         handle.seek(0)
         head = handle.read(16)
-        if head.startswith(_EBML_HEADER):
+        if head.startswith(EBML_HEADER):
             announced = _matroska_end(handle)
         elif head.startswith(b"RIFF"):
             announced = 8 + int.from_bytes(head[4:8], "little")
-        elif head[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp"):
+        elif is_iso(head):
             announced = _iso_end(handle, size)
         else:
             announced = 0
     return max(0, announced - size)
 
 
+def is_iso(head: bytes) -> bool:
+    """Whether a file whose first 16 bytes are `head` is made of ISO media's boxes."""
+    return head[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp")
+
+
 def _iso_end(handle: BinaryIO, size: int) -> int:
     position = 0
-    for _ in range(_MAX_BOXES):
+    for _ in range(MAX_BOXES):
         if position >= size:
             break
         handle.seek(position)
@@ -53,17 +58,17 @@ def _iso_end(handle: BinaryIO, size: int) -> int:
 def _matroska_end(handle: BinaryIO) -> int:
     """End of the first segment, 0 where it is of unknown size or not found."""
     handle.seek(4)
-    header = _element_size(handle)
+    header = element_size(handle)
     if header is None:
         return 0
     handle.seek(header, os.SEEK_CUR)
-    if handle.read(4) != _MATROSKA_SEGMENT:
+    if int.from_bytes(handle.read(4), "big") != MATROSKA_SEGMENT:
         return 0
-    segment = _element_size(handle)
+    segment = element_size(handle)
     return handle.tell() + segment if segment is not None else 0
 
 
-def _element_size(handle: BinaryIO) -> int | None:
+def element_size(handle: BinaryIO) -> int | None:
     """A variable-length EBML size; None where it is unknown (all ones) or broken."""
     first = handle.read(1)
     if not first or first[0] == 0:
