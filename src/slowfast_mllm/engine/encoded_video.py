@@ -22,7 +22,7 @@ from torch import Tensor
 from slowfast_mllm.model import SlowFastForConditionalGeneration, VideoMemory
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.video import VideoInfo
-from slowfast_mllm.video.sources import is_utf8, printable
+from slowfast_mllm.video.names import is_utf8, printable
 from slowfast_mllm.video.stills import pictures_of
 
 SUFFIX = ".sfmem"

@@ -30,7 +30,7 @@ from slowfast_mllm.engine.memory_cache import MemoryCache
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.video import read_video
-from slowfast_mllm.video.sources import is_utf8, printable
+from slowfast_mllm.video.names import is_utf8, printable
 
 
 class LoadedModel:

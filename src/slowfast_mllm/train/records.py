@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from slowfast_mllm.model.whole_checkpoint import first_line
-from slowfast_mllm.video.sources import is_utf8
+from slowfast_mllm.video.names import is_utf8
 
 Message = dict[str, Any]
 

@@ -1,8 +1,8 @@
 """Everything that counts as a video, turned into frames: `read_video` and `probe_video`.
 
-Files and bytes are told apart by their content, not by their name: still pictures and animated
-WebP or PNG go to Pillow, the rest to FFmpeg. Names are local names: `http://...` or `concat:...`
-are looked for on disk, and nothing is ever fetched.
+Files and bytes are told apart by their content, not by their name: still pictures, animated WebP
+or PNG and zips of pictures go to Pillow, the rest to FFmpeg. Names are local names: `http://...` or
+`concat:...` are looked for on disk, and nothing is ever fetched.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ import os
 import re
 import stat
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
 
+from slowfast_mllm.video.archive import is_zip, open_zip
 from slowfast_mllm.video.media import Media
+from slowfast_mllm.video.names import data_of, is_named, localized, printable, short_name
 from slowfast_mllm.video.picture import UNCHANGED, Transform
 from slowfast_mllm.video.reader import probe_file, read_file
 from slowfast_mllm.video.result import SampledVideo, VideoError, VideoInfo
@@ -53,7 +56,8 @@ def probe_video(source: Any, *, frames_fps: float | None = None) -> VideoInfo:
         VideoError: The source cannot be read; one line that names it.
     """
     opened = _open(source, frames_fps)
-    return probe_file(opened) if isinstance(opened, Media) else opened.info()
+    info = probe_file(opened) if isinstance(opened, Media) else opened.info()
+    return _with_path(info, source)
 
 
 def read_video(
@@ -77,10 +81,11 @@ def read_video(
     Damaged files give what can be decoded, and warnings.
 
     Args:
-        source: A local path (video, still picture, folder of pictures sorted by name with
-            numbers by value), bytes or a binary file object of such a file, one PIL image, a
-            list of pictures (paths, PIL images, uint8 arrays), or a uint8 array or tensor
-            (T, H, W, 3).
+        source: A local path or `file:` URI (video, still picture, folder or zip of pictures
+            sorted by name with numbers by value), bytes, a base64 `data:` URI or a binary file
+            object of such a file, one PIL image, a list of pictures (paths, URIs, bytes, PIL
+            images, uint8 arrays), or a uint8 array or tensor (T, H, W, 3). Frames may also follow
+            one another in one `data:video/jpeg;base64,<first>,<second>`.
         num_frames: Frames spread uniformly: `linspace(0, n-1, num_frames)` truncated, over the
             n frames within the bounds; fewer frames are all given and the last is repeated.
         fps: The frame on screen at each tick 0, 1/fps, ... from the first frame on.
@@ -103,13 +108,21 @@ def read_video(
     request = SampleRequest(num_frames, fps, max_frames, start, end)
     opened = _open(source, frames_fps)
     if isinstance(opened, Media):
-        return read_file(opened, request, transform)
-    return opened.read(request, transform)
+        video = read_file(opened, request, transform)
+    else:
+        video = opened.read(request, transform)
+    return replace(video, info=_with_path(video.info, source))
+
+
+def _with_path(info: VideoInfo, source: Any) -> VideoInfo:
+    """With the whole path of a file, which messages may cut."""
+    source = localized(source)
+    return replace(info, path=printable(os.fsdecode(source))) if is_named(source) else info
 
 
 def _open(source: Any, frames_fps: float | None) -> Media | Stills:
     require_positive(frames_fps=frames_fps)
-    opened = _open_any(source)
+    opened = _open_any(localized(source))
     if frames_fps is None:
         return opened
     if isinstance(opened, Media):
@@ -118,8 +131,10 @@ def _open(source: Any, frames_fps: float | None) -> Media | Stills:
 
 
 def _open_any(source: Any) -> Media | Stills:
-    if isinstance(source, (str, os.PathLike)):
+    if is_named(source):
         return _open_path(os.fsdecode(source))
+    if isinstance(source, str):
+        return _open_data(source)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _open_bytes(bytes(source), "<bytes>")
     if isinstance(source, Image.Image):
@@ -137,7 +152,7 @@ def _open_any(source: Any) -> Media | Stills:
 
 
 def _open_path(path: str) -> Media | Stills:
-    name = printable(path) or "''"
+    name = short_name(path) or "''"
     try:
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
@@ -163,7 +178,16 @@ def _open_path(path: str) -> Media | Stills:
         raise VideoError(f"{name}: the file is empty; get it again")
     if still:
         return open_picture(lambda: Image.open(path, formats=FORMATS), name)
+    if is_zip(head):
+        return open_zip(path, name)
     return Media(name, path=os.path.abspath(path))
+
+
+def _open_data(uri: str) -> Media | Stills:
+    """What a `data:` URI holds; more than one file are the frames of a video."""
+    files = data_of(uri)
+    name = short_name(uri)
+    return _open_bytes(files[0], name) if len(files) == 1 else open_list(list(files), name)
 
 
 def _open_bytes(data: bytes, name: str) -> Media | Stills:
@@ -171,6 +195,8 @@ def _open_bytes(data: bytes, name: str) -> Media | Stills:
         raise VideoError(f"{name}: no bytes at all; give the whole file")
     if is_picture(data[:_HEAD_BYTES]) and not _is_motion_jpeg(io.BytesIO(data)):
         return open_picture(lambda: Image.open(io.BytesIO(data), formats=FORMATS), name)
+    if is_zip(data[:_HEAD_BYTES]):
+        return open_zip(io.BytesIO(data), name)
     return Media(name, data=data)
 
 
@@ -185,7 +211,7 @@ def _is_motion_jpeg(file: BinaryIO) -> bool:
 def _open_stream(source: Any) -> Media | Stills:
     """From the current position; kept in memory, as two threads cannot share one position."""
     given = getattr(source, "name", None)
-    name = printable(given) if isinstance(given, str) else "<stream>"
+    name = short_name(given) if isinstance(given, str) else "<stream>"
     data = source.read(_MAX_STREAM_BYTES + 1)
     if not isinstance(data, bytes):
         raise VideoError(f"{name}: gives {type(data).__name__}, not bytes; open it with mode 'rb'")
@@ -193,13 +219,3 @@ def _open_stream(source: Any) -> Media | Stills:
         limit = _MAX_STREAM_BYTES >> 30
         raise VideoError(f"{name}: a stream of more than {limit} GiB; save it and give its path")
     return _open_bytes(data, name)
-
-
-def is_utf8(text: str) -> bool:
-    """Whether it is text that can be written: a half character (a lone surrogate) cannot."""
-    return text == text.encode(errors="replace").decode()
-
-
-def printable(text: str) -> str:
-    """The name on one line, with what cannot be printed escaped."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

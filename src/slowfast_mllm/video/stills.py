@@ -6,6 +6,7 @@ set are scaled to the size of its first one. Video files are not opened here.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from slowfast_mllm.video.names import data_of, is_named, localized, short_name
 from slowfast_mllm.video.picture import UNCHANGED, Picture, Transform, allocate, check_size
 from slowfast_mllm.video.result import SampledVideo, VideoError, VideoInfo
 from slowfast_mllm.video.sampling import SampleRequest
@@ -183,20 +185,32 @@ def pictures_of(folder: str | os.PathLike[str]) -> list[str]:
     files = [
         entry.path
         for entry in os.scandir(folder)
-        if entry.name.lower().endswith(_SUFFIXES)
-        and not entry.name.startswith(".")
-        and entry.is_file()
+        if is_frame_name(entry.name) and not entry.name.startswith(".") and entry.is_file()
     ]
-    return sorted(files, key=_natural_order)
+    return sorted(files, key=lambda path: natural_order(os.path.basename(path)))
 
 
-def _natural_order(path: str) -> list[tuple[int, int | str]]:
-    parts = re.split(r"(\d+)", os.path.basename(path).lower())
+def is_frame_name(name: str) -> bool:
+    """Whether a file is called as pictures are."""
+    return name.lower().endswith(_SUFFIXES)
+
+
+def natural_order(name: str) -> list[tuple[int, int | str]]:
+    """A key to sort names by, numbers in them by value."""
+    parts = re.split(r"(\d+)", name.lower())
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
 
 
+@dataclass(frozen=True)
+class Packed:
+    """A picture inside another file; `read` gives the bytes of its own."""
+
+    name: str
+    read: Callable[[], bytes]
+
+
 def open_list(items: list[Any], name: str) -> Stills:
-    """A list of paths, PIL images, and uint8 arrays (H, W), (H, W, 3) or (H, W, 4), mixed.
+    """A list of paths, URIs, bytes, PIL images, and uint8 arrays (H, W), (H, W, 3) or (H, W, 4).
 
     Raises:
         VideoError: It is empty, or the first picture cannot be decoded.
@@ -213,10 +227,19 @@ def open_list(items: list[Any], name: str) -> Stills:
 
 
 def _load_item(item: Any, name: str) -> Picture:
-    if isinstance(item, (str, os.PathLike)):
-        path = os.fspath(item)
-        with _pillow_errors(path), Image.open(path, formats=FORMATS) as image:
+    if is_named(item):
+        path = os.fspath(localized(item))
+        with _pillow_errors(short_name(path)), Image.open(path, formats=FORMATS) as image:
             return to_rgb(image)
+    if isinstance(item, str):
+        item, name = data_of(item)[0], f"{name} ({short_name(item)})"
+    elif isinstance(item, Packed):
+        name = item.name
+    if isinstance(item, bytes | bytearray | Packed):
+        with _pillow_errors(name):
+            data = item.read() if isinstance(item, Packed) else item
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                return to_rgb(image)
     if isinstance(item, Image.Image):
         with _pillow_errors(name):
             return to_rgb(item)
