@@ -1,12 +1,12 @@
 """`slowfast bench`: what the method costs, counted on this machine without weights."""
 
-import json as json_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from slowfast_cli.options import Json, working
+from slowfast_cli.terminal import say, say_json
 
 if TYPE_CHECKING:
     from slowfast_mllm.evaluate.costs import Cost
@@ -31,7 +31,7 @@ def flops(
 
         costs = [count_costs(published_config(n), n) for n in FRAMES]
     if json:
-        typer.echo(json_module.dumps([cost.to_dict() for cost in costs]))
+        say_json([cost.to_dict() for cost in costs])
     else:
         _print(costs)
     if plot is not None:
@@ -39,13 +39,13 @@ def flops(
 
 
 def _print(costs: "list[Cost]") -> None:
-    typer.echo("TFLOP of                 one prefill                     one more token")
-    typer.echo(
+    say("TFLOP of                 one prefill                     one more token")
+    say(
         "frames   vision  Slow-Fast  self-attention  |  Slow-Fast  text alone  self-attention  "
         "projecting again"
     )
     for c in costs:
-        typer.echo(
+        say(
             f"{c.num_frames:6} {c.vision / 1e12:8.1f} {(c.prefill + c.memory) / 1e12:10.2f}"
             f" {c.self_attention_prefill / 1e12:15.1f}  | {c.decode / 1e12:10.4f}"
             f" {c.text_only_decode / 1e12:11.4f} {c.self_attention_decode / 1e12:15.4f}"
@@ -53,7 +53,7 @@ def _print(costs: "list[Cost]") -> None:
         )
     few, many = costs[0], next(c for c in costs if c.num_frames == 128)
     growth = (many.prefill + many.memory) / (few.prefill + few.memory) - 1
-    typer.echo(
+    say(
         f"\nFrom {few.num_frames} to {many.num_frames} frames the prefill grows by {growth:.1%}; a "
         f"token at {many.num_frames} frames costs {many.decode / many.text_only_decode - 1:.1%} "
         "more than without video."

@@ -6,6 +6,7 @@ import sys
 import typer
 
 from slowfast_cli.options import Answering, Watched, answering
+from slowfast_cli.terminal import say
 
 
 @answering
@@ -23,7 +24,7 @@ def chat(video: Watched, how: Answering) -> None:
         try:
             how.answer(conversation, question)
         except ValueError as error:  # of this question: the next one may be better
-            typer.echo(f"Error: {error}", err=True)
+            say(f"Error: {error}", err=True)
             failed = True
     if failed:
         raise typer.Exit(1)
@@ -34,5 +35,5 @@ def _next_question() -> str:
     if sys.stdin is None:
         return ""
     if sys.stdin.isatty():
-        typer.echo("? ", nl=False, err=True)
+        say("? ", err=True, end="")
     return sys.stdin.readline().strip()

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from slowfast_cli.options import working
+from slowfast_cli.terminal import say
 
 
 def convert(
@@ -20,4 +21,4 @@ def convert(
         from slowfast_mllm.engine import convert_checkpoint
 
         convert_checkpoint(source, target, official)
-    typer.echo(f"Wrote {target}")
+    say(f"Wrote {target}")

@@ -1,6 +1,5 @@
 """`slowfast data check`: validate records before a training run meets them."""
 
-import json as json_module
 import logging
 import sys
 from collections import Counter
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from slowfast_cli.options import Json
+from slowfast_cli.terminal import say, say_json
 
 data = typer.Typer(help="Look after training data.", no_args_is_help=True)
 
@@ -79,7 +79,7 @@ def check(
     if json:
         facts = {"records": len(records), "usable": len(records) - len(problems), **kinds}
         lists = {"problems": problems, "damaged": sorted(damage)}
-        typer.echo(json_module.dumps({**facts, **lists}, ensure_ascii=False))
+        say_json({**facts, **lists})
     else:
         _print(len(records), problems, kinds, limit)
         _print_some([f"Warning: {line}" for line in sorted(damage)], limit)
@@ -105,12 +105,12 @@ def _damage_heard() -> Iterator[set[str]]:
 
 def _print_some(lines: list[str], limit: int) -> None:
     for line in lines[:limit]:
-        typer.echo(line)
+        say(line)
     if len(lines) > limit:
-        typer.echo(f"... and {len(lines) - limit} more (--limit, --json)")
+        say(f"... and {len(lines) - limit} more (--limit, --json)")
 
 
 def _print(count: int, problems: list[str], kinds: Counter[str], limit: int) -> None:
     _print_some(problems, limit)
     parts = ", ".join(f"{number} with {kind}" for kind, number in sorted(kinds.items()))
-    typer.echo(f"{count} records ({parts or 'none readable'}), {len(problems)} bad")
+    say(f"{count} records ({parts or 'none readable'}), {len(problems)} bad")

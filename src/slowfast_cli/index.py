@@ -23,6 +23,7 @@ from slowfast_cli.options import (
     working,
     wrong_usage,
 )
+from slowfast_cli.terminal import say
 
 
 class _Precision(StrEnum):
@@ -59,6 +60,6 @@ def index(
     with working("Watching the video"):
         encoded = assistant.index(video, output, precision.value, frames_fps=frames_fps, **sampling)
     for warning in encoded.info.warnings:
-        typer.echo(f"Warning: {warning}", err=True)
+        say(f"Warning: {warning}", err=True)
     size = output.stat().st_size
-    typer.echo(f"{output}: {len(encoded.timestamps)} frames, {size / 1e6:.1f} MB")
+    say(f"{output}: {len(encoded.timestamps)} frames, {size / 1e6:.1f} MB")

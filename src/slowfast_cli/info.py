@@ -1,13 +1,14 @@
 """`slowfast info`: facts about a video or a memory, or a checkpoint before it is loaded."""
 
-import json as json_module
 import mimetypes
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from slowfast_cli.options import FramesFps, Json, Precision, Quantization
+from slowfast_cli.terminal import say, say_json
 
 _CHECKPOINT = "What a checkpoint needs"
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -51,11 +52,11 @@ def info(
         )
     facts = _facts(target, num_frames, dtype, quantize, frames_fps)
     if json:
-        typer.echo(json_module.dumps(facts, ensure_ascii=False, indent=2))
+        say_json(facts, indent=2)
         return
     width = max(len(name) for name in facts)
     for name, value in facts.items():
-        typer.echo(f"{name.replace('_', ' '):{width}}  {_shown(value)}")
+        say(f"{name.replace('_', ' '):{width}}  {_shown(value)}")
 
 
 def _facts(
@@ -65,10 +66,13 @@ def _facts(
     quantize: str | None,
     frames_fps: float | None,
 ) -> dict[str, Any]:
+    from slowfast_mllm.video.names import localized
+
+    target = localized(target)
     path = Path(target)
     file = path.suffix == ".sfmem" or mimetypes.guess_type(target)[0] is not None
-    hub_id = target.count("/") == 1 and not file and not path.parent.exists()
-    checkpoint = (path / "config.json").is_file() or hub_id
+    hub_id = target.count("/") == 1 and not file and not os.path.exists(path.parent)
+    checkpoint = os.path.isfile(path / "config.json") or hub_id
     if frames_fps is not None and (checkpoint or path.suffix == ".sfmem"):
         raise typer.BadParameter(f"{target}: --frames-fps is for a folder of frames.")
     if checkpoint:

@@ -6,8 +6,10 @@ Exit codes: 0 success, 1 the work failed (one line on stderr), 2 wrong usage, 13
 import logging
 import os
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from slowfast_cli.ask import ask
 from slowfast_cli.bench import bench
@@ -17,11 +19,26 @@ from slowfast_cli.data import data
 from slowfast_cli.describe import describe
 from slowfast_cli.index import index
 from slowfast_cli.info import info
+from slowfast_cli.terminal import brief_refusals, escape_what_does_not_fit, say
 from slowfast_cli.train import train
 
 _INTERRUPTED = 130  # with which Typer leaves at a Ctrl-C, without a word
 
+
+class _Verbs(TyperGroup):
+    """The verbs; what is wrong with an argument is told without repeating all of a long one."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with brief_refusals():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        with brief_refusals():
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
+    cls=_Verbs,
     name="slowfast",
     help="Ask a video a question, with a Slow-Fast video language model.",
     epilog='Example: slowfast ask clip.mp4 "What colour is the star?"',
@@ -36,7 +53,7 @@ def _version(show: bool) -> None:
     if show:
         from importlib.metadata import version
 
-        typer.echo(f"slowfast-mllm {version('slowfast-mllm')}")
+        say(f"slowfast-mllm {version('slowfast-mllm')}")
         raise typer.Exit
 
 
@@ -65,6 +82,7 @@ app.add_typer(data, name="data")
 
 def main() -> None:
     """Run the command line; expected failures end in one line, never in a traceback."""
+    escape_what_does_not_fit()
     # Two lines of every warning on a terminal help nobody; the library's own messages stay.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # each try to reach it would be two more
@@ -73,7 +91,7 @@ def main() -> None:
         app()
     except SystemExit as end:
         if end.code == _INTERRUPTED:
-            typer.echo("Interrupted.", err=True)
+            say("Interrupted.", err=True)
         raise
     except BrokenPipeError:  # the reader, e.g. `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -84,5 +102,5 @@ def main() -> None:
         text = " ".join(str(error).split())
         if not isinstance(error, (ValueError, OSError, RuntimeError)) or not text:
             text = f"{type(error).__name__}: {text} (SLOWFAST_TRACEBACK=1 shows where)"
-        typer.echo(f"Error: {text}", err=True)
+        say(f"Error: {text}", err=True)
         sys.exit(1)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from slowfast_cli.terminal import say, say_json
+
 if TYPE_CHECKING:
     from slowfast_mllm import SlowFast
     from slowfast_mllm.engine import Chat
@@ -158,7 +160,7 @@ class Answering:
             conversation = assistant.chat(video, **self._sampling)
         if not self.json:  # which has them in every answer
             for warning in conversation.video.info.warnings:
-                typer.echo(f"Warning: {warning}", err=True)
+                say(f"Warning: {warning}", err=True)
         return conversation
 
     @property
@@ -183,11 +185,9 @@ class Answering:
             **self._generation,
         )
         if self.json:
-            import json
-
-            typer.echo(json.dumps(answer.to_dict(), ensure_ascii=False))
+            say_json(answer.to_dict())
             return
-        typer.echo("" if streaming else answer.text)
+        say("" if streaming else answer.text)
 
 
 @contextmanager
@@ -222,7 +222,9 @@ def refuse_wrong_bounds(video: str, *, frames_fps: float | None, **bounds: Any) 
 
 def refuse_missing(video: str) -> None:
     """Fail, as reading it would, before a model is loaded: that may take minutes."""
-    if not video or not Path(video).exists():  # Path("") is the current folder
+    from slowfast_mllm.video.names import localized
+
+    if not os.path.exists(localized(video)):
         from slowfast_mllm.video import probe_video
 
         probe_video(video)
@@ -298,7 +300,7 @@ def _show_notice_once() -> None:
             return
     except OSError:
         pass  # a home that is not ours: the note comes each time
-    typer.echo(_NOTICE, err=True)
+    say(_NOTICE, err=True)
     with suppress(OSError):  # a read-only one: it comes again
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)

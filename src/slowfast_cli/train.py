@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from slowfast_cli.terminal import say
+
 
 def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe, see the folder recipes/.")],
@@ -29,10 +31,10 @@ def train(
         else:
             folder = run(plan, output, num_workers, save_steps)
     except KeyboardInterrupt:
-        typer.echo("The same command goes on from the last checkpoint.", err=True)
+        say("The same command goes on from the last checkpoint.", err=True)
         raise
     if isinstance(plan, FineTuneRecipe):
         for skipped in sorted(output.glob("*/skipped.jsonl")):
             count = len(set(skipped.read_text(encoding="utf-8").split("\n")) - {""})
-            typer.echo(f"{count} records were left out, see {skipped}", err=True)
-    typer.echo(f"Model saved in {folder}")
+            say(f"{count} records were left out, see {skipped}", err=True)
+    say(f"Model saved in {folder}")

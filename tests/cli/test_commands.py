@@ -1,5 +1,7 @@
 """The command line as a user meets it: what goes where, exit codes, one-line errors."""
 
+import base64
+import io
 import json
 import re
 import subprocess
@@ -286,3 +288,61 @@ def test_a_conversion_that_fails_leaves_nothing(run, monkeypatch, tmp_path) -> N
     assert code == 1
     assert "native: cannot be written (No space left on device)" in err
     assert not list(tmp_path.glob("native*"))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "big5", "gbk"])
+def test_what_the_terminal_cannot_hold_is_escaped(run, monkeypatch, encoding: str) -> None:
+    words = "\u93e1\u982d\u5411\u5de6 \u2603 \xe9"  # Chinese, a snowman, an accent
+    decode = "slowfast_mllm.processing.SlowFastProcessor.decode"
+    monkeypatch.setattr(decode, lambda *_, **__: words)
+    for options in ((), ("--json",)):
+        stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        monkeypatch.setattr(sys, "stdout", stream)
+        code, _, err = run("ask", CLIP, "What?", "--num-frames", "2", *options)
+        assert (code, "Error" in err) == (0, False)
+        out = stream.buffer.getvalue().decode(encoding)
+        if options:
+            assert json.loads(out)["answer"] == words
+        else:
+            assert out == words.encode(encoding, "backslashreplace").decode(encoding) + "\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("info", "data:video/mp4;base64," + "x" * 100_000),
+        ("info", "x" * 100_000),
+        ("info", "x/" + "x" * 100_000),
+        ("ask", "data:video/mp4;base64," + "x" * 100_000, "What?"),
+        ("ask", CLIP, "What?", "--num-frames", "x" * 100_000),
+        ("ask", CLIP, "What?", f"--{'x' * 100_000}"),
+        ("ask", "x" * 100_000 + ".sfmem", "What?", "--fps", "1"),
+        ("ask", "x" * 100_000 + ".sfmem", "What?"),
+        ("ask", CLIP, "What?", "--model", "x" * 100_000),
+        ("index", CLIP, "--output", "x" * 100_000),
+        ("index", CLIP, "--output", "x" * 100_000 + ".sfmem"),
+        ("x" * 100_000,),
+        ("convert", "x" * 100_000, "y"),
+        ("data", "check", "x" * 100_000),
+        ("data", "check", "x/" + "x" * 100_000),
+        ("train", "x" * 100_000, "--output", "y"),
+    ],
+)
+def test_messages_repeat_little_of_long_arguments(run, arguments) -> None:
+    code, out, err = run(*arguments)
+    assert code in (1, 2)
+    assert len(out + err) < 2000
+    assert "x" * 101 not in out + err
+
+
+def test_a_video_may_be_a_uri(run) -> None:
+    data = f"data:video/mp4;base64,{base64.b64encode(Path(CLIP).read_bytes()).decode()}"
+    named = json.loads(run("info", Path(CLIP).as_uri(), "--json")[1])
+    assert named == json.loads(run("info", CLIP, "--json")[1])
+    held = json.loads(run("info", data, "--json")[1])
+    assert held == named | {"path": "data:video/mp4 (419 KB)"}
+    answers = {
+        run("ask", source, "How does the camera move?")[1]
+        for source in (CLIP, Path(CLIP).as_uri(), data)
+    }
+    assert len(answers) == 1

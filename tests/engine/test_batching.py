@@ -168,6 +168,7 @@ def test_a_path_is_encoded_once_for_all_who_ask_meanwhile(assistant, monkeypatch
 
     monkeypatch.setattr(assistant.model, "encode_video", counted)
     requests = [Request(CLIP, q, options={"num_frames": 4}) for q in ("Any cuts?", "What?") * 3]
+    requests[1] = replace(requests[1], video=CLIP.as_uri())
     texts = [str(answer) for answer in assistant.generate(requests)]
     assert len(seen) == 1
     assert texts == [str(assistant.ask(CLIP, r.question, num_frames=4)) for r in requests]

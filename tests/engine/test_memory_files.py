@@ -1,5 +1,6 @@
 """Memories on disk: they answer like the video, and are refused when they could answer wrongly."""
 
+import base64
 import os
 import shutil
 import struct
@@ -46,6 +47,23 @@ def test_a_memory_file_answers_like_the_video(assistant, clip, precision: str) -
         assert error <= {"exact": 0, "bfloat16": 2**-8, "int8": 1 / 100}[precision]
     clip.unlink()  # the file stands for the video
     assert answers(assistant, file) == answers(assistant, CLIP)
+
+
+def test_uris_are_the_files_they_name_and_data_has_a_short_name(cached, clip) -> None:
+    file = clip.with_suffix(".sfmem")
+    seen = cached.index(clip.as_uri(), file)
+    assert seen.info.path == str(clip)
+    assert cached.encode(file.as_uri()).memory.kind == "video"
+    assert cached.encode(clip).timing["encode"] == 0  # kept under the file's content
+    data = f"data:video/mp4;base64,{base64.b64encode(clip.read_bytes()).decode()}"
+    held = cached.index(data, file)
+    assert held.timestamps == seen.timestamps
+    assert held.info.path == "data:video/mp4 (419 KB)"
+    assert cached.encode(file).info == held.info
+    for call in (cached.encode, cached.index):
+        with pytest.raises(ValueError, match=r"already a memory|damaged|no such file") as caught:
+            call(*([f"{'x' * 300}.sfmem", file][: 2 if call == cached.index else 1]))
+        assert "x" * 101 not in str(caught.value)
 
 
 def test_int8_takes_about_half_of_bfloat16(assistant, clip) -> None:

@@ -188,7 +188,7 @@ def test_every_layout_of_an_array_shows_the_same(kind: str, processor: SlowFastP
 
 
 @pytest.mark.parametrize(
-    "kind", ["grey", "rgba", "first", "grey_pil", "path", "bytes", "base64", "data", "url"]
+    "kind", ["grey", "rgba", "first", "grey_pil", "path", "file", "bytes", "base64", "data", "url"]
 )
 def test_every_kind_of_image_shows_the_same(
     kind: str, processor: SlowFastProcessor, served: Callable[[Path], str], tmp_path: Path
@@ -203,6 +203,7 @@ def test_every_kind_of_image_shows_the_same(
         "first": picture.transpose(2, 0, 1),
         "grey_pil": Image.fromarray(picture[..., 0]),
         "path": str(file),
+        "file": file.as_uri(),
         "bytes": file.read_bytes(),
         "base64": base64.encodebytes(file.read_bytes()).decode(),
         "data": f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}",

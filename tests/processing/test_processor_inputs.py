@@ -1,5 +1,6 @@
 """From conversations to tensors: every kind of video, batches, sampling options, answers."""
 
+import base64
 import logging
 import re
 from pathlib import Path
@@ -21,6 +22,10 @@ TOKENS_PER_STEP = 4
 def conversation(video: Any, question: str = "What happens?") -> list[dict]:
     content = [{"type": "video", "video": video}, {"type": "text", "text": question}]
     return [{"role": "user", "content": content}]
+
+
+def encoded(path: str) -> str:
+    return base64.b64encode(Path(path).read_bytes()).decode()
 
 
 def chat(processor: SlowFastProcessor, messages: list, **options: Any) -> Any:
@@ -53,8 +58,10 @@ def test_a_path(processor: SlowFastProcessor, clip: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["pil", "arrays", "array", "grey", "tensor", "bytes", "path", "paths"]
-)
+    "kind",
+    ["pil", "arrays", "array", "grey", "tensor", "bytes", "path", "paths", "file", "files", "data",
+     "frames", "datas"],
+)  # fmt: skip
 def test_other_kinds_of_video_show_the_same(
     kind: str, processor: SlowFastProcessor, clip: str, tmp_path: Path
 ) -> None:
@@ -72,6 +79,11 @@ def test_other_kinds_of_video_show_the_same(
         "bytes": Path(clip).read_bytes(),
         "path": Path(clip),
         "paths": names,
+        "file": Path(clip).as_uri(),
+        "files": [Path(name).as_uri() for name in names],
+        "data": f"data:video/mp4;base64,{encoded(clip)}",
+        "frames": f"data:video/jpeg;base64,{','.join(map(encoded, names))}",
+        "datas": [f"data:image/png;base64,{encoded(name)}" for name in names],
     }[kind]
     assert shown(chat(processor, conversation(video))) == [0, 6, 12, 19]
     for videos in (video, [video]):

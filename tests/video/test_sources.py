@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
+import zipfile
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -269,3 +271,110 @@ def test_broken_pictures_are_named(tmp_path: Path) -> None:
     for source in (path, [path]):
         with pytest.raises(VideoError, match=r"half\.png: not a readable picture"):
             read_video(source)
+
+
+def data_uri(kind: str, *files: bytes) -> str:
+    return f"data:{kind};base64," + ",".join(base64.b64encode(file).decode() for file in files)
+
+
+def test_uris_of_files_and_data_are_sources(clip: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a clip #1 100%.mp4"
+    path.write_bytes(clip)
+    frames = read_video(path, num_frames=3).frames
+    encoded = path.as_uri()
+    assert "%20" in encoded
+    for uri in (encoded, encoded.replace("file://", "file://localhost"), f"file:{path}"):
+        video = read_video(uri, num_frames=3)
+        assert np.array_equal(video.frames, frames)
+        assert video.info.path == str(path)
+    inside = data_uri("video/mp4", clip)
+    for uri in (inside, inside.rstrip("="), inside.replace("/9j", "%2F9j"), f"{inside}\n"):
+        video = read_video(uri, num_frames=3)
+        assert np.array_equal(video.frames, frames)
+    assert video.info.path.startswith("data:video/mp4 (")
+
+
+def test_frames_may_be_uris_or_bytes_or_lie_in_one_uri(folder: Path) -> None:
+    files = [folder / f"frame{number}.png" for number in (3, 1, 2)]
+    stored = [file.read_bytes() for file in files]
+    for source in (
+        [file.as_uri() for file in files],
+        stored,
+        [data_uri("image/png", data) for data in stored],
+        data_uri("video/jpeg", *stored),
+    ):
+        assert numbers(read_video(source, frames_fps=2).frames) == [3, 1, 2]
+
+
+def zipped(pictures: dict[str, bytes], **options: Any) -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", **options) as archive:
+        for name, data in pictures.items():
+            archive.writestr(name, data)
+    return target.getvalue()
+
+
+def test_a_zip_of_frames_is_read_in_memory_as_a_folder_is(folder: Path, tmp_path: Path) -> None:
+    beside = {"__MACOSX/shot/._frame1.png": b"no picture", "../notes.txt": b"no picture"}
+    frames = {f"shot/{file.name}": file.read_bytes() for file in folder.glob("frame*.png")}
+    data = zipped(beside | frames)
+    (tmp_path / "frames.zip").write_bytes(data)
+    before = sorted(tmp_path.rglob("*"))
+    for source in (data, tmp_path / "frames.zip", data_uri("application/zip", data)):
+        video = read_video(source, frames_fps=4)
+        assert numbers(video.frames) == list(range(12))
+        assert video.timestamps[1] == 0.25
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_zips_that_are_none_or_too_much_are_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = (folder / "frame1.png").read_bytes()
+    good = zipped({"1.png": picture, "2.png": picture})
+    encrypted = bytearray(good)
+    encrypted[good.index(b"PK\x01\x02") + 8] |= 1
+    with pytest.raises(VideoError, match="<bytes>: an encrypted zip"):
+        read_video(bytes(encrypted))
+    with pytest.raises(VideoError, match="a zip without pictures"):
+        read_video(zipped({"notes.txt": b"x"}))
+    with pytest.raises(VideoError, match="not a readable zip"):
+        read_video(good[:-30])
+    with pytest.raises(VideoError, match=r"1\.png: not a readable picture"):
+        read_video(zipped({"1.png": b"no picture"}))
+    for limit, value in (
+        ("_MAX_MEMBERS", 1),
+        ("_MAX_DIRECTORY_BYTES", 60),
+        ("_MAX_MEMBER_BYTES", 100),
+        ("_MAX_BYTES", 2 * len(picture) - 1),
+    ):
+        with monkeypatch.context() as smaller:
+            smaller.setattr(f"slowfast_mllm.video.archive.{limit}", value)
+            with pytest.raises(VideoError, match=r"<bytes>: a (zip of more than|picture of more)"):
+                read_video(good)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("file://server/share/clip.mp4", "a file of another machine"),
+        ("file:///gone%20away.mp4", "/gone away.mp4: no such file"),
+        ("data:video/mp4,words", "not base64"),
+        ("data:video/mp4;base64,%%%%", "not valid base64"),
+        ("data:video/mp4;base64," + "A" * 1_300_000, r"^data:video/mp4 \(975 KB\): not a readable"),
+        (
+            ["data:image/png;base64," + "A" * 1_300_000],
+            r"0 \(data:image/png \(975 KB\)\): ",
+        ),
+        ("x" * 1_300_000, "cannot be opened"),
+        (["x" * 1_300_000], "not a readable picture"),
+        (f"file:///{'x' * 1_300_000}", "cannot be opened"),
+        (f"file://{'x' * 1_300_000}", "another machine"),
+    ],
+)
+def test_messages_repeat_little_of_what_was_given(source: Any, said: str) -> None:
+    for reader in (read_video, probe_video):
+        with pytest.raises(VideoError, match=said) as caught:
+            reader(source)
+        assert len(str(caught.value)) < 400
+        assert "x" * 101 not in str(caught.value)

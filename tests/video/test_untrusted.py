@@ -57,9 +57,7 @@ def test_a_device_is_refused() -> None:
     assert "/dev/zero: a pipe, socket or device" in message_of("/dev/zero")
 
 
-@pytest.mark.parametrize(
-    "protocol", ["http://127.0.0.1:9/", "concat:", "subfile:,,:", "file:", "data:"]
-)
+@pytest.mark.parametrize("protocol", ["http://127.0.0.1:9/", "concat:", "subfile:,,:", "data:"])
 def test_protocols_are_local_names(protocol: str, clip_path: Path) -> None:
     assert "no such file; only local files are read" in message_of(f"{protocol}{clip_path}")
 

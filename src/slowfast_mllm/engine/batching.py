@@ -25,6 +25,7 @@ from slowfast_mllm.engine.answers import Answer, Clock, Generation, OnText, Refu
 from slowfast_mllm.engine.encoded_video import AT_HAND, EncodedVideo, source_stamp
 from slowfast_mllm.engine.loaded_model import LoadedModel
 from slowfast_mllm.model.video_memory import TEXT, MemoryBatch, pack_memories, pad_rows
+from slowfast_mllm.video.names import is_named, localized
 
 _IDLE = 0.5  # seconds after which a batch without work looks whether the program goes on
 _READERS = 2  # one decodes a clip while the other's frames go through the tower
@@ -297,7 +298,8 @@ class Batcher:
         self, video: Any, sampling: dict[str, Any]
     ) -> tuple[EncodedVideo, _Encoding | None]:
         """A path once for all who ask about it meanwhile."""
-        if not isinstance(video, (str, os.PathLike)):
+        video = localized(video)
+        if not is_named(video):
             return self.assistant.encode(video, **sampling), None
         try:
             key = (os.fspath(video), source_stamp(video), *sorted(sampling.items()))

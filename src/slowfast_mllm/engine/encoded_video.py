@@ -22,7 +22,7 @@ from torch import Tensor
 from slowfast_mllm.model import SlowFastForConditionalGeneration, VideoMemory
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.video import VideoInfo
-from slowfast_mllm.video.names import is_utf8, printable
+from slowfast_mllm.video.names import is_utf8, printable, short_name
 from slowfast_mllm.video.stills import pictures_of
 
 SUFFIX = ".sfmem"
@@ -107,7 +107,7 @@ def source_digest(path: str | os.PathLike[str]) -> str:
     path = Path(path)
     if not path.is_dir():
         if not path.is_file():
-            raise OSError(f"{path}: not a regular file")
+            raise OSError(f"{short_name(str(path))}: not a regular file")
         with path.open("rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     files = map(Path, pictures_of(path))
@@ -140,14 +140,17 @@ def check_target(path: Path) -> None:
         ValueError: the name has another suffix, is no UTF-8 or is a folder's, or its folder is not
             there.
     """
+    name = short_name(str(path))
     if not is_utf8(str(path)):
-        raise ValueError(f"{printable(str(path))}: a name that is not valid UTF-8; choose another.")
+        raise ValueError(f"{name}: a name that is not valid UTF-8; choose another.")
     if path.suffix != SUFFIX:
-        raise ValueError(f"{path}: a memory's file name ends in {SUFFIX}.")
-    if path.is_dir():
-        raise ValueError(f"{path}: a folder; give the name of a new file.")
+        raise ValueError(f"{name}: a memory's file name ends in {SUFFIX}.")
+    if os.path.isdir(path):
+        raise ValueError(f"{name}: a folder; give the name of a new file.")
     if not os.access(path.parent, os.W_OK):
-        raise ValueError(f"{path}: cannot be written; is {path.parent} a folder that is yours?")
+        raise ValueError(
+            f"{name}: cannot be written; is {short_name(str(path.parent))} a folder that is yours?"
+        )
 
 
 def save_encoded(
@@ -189,7 +192,9 @@ def save_encoded(
         partial.chmod(mode)
         partial.replace(path)
     except SafetensorError as error:
-        raise OSError(f"{path}: cannot be written ({error}); is there room?") from error
+        raise OSError(
+            f"{short_name(str(path))}: cannot be written ({short_name(str(error))}); is there room?"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -207,9 +212,10 @@ def load_encoded(path: Path, model: str, like: SlowFastForConditionalGeneration)
     facts, tensors = _read(path)
     try:
         if facts["model"] != model:
-            raise MemoryFileError(
-                f"{path}: made by another model or with other preprocessing; index the video again "
-                "with this one, or ask with --model set to the one that made it."
+            raise _refused(
+                path,
+                "made by another model or with other preprocessing; index the video again "
+                "with this one, or ask with --model set to the one that made it.",
             )
         _check_source(path, facts["source"])
         if not isinstance(facts["prompt"], str):
@@ -251,37 +257,41 @@ def describe_memory(path: Path) -> dict[str, Any]:
         raise _other_writer(path) from error
 
 
+def _refused(path: Path, cause: str) -> MemoryFileError:
+    return MemoryFileError(f"{short_name(str(path))}: {cause}")
+
+
 def _other_writer(path: Path) -> MemoryFileError:
-    return MemoryFileError(f"{path}: not as this program writes it; index the video again.")
+    return _refused(path, "not as this program writes it; index the video again.")
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The facts and the tensors, after the digest of both and the format are checked."""
-    if path.exists() and not path.is_file():
-        raise MemoryFileError(f"{path}: not a regular file.")
+    if os.path.exists(path) and not path.is_file():
+        raise _refused(path, "not a regular file.")
     try:
         with safe_open(path, framework="pt") as handle:
             header = handle.metadata() or {}
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
     except FileNotFoundError as error:
-        raise MemoryFileError(f"{path}: no such file; make it with `slowfast index`.") from error
+        raise _refused(path, "no such file; make it with `slowfast index`.") from error
     except (OSError, SafetensorError, ValueError) as error:
-        raise MemoryFileError(
-            f"{path}: damaged or no video memory ({error}); index the video again."
+        raise _refused(
+            path, f"damaged or no video memory ({short_name(str(error))}); index the video again."
         ) from error
     text = header.get(_HEADER)
     if text is None:
-        raise MemoryFileError(f"{path}: a safetensors file, but no video memory of this program.")
+        raise _refused(path, "a safetensors file, but no video memory of this program.")
     if header.get("sha256") != _content_digest(text, tensors):
-        raise MemoryFileError(f"{path}: changed since it was written; index the video again.")
+        raise _refused(path, "changed since it was written; index the video again.")
     try:
         facts = json.loads(text)
         version = facts["version"]
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise _other_writer(path) from error
     if version != _VERSION:
-        raise MemoryFileError(
-            f"{path}: format {version}, this program reads {_VERSION}; index the video again."
+        raise _refused(
+            path, f"format {version}, this program reads {_VERSION}; index the video again."
         )
     return facts, tensors
 
@@ -298,9 +308,7 @@ def _check_source(path: Path, source: dict[str, Any] | None) -> None:
     except (OSError, ValueError):
         return
     if changed:
-        raise MemoryFileError(
-            f"{path}: {source['path']} has changed since it was indexed; index it again."
-        )
+        raise _refused(path, f"{source['path']} has changed since it was indexed; index it again.")
 
 
 def _tensors(memory: VideoMemory, precision: Precision) -> dict[str, Tensor]:

@@ -30,7 +30,7 @@ from slowfast_mllm.engine.memory_cache import MemoryCache
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.video import read_video
-from slowfast_mllm.video.names import is_utf8, printable
+from slowfast_mllm.video.names import is_named, is_utf8, localized, printable, short_name
 
 
 class LoadedModel:
@@ -85,10 +85,12 @@ class LoadedModel:
         """
         choice = Sampling(**sampling)
         began = time.perf_counter()
+        video = localized(video)
         encoded_before = isinstance(video, EncodedVideo)
         if choice != Sampling() and (encoded_before or _is_memory_file(video)):
+            name = video.info.path if encoded_before else os.fspath(video)
             raise ValueError(
-                f"{video.info.path if encoded_before else video}: its frames were chosen when it "
+                f"{short_name(name)}: its frames were chosen when it "
                 "was encoded; leave out num_frames, fps, start, end and frames_fps, or ask the "
                 "video itself."
             )
@@ -127,14 +129,16 @@ class LoadedModel:
             VideoError: the video cannot be read.
             ValueError: `path` has another suffix, its folder is not there, or an argument is wrong.
         """
-        path = Path(path)
+        path, video = Path(path), localized(video)
         check_target(path)
         if precision not in get_args(Precision):
             raise ValueError(f"precision {precision!r}: choose one of {get_args(Precision)}.")
         if _is_memory_file(video):
-            raise ValueError(f"{video}: already a memory; index the video that it was made from.")
+            raise ValueError(
+                f"{short_name(str(video))}: already a memory; index the video it was made from."
+            )
         source = None
-        if isinstance(video, (str, os.PathLike)) and Path(video).exists():
+        if is_named(video) and os.path.exists(video):
             source = describe_source(video)
         encoded = self.encode(video, **sampling)
         save_encoded(encoded, path, self.fingerprint, source, precision)
@@ -277,7 +281,7 @@ class LoadedModel:
 
 
 def _is_memory_file(video: Any) -> bool:
-    return isinstance(video, (str, os.PathLike)) and os.fspath(video).endswith(SUFFIX)
+    return is_named(video) and os.fspath(video).endswith(SUFFIX)
 
 
 def _recalled(encoded: EncodedVideo, began: float) -> EncodedVideo:

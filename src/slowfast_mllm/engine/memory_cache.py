@@ -23,6 +23,7 @@ from slowfast_mllm.engine.encoded_video import (
     source_digest,
 )
 from slowfast_mllm.model import SlowFastForConditionalGeneration
+from slowfast_mllm.video.names import is_named
 
 DEFAULT_LIMIT = 2 << 30  # bytes
 _ABANDONED = 86400  # seconds after which nobody can still be writing a file
@@ -42,7 +43,7 @@ class MemoryCache:
         Args:
             settings: what else a memory depends on.
         """
-        if not isinstance(video, (str, os.PathLike)):
+        if not is_named(video):
             return None
         try:
             content = source_digest(video)

@@ -1,6 +1,7 @@
 """What a caller may call a video or an image, brought into one form. Nothing is resized here."""
 
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from slowfast_mllm.processing.fetch import FAILURES, fetched
 from slowfast_mllm.video import VideoError, read_video
+from slowfast_mllm.video.names import is_data_uri, localized, short_name
 
 _STILL_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _CHANNELS = (1, 3, 4)
@@ -43,8 +45,12 @@ def _flat(videos: Any, depth: int, frames: tuple[str, ...]) -> list[Any]:
 
 
 def _is_frame(item: Any, depth: int, frames: tuple[str, ...]) -> bool:
+    if depth >= _DEPTH_OF_FRAMES and isinstance(item, str | os.PathLike):
+        return True
+    if is_data_uri(item):
+        return bool(frames) and re.match("data:image/(?!gif)", item, re.IGNORECASE) is not None
     if isinstance(item, str | os.PathLike):
-        return depth >= _DEPTH_OF_FRAMES or os.fspath(item).lower().endswith(frames)
+        return os.fspath(item).lower().endswith(frames)
     return hasattr(item, "getpixel") or _is_one_picture(item)
 
 
@@ -106,19 +112,19 @@ def rgb_picture(image: Any, channels: str | None = None) -> np.ndarray:
     """An image of any kind to uint8 (H, W, 3), upright.
 
     Args:
-        image: path, bytes, PIL image, array, tensor, URL or base64 text.
+        image: path, bytes, PIL image, array, tensor, `http:`, `file:` or `data:` URL, or base64.
         channels: as for `with_channels_last`.
 
     Raises:
         VideoError: it cannot be read; one line that names it.
     """
-    if isinstance(image, str) and not os.path.exists(image):
+    image = localized(image)
+    if isinstance(image, str) and not is_data_uri(image) and not os.path.exists(image):
         try:
-            text = image.partition(",")[2] if image.startswith("data:") else image
-            return read_video(fetched(text), num_frames=1).frames[0]
+            return read_video(fetched(image), num_frames=1).frames[0]
         except FAILURES as error:
             raise VideoError(
-                f"{image[:100]}: no such image file, and not a URL or base64 text that can be "
-                f"loaded; check the path, for example images='photo.jpg'"
+                f"{short_name(image)}: no such image file, and not a URL or base64 text that can "
+                "be loaded; check the path, for example images='photo.jpg'"
             ) from error
     return read_video(with_channels_last(image, channels), num_frames=1).frames[0]

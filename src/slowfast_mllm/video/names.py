@@ -9,7 +9,7 @@ import base64
 import binascii
 import os
 import re
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import unquote_to_bytes
 
 from slowfast_mllm.video.result import VideoError
@@ -51,7 +51,7 @@ def _size(count: int) -> str:
     return f"{count} MB"
 
 
-def is_data_uri(source: Any) -> bool:
+def is_data_uri(source: Any) -> TypeGuard[str]:
     """Whether it is text that holds a file itself, `data:video/mp4;base64,...`."""
     return isinstance(source, str) and _DATA.match(source) is not None
 
@@ -76,7 +76,7 @@ def localized(source: Any) -> Any:
     return os.fsdecode(unquote_to_bytes(path.encode(errors="surrogateescape")))
 
 
-def is_named(source: Any) -> bool:
+def is_named(source: Any) -> TypeGuard[str | os.PathLike[str]]:
     """Whether it is the name of a file or folder, after `localized`, and no data itself."""
     return isinstance(source, str | os.PathLike) and not is_data_uri(source)
 

@@ -1,0 +1,55 @@
+"""What is written to the terminal: all of it, whatever its encoding, and little of long inputs."""
+
+import io
+import json
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_LONG = re.compile(r"\S{101,}")
+
+
+def escape_what_does_not_fit() -> None:
+    """Let stdout and stderr escape characters that their encoding lacks, in place of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def say(text: str = "", err: bool = False, end: str = "\n") -> None:
+    """A line on stdout; or a message on stderr, which repeats little of long inputs.
+
+    Not by `typer.echo`, which writes UTF-8 to terminals that say they know ASCII only.
+    """
+    stream = sys.stderr if err else sys.stdout
+    if stream is not None:  # as for programs without a terminal
+        print(brief(text) if err else text, file=stream, end=end, flush=True)
+
+
+def say_json(facts: Any, indent: int | None = None) -> None:
+    """One JSON value on stdout, in ASCII where the encoding could not hold it otherwise."""
+    text = json.dumps(facts, ensure_ascii=False, indent=indent)
+    try:
+        text.encode((sys.stdout and sys.stdout.encoding) or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(facts, indent=indent)
+    say(text)
+
+
+def brief(text: str) -> str:
+    """Text in which words of more than 100 characters have lost their middle."""
+    return _LONG.sub(lambda word: f"{word[0][:40]}...{word[0][-57:]}", text)
+
+
+@contextmanager
+def brief_refusals() -> Iterator[None]:
+    """What Typer says about a wrong argument, which it repeats, however long it is."""
+    try:
+        yield
+    except Exception as error:
+        message = getattr(error, "message", None)  # of Typer's errors, which have no public base
+        if isinstance(message, str):
+            error.message = brief(message)  # type: ignore[attr-defined]
+        raise
