@@ -47,6 +47,7 @@ def test_save_and_load(tmp_path: Path) -> None:
         "chat_template.jinja",
         "tokenizer.json",
         "tokenizer_config.json",
+        "slowfast_shim.py",
     }
     saved = json.loads((tmp_path / "processor_config.json").read_text())
     assert saved["video_processor"]["num_frames"] == 6
@@ -155,7 +156,8 @@ def test_loading_is_quiet_without_torchvision(tmp_path: Path) -> None:
         f"processor = AutoProcessor.from_pretrained({str(tmp_path)!r})\n"
         f"image_processor = AutoImageProcessor.from_pretrained({str(tmp_path)!r})\n"
         "frames = np.zeros((4, 9, 9, 3), np.uint8)\n"
-        "processor(text='<video><image>', videos=frames, images=frames[0], return_tensors='pt')\n"
+        "options = {'video_metadata': {'fps': 4}, 'return_tensors': 'pt'}\n"
+        "processor(text='<video><image>', videos=frames, images=frames[0], **options)\n"
         "image_processor(frames[0])\n"
         "print(type(processor).__name__, type(image_processor).__name__)\n"
     )

@@ -4,10 +4,13 @@ Decoder language models and vision models of transformers can be named in `text_
 `vision_config`. Reading the configuration of an official checkpoint is in `official_checkpoint.py`.
 """
 
+import os
 from typing import Any, Literal
 
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
+
+from slowfast_mllm.model.shim import MODEL_AUTO_MAP, OpenedByPackage, write_shim
 
 
 class SlowFastVisionConfig(PreTrainedConfig):
@@ -44,7 +47,7 @@ class SlowFastVisionConfig(PreTrainedConfig):
         return 2 ** (len(self.depths) + 1)
 
 
-class SlowFastConfig(PreTrainedConfig):
+class SlowFastConfig(OpenedByPackage, PreTrainedConfig):
     """Configuration of a Slow-Fast video language model.
 
     Attributes:
@@ -108,8 +111,14 @@ class SlowFastConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
+        self.auto_map = dict(MODEL_AUTO_MAP)  # never what a file says
         self.hybrid_layers = sorted(int(i) for i in self.hybrid_layers)
         self._check()
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
+        """As in transformers, with a file that names the package beside it."""
+        super().save_pretrained(save_directory, **kwargs)
+        write_shim(save_directory)
 
     def _check(self) -> None:
         num_layers = self.text_config.num_hidden_layers

@@ -18,6 +18,7 @@ from transformers.utils.deprecation import deprecate_kwarg
 
 from slowfast_mllm.model.configuration_slowfast import SlowFastConfig
 from slowfast_mllm.model.generation import SlowFastGenerationMixin
+from slowfast_mllm.model.shim import OpenedByPackage
 from slowfast_mllm.model.slow_attention import Gate, SlowQueries, make_hybrid
 from slowfast_mllm.model.video_memory import (
     IMAGE,
@@ -38,7 +39,7 @@ from slowfast_mllm.model.visual_tokens import (
 )
 
 
-class SlowFastPreTrainedModel(PreTrainedModel):
+class SlowFastPreTrainedModel(OpenedByPackage, PreTrainedModel):
     """What the base model and the head share with transformers."""
 
     config: SlowFastConfig
@@ -490,7 +491,8 @@ class SlowFastForConditionalGeneration(SlowFastPreTrainedModel, SlowFastGenerati
         """Next-token logits, and the loss when `labels` are given; see `SlowFastModel.forward`.
 
         Args:
-            labels: (B, L), -100 where no loss is wanted; shifted inside.
+            labels: (B, L), -100 where no loss is wanted, placeholders without being told; shifted
+                inside.
             logits_to_keep: only this many last positions (0: all), or their indices.
         """
         outputs = self.model(
@@ -517,6 +519,10 @@ class SlowFastForConditionalGeneration(SlowFastPreTrainedModel, SlowFastGenerati
             logits = self.logit_cap * (logits / self.logit_cap).tanh()
         loss = None
         if labels is not None:
+            if input_ids is not None:
+                types = mm_token_type_ids
+                types = self.model.token_types(input_ids) if types is None else types
+                labels = labels.masked_fill(types != TEXT, -100)
             vocab_size = self.config.text_config.vocab_size
             loss = self.loss_function(logits=logits, labels=labels, vocab_size=vocab_size, **kwargs)
         return CausalLMOutputWithPast(

@@ -19,6 +19,7 @@ from transformers.processing_utils import MultiModalData, ProcessingKwargs
 from transformers.video_processing_utils import VideoProcessorMixin
 
 from slowfast_mllm.model.configuration_slowfast import SlowFastConfig
+from slowfast_mllm.model.shim import PROCESSOR_AUTO_MAP, OpenedByPackage, write_shim
 from slowfast_mllm.processing.arguments import argument_errors, check_known
 from slowfast_mllm.processing.inputs import list_images, list_videos, rgb_picture
 from slowfast_mllm.processing.messages import with_known_parts
@@ -38,6 +39,7 @@ IMAGE_TOKEN, VIDEO_TOKEN = "<image>", "<video>"
 _CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 # Up to this ratio of the edges, resizing a whole image takes tens of megabytes at most.
 _ELONGATED = 32
+_IGNORED = -100  # label that carries no loss
 # A list under these names in the inputs of a model: videos of different length.
 _RAGGED = ("pixel_values_videos", "video_timestamps", "video_frame_mask")
 
@@ -49,7 +51,17 @@ class SlowFastProcessorKwargs(ProcessingKwargs, total=False):  # type: ignore[ca
 
 
 class ModelInputs(BatchFeature):
-    """Inputs of the model. `to` moves times, but leaves them float32: bfloat16 has only seconds."""
+    """Inputs of the model. `to` moves times, but leaves them float32: bfloat16 has only seconds.
+
+    Collators that copy `input_ids` into `labels`, as TRL's does, need not know of placeholders:
+    they get -100 there, and are never learned.
+    """
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name == "labels" and isinstance(value, Tensor):
+            types = torch.as_tensor(self.data["mm_token_type_ids"])
+            value = value.masked_fill(types != 0, _IGNORED)
+        self.data[name] = value
 
     def to(self, *args: Any, **kwargs: Any) -> "ModelInputs":
         times = self.data.get("video_timestamps")
@@ -64,7 +76,7 @@ class ModelInputs(BatchFeature):
         return self
 
 
-class SlowFastProcessor(ProcessorMixin):
+class SlowFastProcessor(OpenedByPackage, ProcessorMixin):
     """Tokenizer, image processor and video processor of a Slow-Fast model.
 
     Args:
@@ -95,6 +107,7 @@ class SlowFastProcessor(ProcessorMixin):
         min_fast_frames: int = 16,
         write_timestamps: bool = False,
     ) -> None:
+        self.auto_map = dict(PROCESSOR_AUTO_MAP)
         self.patch_size = patch_size
         self.slow_spatial_pool = slow_spatial_pool
         self.fast_frame_stride = fast_frame_stride
@@ -170,6 +183,12 @@ class SlowFastProcessor(ProcessorMixin):
         with tempfile.TemporaryDirectory() as folder:  # transformers knows whose argument is whose
             processor.save_pretrained(folder)
             return super().from_pretrained(folder, **given)
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> Any:
+        """As in transformers, with a file that names the package beside it."""
+        saved = super().save_pretrained(save_directory, **kwargs)
+        write_shim(save_directory)
+        return saved
 
     @property
     def model_input_names(self) -> list[str]:

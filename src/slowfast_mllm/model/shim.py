@@ -1,0 +1,40 @@
+"""What makes a saved folder say which package opens it, where this package was not imported.
+
+`auto_map` in its config files leads transformers to a file of two lines. A program that imported
+the package never looks at it: what is registered goes first, and needs no `trust_remote_code`.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+_NAME = "slowfast_shim"
+_MODEL = "SlowFastForConditionalGeneration"
+MODEL_AUTO_MAP = {
+    "AutoConfig": f"{_NAME}.SlowFastConfig",
+    "AutoModel": f"{_NAME}.SlowFastModel",
+    "AutoModelForImageTextToText": f"{_NAME}.{_MODEL}",
+    "AutoModelForMultimodalLM": f"{_NAME}.{_MODEL}",
+}
+PROCESSOR_AUTO_MAP = {"AutoProcessor": f"{_NAME}.SlowFastProcessor"}
+_TEXT = f'''"""A Slow-Fast model: needs the package slowfast-mllm (pip install slowfast-mllm)."""
+
+from slowfast_mllm import SlowFastConfig, {_MODEL}, SlowFastModel, SlowFastProcessor  # noqa
+from slowfast_mllm.auto import register
+
+register()
+'''
+
+
+def write_shim(folder: str | os.PathLike[str]) -> None:
+    """Put the file into a folder that exists."""
+    Path(folder, f"{_NAME}.py").write_text(_TEXT, encoding="utf-8")
+
+
+class OpenedByPackage:
+    """A class of which transformers must not copy the source beside what it saves: the copy would
+    not load. It does so of classes that it found through `auto_map`."""
+
+    @classmethod
+    def register_for_auto_class(cls, *_: Any, **__: Any) -> None:
+        """Does nothing."""
