@@ -29,7 +29,7 @@ from slowfast_mllm.engine import MemoryCache, Request
 from slowfast_mllm.model import SlowFastVisionConfig
 
 MADE = Clip("30 s of 720p", 1280, 720, 30, 30, part=30)
-TOKENIZER = Path(__file__).parents[1] / "src" / "slowfast_mllm" / "default_model"
+TOKENIZER = Path(__file__).parents[1] / "src" / "slowfast_mini" / "weights"
 QUESTION = "How does the camera move?"
 QUESTIONS = (QUESTION, "What happens in the video?", "How many objects appear?", "Is there a fade?")
 

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "model" / "golden"
-TOKENIZER = ROOT / "src" / "slowfast_mllm" / "default_model"
+TOKENIZER = ROOT / "src" / "slowfast_mini" / "weights"
 FULL_SIZE = {
     "vocab_size": 152064,
     "hidden_size": 3584,

@@ -23,14 +23,15 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText, set_seed
 from transformers.utils import logging
 
-from slowfast_mllm import SlowFast, VideoMemory, load, world
+from slowfast_mini import world
+from slowfast_mllm import SlowFast, VideoMemory, load
 from slowfast_mllm.engine.loading import computes_wide, quantization_config
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.model.wide_compute import compute_in_float32
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "model" / "golden" / "s1t4"
-PACKAGED = ROOT / "src" / "slowfast_mllm" / "default_model"
+PACKAGED = ROOT / "src" / "slowfast_mini" / "weights"
 Prompts = Callable[[], Iterator[tuple[Tensor, VideoMemory]]]
 KINDS = ("float32", "bfloat16", "int8", "nf4")
 

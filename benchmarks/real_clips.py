@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 from world_accuracy import answers, remember
 
-from slowfast_mllm import SlowFast, load, world
+from slowfast_mini import world
+from slowfast_mllm import SlowFast, load
 from slowfast_mllm.video import read_video
 
 WINDOW = 10.0

@@ -19,13 +19,14 @@ from pathlib import Path
 import torch
 from transformers.utils import logging
 
-from slowfast_mllm import load, world
+from slowfast_mini import world
+from slowfast_mllm import load
 from slowfast_mllm.engine import Request
 from slowfast_mllm.train.fine_tune import fine_tune
 from slowfast_mllm.train.recipe import FineTuneRecipe, FineTuneStage, Source, Start
 from slowfast_mllm.train.rewards import accuracy
 
-PACKAGED = Path(__file__).parents[1] / "src" / "slowfast_mllm" / "default_model"
+PACKAGED = Path(__file__).parents[1] / "src" / "slowfast_mini" / "weights"
 FRAMES, BATCH = 32, 4
 FIRST_HELD_OUT = 5000  # world seeds; no recipe trains below 1,000,000
 FIRST_TRAINED = 500_000

@@ -34,22 +34,22 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedTokenizerFast, set_seed
 from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
-from slowfast_mllm import world
-from slowfast_mllm.model import SlowFastForConditionalGeneration, VideoMemory
-from slowfast_mllm.processing import SlowFastProcessor
-from slowfast_mllm.train.dense_labels import DenseLabelModel
-from slowfast_mllm.train.first_weights import start_from_dense_stage, start_retrieval
-from slowfast_mllm.train.new_model import new_model
-from slowfast_mllm.train.recipe import Recipe, load_recipe
-from slowfast_mllm.train.run import train_stage
-from slowfast_mllm.train.run_folder import TrainingError, claim, last_checkpoint
-from slowfast_mllm.train.seen_clips import SeenClipModel, keep_seen
-from slowfast_mllm.train.world_data import (
+from slowfast_mini import world
+from slowfast_mini.lessons.dense_labels import DenseLabelModel
+from slowfast_mini.lessons.first_weights import start_from_dense_stage, start_retrieval
+from slowfast_mini.lessons.new_model import new_model
+from slowfast_mini.lessons.recipe import Recipe, load_recipe
+from slowfast_mini.lessons.run import train_stage
+from slowfast_mini.lessons.seen_clips import SeenClipModel, keep_seen
+from slowfast_mini.lessons.world_data import (
     ConversationCollator,
     FramesDataset,
     MomentDataset,
     SeenClipDataset,
 )
+from slowfast_mllm.model import SlowFastForConditionalGeneration, VideoMemory
+from slowfast_mllm.processing import SlowFastProcessor
+from slowfast_mllm.train.run_folder import TrainingError, claim, last_checkpoint
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "default_model.yaml"
 FRAMES = 64

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from slowfast_mllm import SlowFast, load, world
+from slowfast_mini import world
+from slowfast_mllm import SlowFast, load
 from slowfast_mllm.model import VideoMemory
 
 TURN = "<video>\n"

@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 import torch
 
-from slowfast_mllm import load, world
-from slowfast_mllm.train.world_data import normalise
+from slowfast_mini import world
+from slowfast_mini.lessons.world_data import normalise
+from slowfast_mllm import load
 
 FRAMES, SIDE = 32, 96
 

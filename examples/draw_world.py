@@ -8,7 +8,7 @@ import argparse
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from slowfast_mllm import world
+from slowfast_mini import world
 
 SAMPLES, SHOWN, SIZE = 12, 8, 112
 MARGIN = 22

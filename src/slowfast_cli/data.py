@@ -43,11 +43,12 @@ def check(
     Damaged clips of which frames can be read count as usable, and are listed.
     Exit code 0: all records can be used; 1: some cannot.
     """
-    from slowfast_mllm.engine.loading import DEFAULT_MODEL, load_processor, read_config
+    from slowfast_mini import WEIGHTS
+    from slowfast_mllm.engine.loading import load_processor, read_config
     from slowfast_mllm.train.conversations import Encoder, PreferenceEncoder
     from slowfast_mllm.train.records import Record, RecordError, read_records
 
-    path = str(DEFAULT_MODEL) if model is None else model
+    path = str(WEIGHTS) if model is None else model
     read_config(path)  # says at once what is wrong with a name
     processor = load_processor(path)
     encoder = Encoder(processor, num_frames, max_length or sys.maxsize)

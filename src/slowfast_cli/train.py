@@ -1,5 +1,7 @@
 """`slowfast train`: run a recipe; run it again after an interruption and it goes on."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,25 +18,34 @@ def train(
 ) -> None:
     """Train a model by a recipe. Interrupted runs go on from their last checkpoint."""
     try:
-        from slowfast_mllm.train.fine_tune import fine_tune
-        from slowfast_mllm.train.recipe import FineTuneRecipe, load_recipe
-        from slowfast_mllm.train.run import train as run
+        run = _chosen(recipe)
     except ImportError as error:
         raise ValueError(
             f"Training needs more packages ({error}); install them with "
             "`pip install 'slowfast-mllm[train]'`."
         ) from error
-    plan = load_recipe(recipe)
     try:
-        if isinstance(plan, FineTuneRecipe):
-            folder = fine_tune(plan, output, num_workers, save_steps)
-        else:
-            folder = run(plan, output, num_workers, save_steps)
+        folder = run(output, num_workers, save_steps)
     except KeyboardInterrupt:
         say("The same command goes on from the last checkpoint.", err=True)
         raise
-    if isinstance(plan, FineTuneRecipe):
-        for skipped in sorted(output.glob("*/skipped.jsonl")):
-            count = len(set(skipped.read_text(encoding="utf-8").split("\n")) - {""})
-            say(f"{count} records were left out, see {skipped}", err=True)
+    for skipped in sorted(output.glob("*/skipped.jsonl")):
+        count = len(set(skipped.read_text(encoding="utf-8").split("\n")) - {""})
+        say(f"{count} records were left out, see {skipped}", err=True)
     say(f"Model saved in {folder}")
+
+
+def _chosen(path: Path) -> Callable[[Path, int, int], Path]:
+    """What runs a recipe: those with `model` make the packaged model, all others learn records."""
+    from slowfast_mllm.train.recipe_file import read_recipe
+
+    content = read_recipe(path)
+    if isinstance(content, dict) and "model" in content:
+        from slowfast_mini.lessons.recipe import check_recipe as check_lessons
+        from slowfast_mini.lessons.run import train as teach
+
+        return partial(teach, check_lessons(content, path))
+    from slowfast_mllm.train.fine_tune import fine_tune
+    from slowfast_mllm.train.recipe import check_recipe
+
+    return partial(fine_tune, check_recipe(content, path))

@@ -16,7 +16,7 @@ from slowfast_cli.main import main
 
 ROOT = Path(__file__).parents[2]
 CLIP = str(ROOT / "examples" / "shapes.mp4")
-PACKAGED = ROOT / "src" / "slowfast_mllm" / "default_model"
+PACKAGED = ROOT / "src" / "slowfast_mini" / "weights"
 VERBS = ("ask", "describe", "chat", "index", "info", "train", "convert")
 
 
@@ -121,7 +121,7 @@ def test_a_folder_of_frames_is_asked_at_the_rate_that_is_stated(run, tmp_path) -
 
 
 def test_info_estimates_memory_before_anything_is_loaded(run) -> None:
-    model = str(ROOT / "src" / "slowfast_mllm" / "default_model")
+    model = str(ROOT / "src" / "slowfast_mini" / "weights")
     code, out, _ = run("info", model, "--num-frames", "64", "--json")
     facts = json.loads(out)
     assert code == 0
@@ -185,7 +185,7 @@ def test_info_about_a_video_and_a_model(run) -> None:
     assert code == 0
     assert {"num_frames", "duration", "fps", "width", "height", "codec", "rotation", "has_audio",
             "warnings"} <= set(facts)  # fmt: skip
-    folder = ROOT / "src" / "slowfast_mllm" / "default_model"
+    folder = ROOT / "src" / "slowfast_mini" / "weights"
     code, out, _ = run("info", str(folder), "--json")
     assert code == 0
     assert json.loads(out)["hybrid_layers"]
@@ -266,7 +266,7 @@ def as_matroska(clip: str, other: Path) -> bytes:
 
 
 def test_convert_writes_a_native_checkpoint(run, tmp_path) -> None:
-    source = ROOT / "src" / "slowfast_mllm" / "default_model"
+    source = ROOT / "src" / "slowfast_mini" / "weights"
     code, out, _ = run("convert", str(source), str(tmp_path / "native"))
     assert code == 0
     assert str(tmp_path / "native") in out

@@ -19,10 +19,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers.utils import logging
 
+from slowfast_mini import WEIGHTS
 from slowfast_mllm import ModelError, SlowFast, VideoError, load
 from slowfast_mllm.engine import Request
 from slowfast_mllm.engine.beginnings import Beginnings
-from slowfast_mllm.engine.loading import DEFAULT_MODEL, convert_checkpoint
+from slowfast_mllm.engine.loading import convert_checkpoint
 from slowfast_mllm.train.assemble import assemble
 
 CLIP = Path(__file__).parents[2] / "examples" / "shapes.mp4"
@@ -128,7 +129,7 @@ def test_a_prompt_that_ends_with_the_video_is_read_as_a_whole(assistant: SlowFas
 
 
 def test_settings_of_a_checkpoint_about_caches_change_no_answer(assistant, tmp_path: Path) -> None:
-    shutil.copytree(DEFAULT_MODEL, tmp_path / "m")
+    shutil.copytree(WEIGHTS, tmp_path / "m")
     file = tmp_path / "m" / "generation_config.json"
     for settings in ({"use_cache": False}, {"cache_implementation": "dynamic"}):
         file.write_text(json.dumps(json.loads(file.read_text()) | settings))
@@ -295,7 +296,7 @@ def test_a_checkpoint_that_cannot_be_loaded_says_why(model, options, message) ->
 
 def copied(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> Path:
     """The packaged model with other weights."""
-    shutil.copytree(DEFAULT_MODEL, folder)
+    shutil.copytree(WEIGHTS, folder)
     weights = load_file(folder / "model.safetensors")
     change(weights)
     save_file(weights, folder / "model.safetensors", {"format": "pt"})

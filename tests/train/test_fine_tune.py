@@ -30,18 +30,18 @@ from slowfast_mllm.train.fine_tune import _start, choose_parts, fine_tune
 from slowfast_mllm.train.recipe import (
     FineTuneRecipe,
     FineTuneStage,
-    RecipeError,
     Source,
     Start,
     load_recipe,
 )
+from slowfast_mllm.train.recipe_file import RecipeError
 from slowfast_mllm.train.record_trainer import RecordTrainer, part_of
 from slowfast_mllm.train.records import RecordError, read_records
 from slowfast_mllm.train.run_folder import TrainingError
 
 ROOT = Path(__file__).parents[2]
 CLIP = ROOT / "examples" / "shapes.mp4"
-PACKAGED = ROOT / "src" / "slowfast_mllm" / "default_model"
+PACKAGED = ROOT / "src" / "slowfast_mini" / "weights"
 TEXT = dict(
     vocab_size=99,
     hidden_size=48,

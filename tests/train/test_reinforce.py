@@ -29,7 +29,7 @@ from slowfast_mllm.train.run_folder import TrainingError
 
 ROOT = Path(__file__).parents[2]
 CLIP = ROOT / "examples" / "shapes.mp4"
-PACKAGED = ROOT / "src" / "slowfast_mllm" / "default_model"
+PACKAGED = ROOT / "src" / "slowfast_mini" / "weights"
 
 
 @pytest.mark.parametrize(

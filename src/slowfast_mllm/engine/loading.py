@@ -17,13 +17,13 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from slowfast_mini import WEIGHTS
 from slowfast_mllm.model import SlowFastConfig, SlowFastForConditionalGeneration
 from slowfast_mllm.model.hardware import bfloat16_is_fast
 from slowfast_mllm.model.whole_checkpoint import check_path, first_line, load_whole
 from slowfast_mllm.model.wide_compute import compute_in_float32
 from slowfast_mllm.processing import SlowFastProcessor
 
-DEFAULT_MODEL = Path(__file__).parents[1] / "default_model"
 DEFAULT_MODEL_NAME = "slowfast-mini (packaged)"
 Quantization = Literal["int8", "nf4"]
 # Of the rest little is gained and much is lost: what every token of every frame goes through once,
@@ -65,7 +65,7 @@ def load_checkpoint(
         raise ModelError("--compile: needs a C++ compiler on CPUs; install g++, or leave it out.")
     if dtype is not None and dtype not in _DTYPES:
         raise ModelError(f"--dtype {dtype}: unknown; choose one of {', '.join(_DTYPES)}.")
-    path = str(DEFAULT_MODEL if model is None else model)
+    path = str(WEIGHTS if model is None else model)
     config = read_config(path)
     if dtype is None:
         dtype = "bfloat16" if target.type == "cuda" or _large(config) else "float32"

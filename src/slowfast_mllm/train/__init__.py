@@ -1,1 +1,1 @@
-"""Training: recipes, the data of the procedural world, and the stages of the default model."""
+"""Training on records: recipes, records and their batches, and the trainers of each method."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_mllm.world.colors import COLORS
-from slowfast_mllm.world.layout import turned
-from slowfast_mllm.world.script import (
+from slowfast_mini.world.colors import COLORS
+from slowfast_mini.world.layout import turned
+from slowfast_mini.world.script import (
     DIRECTIONS,
     HOP_SECONDS,
     JOLT_SECONDS,

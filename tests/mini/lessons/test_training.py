@@ -11,22 +11,13 @@ import torch
 from safetensors.torch import load_file
 from transformers import Trainer
 
-from slowfast_mllm import load, world
-from slowfast_mllm.model import SlowFastForConditionalGeneration
-from slowfast_mllm.processing import SlowFastProcessor
-from slowfast_mllm.train import run
-from slowfast_mllm.train.new_model import new_model, new_tokenizer
-from slowfast_mllm.train.optimizer import WideMuon
-from slowfast_mllm.train.recipe import (
-    ModelRecipe,
-    Recipe,
-    RecipeError,
-    StageRecipe,
-    load_recipe,
-)
-from slowfast_mllm.train.run_folder import TrainingError, last_checkpoint
-from slowfast_mllm.train.seen_clips import SeenClipModel, see_clips
-from slowfast_mllm.train.world_data import (
+from slowfast_mini import world
+from slowfast_mini.lessons import run
+from slowfast_mini.lessons.new_model import new_model, new_tokenizer
+from slowfast_mini.lessons.optimizer import WideMuon
+from slowfast_mini.lessons.recipe import ModelRecipe, Recipe, StageRecipe, load_recipe
+from slowfast_mini.lessons.seen_clips import SeenClipModel, see_clips
+from slowfast_mini.lessons.world_data import (
     IGNORED,
     ConversationCollator,
     MomentDataset,
@@ -34,8 +25,13 @@ from slowfast_mllm.train.world_data import (
     collate_dense,
     normalise,
 )
+from slowfast_mllm import load
+from slowfast_mllm.model import SlowFastForConditionalGeneration
+from slowfast_mllm.processing import SlowFastProcessor
+from slowfast_mllm.train.recipe_file import RecipeError
+from slowfast_mllm.train.run_folder import TrainingError, last_checkpoint
 
-RECIPES = Path(__file__).parents[2] / "recipes"
+RECIPES = Path(__file__).parents[3] / "recipes"
 HAN = re.compile("[\u4e00-\u9fff]")
 TINY = ModelRecipe(
     image_size=96,

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from slowfast_mllm.world import CAMERA_MOTIONS, COLORS, SHAPES, Script, frame_times, sample_script
-from slowfast_mllm.world.geometry import camera_at, evaluate, on_screen
-from slowfast_mllm.world.script import HOP_SECONDS, HOP_SPACING, JOLT_SECONDS, MOST_CUTS
+from slowfast_mini.world import CAMERA_MOTIONS, COLORS, SHAPES, Script, frame_times, sample_script
+from slowfast_mini.world.geometry import camera_at, evaluate, on_screen
+from slowfast_mini.world.script import HOP_SECONDS, HOP_SPACING, JOLT_SECONDS, MOST_CUTS
 
 SCRIPTS = [sample_script(seed) for seed in range(300)]
 

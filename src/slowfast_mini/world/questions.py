@@ -12,12 +12,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_mllm.world.chinese import CAMERA_NAMES, CHINESE, COLOR_NAMES, SHAPE_NAMES
-from slowfast_mllm.world.colors import COLORS
-from slowfast_mllm.world.english import ENGLISH
-from slowfast_mllm.world.facts import Entity, Facts, gather
-from slowfast_mllm.world.language import Answer, Language, Reference
-from slowfast_mllm.world.script import (
+from slowfast_mini.world.chinese import CAMERA_NAMES, CHINESE, COLOR_NAMES, SHAPE_NAMES
+from slowfast_mini.world.colors import COLORS
+from slowfast_mini.world.english import ENGLISH
+from slowfast_mini.world.facts import Entity, Facts, gather
+from slowfast_mini.world.language import Answer, Language, Reference
+from slowfast_mini.world.script import (
     CAMERA_MOTIONS,
     FADES,
     GLYPHS,

@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from slowfast_mllm.world.backgrounds import Window, dull_color, photo, texture
-from slowfast_mllm.world.colors import RGB
-from slowfast_mllm.world.geometry import State, camera_at, distractor_center, during, evaluate
-from slowfast_mllm.world.script import Distractor, Flash, Needle, Object, Script, stream
-from slowfast_mllm.world.sprites import EXTENT, glyph_masks, sample_table, shape_table
+from slowfast_mini.world.backgrounds import Window, dull_color, photo, texture
+from slowfast_mini.world.colors import RGB
+from slowfast_mini.world.geometry import State, camera_at, distractor_center, during, evaluate
+from slowfast_mini.world.script import Distractor, Flash, Needle, Object, Script, stream
+from slowfast_mini.world.sprites import EXTENT, glyph_masks, sample_table, shape_table
 
 Floats = npt.NDArray[np.float64]
 

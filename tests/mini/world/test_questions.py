@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slowfast_mllm.world import (
+from slowfast_mini.world import (
     COLORS,
     LANGUAGES,
     QA,
@@ -26,10 +26,10 @@ from slowfast_mllm.world import (
     score,
     told_seconds,
 )
-from slowfast_mllm.world.chinese import COLOR_NAMES, SHAPE_NAMES
-from slowfast_mllm.world.english_wordings import TEMPLATES
-from slowfast_mllm.world.language import ALTERNATIVES
-from slowfast_mllm.world.questions import described
+from slowfast_mini.world.chinese import COLOR_NAMES, SHAPE_NAMES
+from slowfast_mini.world.english_wordings import TEMPLATES
+from slowfast_mini.world.language import ALTERNATIVES
+from slowfast_mini.world.questions import described
 
 
 def ask_all(script: Script, frames: int = 32, **how: object) -> list[QA]:

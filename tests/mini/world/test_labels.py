@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from slowfast_mllm.world import (
+from slowfast_mini.world import (
     COLORS,
     EVENTS,
     GLYPHS,
@@ -13,7 +13,7 @@ from slowfast_mllm.world import (
     render,
     sample_script,
 )
-from slowfast_mllm.world.geometry import evaluate
+from slowfast_mini.world.geometry import evaluate
 
 SEEDS = range(60)
 

@@ -1,12 +1,12 @@
 """A procedural world of short clips with exact ground truth, rendered on the fly from a seed."""
 
-from slowfast_mllm.world.clip import Clip, frame_times, sample_clip
-from slowfast_mllm.world.colors import COLORS
-from slowfast_mllm.world.export import write_video
-from slowfast_mllm.world.labels import EVENTS, DenseLabels, dense_labels
-from slowfast_mllm.world.questions import LANGUAGES, QA, TYPES, questions, score, told_seconds
-from slowfast_mllm.world.render import render
-from slowfast_mllm.world.script import (
+from slowfast_mini.world.clip import Clip, frame_times, sample_clip
+from slowfast_mini.world.colors import COLORS
+from slowfast_mini.world.export import write_video
+from slowfast_mini.world.labels import EVENTS, DenseLabels, dense_labels
+from slowfast_mini.world.questions import LANGUAGES, QA, TYPES, questions, score, told_seconds
+from slowfast_mini.world.render import render
+from slowfast_mini.world.script import (
     CAMERA_MOTIONS,
     GLYPHS,
     OBJECT_MOTIONS,

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from slowfast_mllm import world
+from slowfast_mini import world
 from slowfast_mllm.model import SlowFastConvNextModel
 from slowfast_mllm.model.visual_tokens import add_motion_channels
 

@@ -9,11 +9,11 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from slowfast_mllm.world import Script, frame_times, render, sample_clip, sample_script, write_video
-from slowfast_mllm.world.facts import gather
-from slowfast_mllm.world.geometry import evaluate
-from slowfast_mllm.world.render import sample_look
-from slowfast_mllm.world.script import DIRECTIONS
+from slowfast_mini.world import Script, frame_times, render, sample_clip, sample_script, write_video
+from slowfast_mini.world.facts import gather
+from slowfast_mini.world.geometry import evaluate
+from slowfast_mini.world.render import sample_look
+from slowfast_mini.world.script import DIRECTIONS
 
 HUES = {"red": 0, "orange": 29, "yellow": 55, "green": 122, "blue": 222, "purple": 284}
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from slowfast_mllm.world import held_out
-from slowfast_mllm.world.colors import COLORS
-from slowfast_mllm.world.english_voices import CHATTER, VOICES
-from slowfast_mllm.world.english_wordings import TEMPLATES, UNKNOWN, UNKNOWN_THINGS
-from slowfast_mllm.world.language import Language, Reference
+from slowfast_mini.world import held_out
+from slowfast_mini.world.colors import COLORS
+from slowfast_mini.world.english_voices import CHATTER, VOICES
+from slowfast_mini.world.english_wordings import TEMPLATES, UNKNOWN, UNKNOWN_THINGS
+from slowfast_mini.world.language import Language, Reference
 
 _MOVES = {
     "still": "stays still",

@@ -16,15 +16,17 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments, set_seed
 
+from slowfast_mini.lessons.dense_labels import DenseLabelModel
+from slowfast_mini.lessons.first_weights import start_from_dense_stage
+from slowfast_mini.lessons.new_model import new_model, new_tokenizer
+from slowfast_mini.lessons.optimizer import ADAM_BETAS, MuonWithAdamW
+from slowfast_mini.lessons.recipe import Recipe, StageRecipe
+from slowfast_mini.lessons.seen_clips import SeenClipModel, see_clips
+from slowfast_mini.lessons.world_data import ConversationCollator, MomentDataset, collate_dense
 from slowfast_mllm.model import SlowFastConfig, SlowFastForConditionalGeneration
 from slowfast_mllm.model.hardware import bfloat16_is_fast
 from slowfast_mllm.model.whole_checkpoint import first_line, load_whole
 from slowfast_mllm.processing import SlowFastProcessor
-from slowfast_mllm.train.dense_labels import DenseLabelModel
-from slowfast_mllm.train.first_weights import start_from_dense_stage
-from slowfast_mllm.train.new_model import new_model, new_tokenizer
-from slowfast_mllm.train.optimizer import ADAM_BETAS, MuonWithAdamW
-from slowfast_mllm.train.recipe import Recipe, StageRecipe
 from slowfast_mllm.train.run_folder import (
     TrainingError,
     check_devices,
@@ -33,8 +35,6 @@ from slowfast_mllm.train.run_folder import (
     full_disk_told,
     last_checkpoint,
 )
-from slowfast_mllm.train.seen_clips import SeenClipModel, see_clips
-from slowfast_mllm.train.world_data import ConversationCollator, MomentDataset, collate_dense
 
 _SEEN = "seen"  # folder of a stage for what the tower makes of its clips
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from slowfast_mllm import world
+from slowfast_mini import world
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.train.conversations import IGNORED
 

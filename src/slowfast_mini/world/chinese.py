@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from slowfast_mllm.world import held_out
-from slowfast_mllm.world.chinese_voices import CHATTER, VOICES
-from slowfast_mllm.world.language import Language, Reference
+from slowfast_mini.world import held_out
+from slowfast_mini.world.chinese_voices import CHATTER, VOICES
+from slowfast_mini.world.language import Language, Reference
 
 COLOR_NAMES = {
     "red": "紅色",

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
+from slowfast_mini.lessons.recipe import ModelRecipe, StageRecipe
+from slowfast_mini.lessons.world_data import FramesDataset, SeenClipDataset, normalise
 from slowfast_mllm.model import SlowFastForConditionalGeneration, VideoMemory
 from slowfast_mllm.model.hardware import bfloat16_is_fast
 from slowfast_mllm.train.conversations import IGNORED
-from slowfast_mllm.train.recipe import ModelRecipe, StageRecipe
 from slowfast_mllm.train.run_folder import full_disk_told
-from slowfast_mllm.train.world_data import FramesDataset, SeenClipDataset, normalise
 
 _CLIPS_AT_ONCE = 8
 

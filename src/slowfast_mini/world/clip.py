@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_mllm.world.labels import DenseLabels, dense_labels
-from slowfast_mllm.world.questions import QA, questions
-from slowfast_mllm.world.render import render
-from slowfast_mllm.world.script import Script, sample_script
+from slowfast_mini.world.labels import DenseLabels, dense_labels
+from slowfast_mini.world.questions import QA, questions
+from slowfast_mini.world.render import render
+from slowfast_mini.world.script import Script, sample_script
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from slowfast_mllm.world.render import render
-from slowfast_mllm.world.script import Script
+from slowfast_mini.world.render import render
+from slowfast_mini.world.script import Script
 
 _CHUNK = 30  # frames drawn at once, to bound the memory
 

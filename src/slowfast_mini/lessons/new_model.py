@@ -8,16 +8,17 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config
 
-from slowfast_mllm import world
+from slowfast_mini import world
+from slowfast_mini.lessons.recipe import ModelRecipe
+from slowfast_mllm import processing
 from slowfast_mllm.model import (
     SlowFastConfig,
     SlowFastForConditionalGeneration,
     SlowFastVisionConfig,
 )
-from slowfast_mllm.train.recipe import ModelRecipe
 
 SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>", "<video>"]
-CHAT_TEMPLATE = Path(__file__).parents[1] / "processing" / "chat_template.jinja"
+CHAT_TEMPLATE = Path(processing.__file__).with_name("chat_template.jinja")
 
 
 def new_tokenizer(vocab_size: int, num_scripts: int = 4000) -> PreTrainedTokenizerFast:

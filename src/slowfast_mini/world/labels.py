@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_mllm.world.colors import COLORS
-from slowfast_mllm.world.geometry import State, evaluate, object_center
-from slowfast_mllm.world.script import GLYPHS, JOLT_SECONDS, SHAPES, Flash, Needle, Script
-from slowfast_mllm.world.sprites import EXTENT, shape_table
+from slowfast_mini.world.colors import COLORS
+from slowfast_mini.world.geometry import State, evaluate, object_center
+from slowfast_mini.world.script import GLYPHS, JOLT_SECONDS, SHAPES, Flash, Needle, Script
+from slowfast_mini.world.sprites import EXTENT, shape_table
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

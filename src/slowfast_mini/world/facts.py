@@ -8,10 +8,10 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from slowfast_mllm.world.colors import COLORS
-from slowfast_mllm.world.geometry import State, evaluate
-from slowfast_mllm.world.language import Reference
-from slowfast_mllm.world.script import HOP_SECONDS, Object, Script
+from slowfast_mini.world.colors import COLORS
+from slowfast_mini.world.geometry import State, evaluate
+from slowfast_mini.world.language import Reference
+from slowfast_mini.world.script import HOP_SECONDS, Object, Script
 
 Floats = npt.NDArray[np.float64]
 

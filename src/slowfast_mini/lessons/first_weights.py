@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from slowfast_mllm import world
+from slowfast_mini import world
+from slowfast_mini.lessons.dense_labels import DenseLabelModel
+from slowfast_mini.lessons.world_data import MomentDataset, collate_dense
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.model.visual_tokens import coarse_motion
-from slowfast_mllm.train.dense_labels import DenseLabelModel
-from slowfast_mllm.train.world_data import MomentDataset, collate_dense
 
 _TOKEN_DEVIATION = 0.5  # of the first visual tokens; that of their position embedding is alike
 _WORD_SHARE = 0.9  # norm of the visual part of a word's embedding; that of the random part is 0.5

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from slowfast_mllm.world.colors import COLORS, RGB, color_rgb
-from slowfast_mllm.world.layout import Track, place
+from slowfast_mini.world.colors import COLORS, RGB, color_rgb
+from slowfast_mini.world.layout import Track, place
 
 CAMERA_MOTIONS = (
     "still",
