@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from fractions import Fraction
 from itertools import pairwise
 
 from av.container import InputContainer
@@ -16,6 +15,14 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from slowfast_mllm.video.aperture import shown_window
+from slowfast_mllm.video.clock import (
+    find_joins,
+    in_decode_order,
+    is_bare,
+    pictures_are_reordered,
+    rate_of,
+    zero_of,
+)
 from slowfast_mllm.video.media import (
     Damage,
     Media,
@@ -27,7 +34,7 @@ from slowfast_mllm.video.media import (
 from slowfast_mllm.video.picture import PictureShape, check_size, shape_of
 from slowfast_mllm.video.result import VideoError
 from slowfast_mllm.video.stereo import Window
-from slowfast_mllm.video.timeline import Timeline, make_timeline
+from slowfast_mllm.video.timeline import Clock, Timeline
 from slowfast_mllm.video.truncation import missing_bytes
 
 # Containers that store a presentation stamp for every picture and find key frames by it.
@@ -45,13 +52,11 @@ class StreamIndex:
     Attributes:
         stamps: Presentation stamps of the presented pictures, sorted; empty unless all are known.
         keys: Presentation stamps of the key frames, sorted.
-        time_base: Seconds per unit of a stamp.
-        last_duration: Units for which the last picture is shown, if known.
+        clock: How stamps become seconds.
         timeline: The stamps as seconds, where they are known.
         shape: The shape of the first frame.
         codec: FFmpeg's name of the coding format.
         droppable: Whether pictures that nothing refers to can be left undecoded.
-        rate: Nominal frames per second, if given.
         has_audio: Whether there is an audio stream.
         exact: Whether `stamps` are the presented frames for certain.
         warnings: One line each: what is damaged.
@@ -60,13 +65,11 @@ class StreamIndex:
 
     stamps: tuple[int, ...]
     keys: tuple[int, ...]
-    time_base: Fraction | None
-    last_duration: int | None
+    clock: Clock
     timeline: Timeline | None
     shape: PictureShape
     codec: str
     droppable: bool
-    rate: Fraction | None
     has_audio: bool
     exact: bool
     warnings: tuple[str, ...]
@@ -82,6 +85,7 @@ class _Packets:
     first_is_key: bool = False
     in_doubt: bool = False
     encrypted: bool = False
+    delayed: bool = True
     count: int = 0
 
     def add(self, packet: Packet[VideoStream], codec: str) -> None:
@@ -93,8 +97,14 @@ class _Packets:
             self.encrypted |= packet.has_sidedata("encryption_info")
         if not packet.is_discard:
             self.shown.append((stamp, packet.duration))
+        self.delayed &= stamp != packet.dts
         hidden = codec == "vp8" and not memoryview(packet)[0] & _VP8_SHOWN
         self.in_doubt |= stamp is None or packet.is_corrupt or hidden
+
+    @property
+    def stamps(self) -> list[int | None]:
+        """Of the shown pictures, in the order of the file."""
+        return [stamp for stamp, _ in self.shown]
 
     def sorted_stamps(self) -> tuple[int, ...]:
         return tuple(sorted(stamp for stamp, _ in self.shown if stamp is not None))
@@ -147,23 +157,20 @@ def index_stream(media: Media) -> StreamIndex:
             warnings.append(f"the file ends early: {missing} bytes are missing")
         if not packets.first_is_key:
             warnings.append("starts between key frames: what comes before the first is left out")
-        rate = stream.average_rate
         stamps = packets.sorted_stamps()
-        last_duration = packets.last_duration(_end_of(stream))
+        clock = _clock(media, container, stream, packets)
         complete = len(stamps) == len(packets.shown) > 0
         exact = complete and not (missing or damage) and _is_exact(container, packets, codec)
+        if exact and clock.in_decode_order:
+            exact = packets.delayed and not pictures_are_reordered(media)
         return StreamIndex(
             stamps=stamps if complete else (),
             keys=tuple(sorted(packets.keys)),
-            time_base=stream.time_base,
-            last_duration=last_duration,
-            timeline=make_timeline(stamps, stream.time_base, last_duration, rate)
-            if complete
-            else None,
+            clock=clock,
+            timeline=_expected(clock, packets, complete),
             shape=shape,
             codec=codec,
             droppable=_is_droppable(codec, stream.codec_context.extradata),
-            rate=rate,
             has_audio=bool(container.streams.audio),
             exact=exact,
             warnings=tuple(warnings),
@@ -184,8 +191,32 @@ def _track_notes(container: InputContainer, stream: VideoStream) -> list[str]:
     return [f"{len(alike)} video tracks alike: number {alike.index(stream) + 1} is looked at"]
 
 
-def _end_of(stream: VideoStream) -> int | None:
+def _clock(
+    media: Media, container: InputContainer, stream: VideoStream, packets: _Packets
+) -> Clock:
+    stamps = packets.stamps
+    reordered = in_decode_order(stream, stamps)
+    return Clock(
+        unit=stream.time_base,
+        zero=zero_of(container, stream, stamps, reordered),
+        last_duration=packets.last_duration(_end_of(container, stream)),
+        rate=rate_of(stream),
+        in_decode_order=reordered,
+        joins=find_joins(media, container.format.name, stream.time_base, stamps),
+        bare=is_bare(stream),
+    )
+
+
+def _expected(clock: Clock, packets: _Packets, complete: bool) -> Timeline | None:
+    if complete:
+        return clock.timeline(packets.sorted_stamps())
+    return clock.timeline(packets.stamps) if clock.bare and packets.shown else None
+
+
+def _end_of(container: InputContainer, stream: VideoStream) -> int | None:
     if stream.start_time is None or stream.duration is None:
+        return None
+    if container.format.name == "asf":  # it tells the end of the file, which sound may last to
         return None
     return stream.start_time + stream.duration
 

@@ -17,7 +17,7 @@ from slowfast_mllm.video.picture import UNCHANGED, Picture, RgbConverter, Transf
 from slowfast_mllm.video.result import SampledVideo, VideoError, VideoInfo
 from slowfast_mllm.video.sampling import Indices, SampleRequest
 from slowfast_mllm.video.seeking import SeekingFailed, decode_by_seeking
-from slowfast_mllm.video.timeline import Timeline, make_timeline
+from slowfast_mllm.video.timeline import Timeline
 
 # A probe decodes files up to this many pixels (about a second of work) to count what comes out;
 # above it, a clean mp4, mkv, webm or avi is taken at its packets' word.
@@ -137,7 +137,7 @@ def _decode_whole(
             to_rgb.see(frame)
             if position in row_of:
                 output[row_of[position]] = transform.apply(to_rgb(frame))
-    timeline = make_timeline(stamps, index.time_base, index.last_duration, index.rate)
+    timeline = index.clock.timeline(stamps)
     return _WholeResult(timeline, damage, to_rgb.warnings(), parallel)
 
 
@@ -161,7 +161,7 @@ def _describe(
         codec=index.codec,
         rotation=index.shape.orientation.degrees,
         has_audio=index.has_audio,
-        warnings=(*index.warnings, *warnings, *timeline.warnings(), *index.notes),
+        warnings=(*index.warnings, *warnings, *timeline.warnings, *index.notes),
     )
 
 

@@ -24,8 +24,9 @@ class VideoInfo:
         path: The path as given, or `<bytes>`, `<array>`, `<images>` for sources without one.
         num_frames: Frames that are presented, each once: hidden ones (edit lists) and
             undecodable ones are not counted, loop flags are not followed.
-        duration: Seconds from the start of the first frame to the end of the last one.
-        fps: Average frame rate, `num_frames / duration` (0.0 where no duration is known).
+        duration: Seconds on the clip's clock (see `SampledVideo`) up to the end of the last frame.
+        fps: Average frame rate while frames are shown: `num_frames` by the seconds from the start
+            of the first to the end of the last (0.0 where unknown).
         width: Pixels as shown, after rotation and sample aspect ratio.
         height: Pixels as shown, after rotation and sample aspect ratio.
         codec: FFmpeg's name of the coding format (`h264`, `av1`), Pillow's for still pictures,
@@ -58,7 +59,11 @@ class SampledVideo:
 
     Attributes:
         frames: uint8 (T, H, W, 3), RGB, upright.
-        timestamps: float64 (T,), seconds; 0.0 is the first presented frame of the source.
+        timestamps: float64 (T,), seconds on the clock of a player: 0.0 is where the earliest of
+            the file's audio and video streams starts, which is the first frame unless the sound
+            starts more than 0.05 s before the picture (less is silence that its encoder put in
+            front). Cover pictures, subtitles and data count for nothing, and so do times of day:
+            a recording whose stamps begin at 10 s begins at 0.0.
         frame_indices: int64 (T,), position in presentation order in the whole source.
         info: The facts about the whole source.
     """

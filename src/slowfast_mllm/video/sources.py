@@ -90,8 +90,9 @@ def read_video(
             n frames within the bounds; fewer frames are all given and the last is repeated.
         fps: The frame on screen at each tick 0, 1/fps, ... from the first frame on.
         max_frames: Upper limit for the number of frames.
-        start: Seconds from the first frame of the source; earlier frames are left out.
-        end: Seconds; frames at or after it are left out. Where no frame starts within the
+        start: Seconds on a player's clock, that of the times (see `SampledVideo`): where the sound
+            starts 2 s before the picture, the first frame is at 2.0. Earlier frames are left out.
+        end: Seconds likewise; frames at or after it are left out. Where no frame starts within the
             bounds, the one on screen is given.
         frames_fps: How many a second there are of pictures that have no time stamps: a folder, a
             list, an array. Without it their times are positions, one a second, and a warning.
