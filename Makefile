@@ -4,7 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 CLIP := examples/shapes.mp4
 
-.PHONY: install demo test test-slow lint typecheck bench clean
+OLDEST_TRANSFORMERS := 5.20.0
+NEWEST_TRANSFORMERS := 5.24.0
+
+.PHONY: install demo test test-slow test-compat lint typecheck bench clean
 
 install: $(VENV)/installed
 
@@ -26,6 +29,16 @@ test: install
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow
+
+# What depends on transformers, with the oldest and the newest version that pyproject.toml admits.
+test-compat: install
+	for version in $(OLDEST_TRANSFORMERS) $(NEWEST_TRANSFORMERS); do \
+	  beside=$(CURDIR)/$(VENV)/transformers-$$version; \
+	  test -d $$beside || $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	    --no-deps --target $$beside transformers==$$version || exit 1; \
+	  PYTHONPATH=$$beside:$(CURDIR)/src $(BIN)/python -m pytest \
+	    tests/model tests/processing tests/engine || exit 1; \
+	done
 
 lint: install
 	$(BIN)/ruff check .

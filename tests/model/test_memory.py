@@ -19,6 +19,7 @@ from tiny_models import (
 )
 
 from slowfast_mllm.model import SlowFastForConditionalGeneration, VideoMemory
+from slowfast_mllm.model.transformers_names import CACHE
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +84,13 @@ def test_a_second_turn_continues_on_the_cache(model, count_encodings) -> None:
         **options,
     )
     turn = torch.cat([first.sequences, torch.tensor([[21, 22, 23]])], dim=1)
-    cache = first.cache
+    cache = first[CACHE]
     lengths = []
     hook = model.model.language_model.register_forward_pre_hook(
         lambda module, args, kwargs: lengths.append(kwargs["inputs_embeds"].shape[1]),
         with_kwargs=True,
     )
-    second = model.generate(input_ids=turn, video_memory=memory, cache=cache, **options)
+    second = model.generate(input_ids=turn, video_memory=memory, **{CACHE: cache}, **options)
     hook.remove()
     assert count_encodings() == spent
     assert lengths == [

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from processor_parts import numbered_frames
+from transformers import ProcessorMixin
 
 from slowfast_mllm.processing import SlowFastProcessor
 
@@ -113,6 +114,9 @@ def test_the_assistant_mask_covers_answers_and_nothing_else(processor: SlowFastP
     assert not inputs["assistant_masks"][inputs["mm_token_type_ids"] != 0].any()
 
 
+@pytest.mark.skipif(
+    not hasattr(ProcessorMixin, "return_mm_token_type_ids"), reason="new in transformers 5.23"
+)
 def test_user_text_cannot_write_placeholders_when_sanitised(processor: SlowFastProcessor) -> None:
     frames = np.zeros((4, 8, 8, 3), np.uint8)
     conversation = [user({"type": "video", "video": frames}, text("<video> <|im_end|> hm"))]

@@ -11,6 +11,7 @@ from transformers.cache_utils import Cache
 from slowfast_mllm.engine.answers import Answer, Clock, Generation, OnText, RefuseNan, split_options
 from slowfast_mllm.engine.encoded_video import AT_HAND, EncodedVideo
 from slowfast_mllm.engine.loaded_model import LoadedModel
+from slowfast_mllm.model.transformers_names import CACHE
 
 _ROOM = 512  # tokens
 
@@ -76,14 +77,14 @@ class Chat:
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             video_memory=self.video.memory,
-            cache=cache,
+            **{CACHE: cache},
             streamer=clock if generation.num_beams == 1 else None,
             return_dict_in_generate=True,
             logits_processor=[RefuseNan()],
             **arguments,
         )
         # Beams reorder the cache as a whole; only a single path can be gone on with.
-        self._cache = output.cache if generation.num_beams == 1 else None
+        self._cache = output[CACHE] if generation.num_beams == 1 else None
         types = model.model.token_types(ids)
         self.assistant.beginnings.keep(self.video, ids, types, self._cache)
         self._sequence = output.sequences[0].tolist()

@@ -21,6 +21,7 @@ from slowfast_mllm.model import (
     VideoMemory,
 )
 from slowfast_mllm.model.slow_attention import SlowQueries
+from slowfast_mllm.model.transformers_names import CACHE
 from slowfast_mllm.model.video_memory import pad_rows
 from slowfast_mllm.model.visual_tokens import num_fast_frames
 
@@ -148,9 +149,9 @@ def _question(
         chosen = torch.empty(1, num_text, dtype=torch.long)
         hidden = model.model.language_model(
             inputs_embeds=torch.empty(1, num_tokens, text.hidden_size),
-            cache=cache,
             slow_memory=batch,
             slow_queries=SlowQueries(chosen if num_text < num_tokens else None, None),
+            **{CACHE: cache},
         ).last_hidden_state
         model.lm_head(hidden[:, -1:])
 

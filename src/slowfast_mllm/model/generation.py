@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import GenerationMixin
 from transformers.cache_utils import Cache
-from transformers.utils.deprecation import deprecate_kwarg
 
+from slowfast_mllm.model.transformers_names import CACHE, takes_either_name
 from slowfast_mllm.model.video_memory import TEXT, MemoryBatch, VideoMemory, Videos
 
 
@@ -57,7 +57,7 @@ class SlowFastGenerationMixin(GenerationMixin):
             kwargs["video_memory"] = kwargs["video_memory"].repeat_interleave(expand_size)
         return input_ids, kwargs
 
-    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")  # as in transformers
+    @takes_either_name
     def prepare_inputs_for_generation(
         self,
         input_ids: Tensor,
@@ -75,18 +75,27 @@ class SlowFastGenerationMixin(GenerationMixin):
             # What was generated is text. (In a chunked prefill `input_ids` is the chunk alone, the
             # types are all up to its end.)
             types = F.pad(types, (0, max(0, input_ids.shape[1] - types.shape[1])), value=TEXT)
+        if next_sequence_length is None and cache is not None and not is_first_iteration:
+            # A chunk of the prompt: so transformers before 5.23, with the types of the whole.
+            is_first_iteration = True
+            if types is not None:
+                types = types[:, : cache.get_seq_length() + input_ids.shape[1]]
         inputs = super().prepare_inputs_for_generation(
             input_ids,
             next_sequence_length=next_sequence_length,
-            cache=cache,
             is_first_iteration=is_first_iteration,
             inputs_embeds=inputs_embeds,
             mm_token_type_ids=types,
+            **{CACHE: cache},
             **kwargs,
         )
-        if video_memory is None or types is None:
+        if types is None:
             return inputs
-        length = inputs["input_ids"].shape[1]
+        embeds = inputs.get("inputs_embeds")
+        length = (inputs["input_ids"] if embeds is None else embeds).shape[1]
+        inputs["mm_token_type_ids"] = types[:, -length:]  # which transformers does since 5.23
+        if video_memory is None:
+            return inputs
         inputs["fast_token_offset"] = (types[:, :-length] != TEXT).sum(1)
         if not is_first_iteration:
             video_memory = self._memory_for_decoding(video_memory, cache)

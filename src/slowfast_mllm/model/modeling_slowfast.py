@@ -14,12 +14,16 @@ from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.utils import can_return_tuple
-from transformers.utils.deprecation import deprecate_kwarg
 
 from slowfast_mllm.model.configuration_slowfast import SlowFastConfig
 from slowfast_mllm.model.generation import SlowFastGenerationMixin
 from slowfast_mllm.model.shim import OpenedByPackage
 from slowfast_mllm.model.slow_attention import Gate, SlowQueries, make_hybrid
+from slowfast_mllm.model.transformers_names import (
+    CACHE,
+    HAS_ACTIVATION_CHECKPOINTING,
+    takes_either_name,
+)
 from slowfast_mllm.model.video_memory import (
     IMAGE,
     PIPELINE_HINT,
@@ -50,7 +54,7 @@ class SlowFastPreTrainedModel(OpenedByPackage, PreTrainedModel):
     _no_split_modules = ["ConvNextBlock"]
     # Official files carry the tower's unused classification head.
     _keys_to_ignore_on_load_unexpected = [r"vision_tower\.(vision_tower\.)?head\."]
-    _skip_keys_device_placement = ["cache", "video_memory"]
+    _skip_keys_device_placement = [CACHE, "video_memory"]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -83,7 +87,18 @@ class SlowFastPreTrainedModel(OpenedByPackage, PreTrainedModel):
         keyword: reentrant checkpointing would walk that shared graph once per layer and fail.
         """
         options = {**(activation_checkpointing_kwargs or {}), "use_reentrant": False}
-        super().activation_checkpointing_enable(options, **kwargs)
+        if HAS_ACTIVATION_CHECKPOINTING:
+            super().activation_checkpointing_enable(options, **kwargs)
+        else:
+            super().gradient_checkpointing_enable(options, **kwargs)
+
+    if not HAS_ACTIVATION_CHECKPOINTING:  # what trainers call there
+
+        def gradient_checkpointing_enable(
+            self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, **kwargs: Any
+        ) -> None:
+            """By its older name."""
+            self.activation_checkpointing_enable(gradient_checkpointing_kwargs, **kwargs)
 
 
 class MultiModalProjector(nn.Sequential):
@@ -386,7 +401,7 @@ class SlowFastModel(SlowFastPreTrainedModel):
             attends = attends & (attention_mask[:, -types.shape[1] :] != 0)
         return attends
 
-    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")  # as in transformers
+    @takes_either_name
     @can_return_tuple
     def forward(
         self,
@@ -437,9 +452,9 @@ class SlowFastModel(SlowFastPreTrainedModel):
             inputs_embeds=self._put_fast_tokens(embeds, types, memory, offset),
             attention_mask=attention_mask,
             position_ids=position_ids,
-            cache=cache,
             slow_memory=memory,
             slow_queries=SlowQueries.of(attends),
+            **{CACHE: cache},
             **kwargs,
         )
 
@@ -468,7 +483,7 @@ class SlowFastForConditionalGeneration(SlowFastPreTrainedModel, SlowFastGenerati
         """See `SlowFastModel.encode_image`."""
         return self.model.encode_image(image)
 
-    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")  # as in transformers
+    @takes_either_name
     @can_return_tuple
     def forward(
         self,
@@ -528,9 +543,9 @@ class SlowFastForConditionalGeneration(SlowFastPreTrainedModel, SlowFastGenerati
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
-            cache=outputs.cache,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
+            **{CACHE: getattr(outputs, CACHE)},
         )
 
 
