@@ -49,7 +49,7 @@ class SlowFastProcessorKwargs(ProcessingKwargs, total=False):  # type: ignore[ca
 
     videos_kwargs: SlowFastVideoProcessorKwargs
     # Where it is not yet an attribute of the processor (transformers before 5.23).
-    _defaults = (  # type: ignore[misc]
+    _defaults = (
         {}
         if hasattr(ProcessorMixin, "return_mm_token_type_ids")
         else {"text_kwargs": {"return_mm_token_type_ids": True}}
