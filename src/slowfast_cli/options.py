@@ -30,7 +30,7 @@ Watched = Annotated[
 Model = Annotated[
     str | None,
     typer.Option(
-        help="Checkpoint: a folder or a hub id. Default: the small packaged model.",
+        help="Checkpoint or adapter: a folder or a hub id. Default: the small packaged model.",
         rich_help_panel=PLACE,
     ),
 ]

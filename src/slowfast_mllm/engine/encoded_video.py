@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from slowfast_mllm.model import SlowFastForConditionalGeneration, VideoMemory
+from slowfast_mllm.model.adapters import adapters_in
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.video import VideoInfo
 from slowfast_mllm.video.names import is_utf8, printable, short_name
@@ -81,6 +82,9 @@ def fingerprint(
             values = values[:: max(1, values.numel() // _SAMPLE)].to("cpu", precision)
             digest.update(f"{name} {tuple(weight.shape)}".encode())
             digest.update(values.contiguous().view(torch.uint8).numpy().tobytes())
+    for name, adapter in adapters_in(model):
+        if not _AFTER_MEMORIES.search(name):
+            digest.update(f"{name} {adapter}".encode())
     return digest.hexdigest()
 
 

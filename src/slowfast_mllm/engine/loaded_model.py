@@ -28,6 +28,7 @@ from slowfast_mllm.engine.encoded_video import (
 )
 from slowfast_mllm.engine.memory_cache import MemoryCache
 from slowfast_mllm.model import SlowFastForConditionalGeneration
+from slowfast_mllm.model.adapters import without_wrapper
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.video import read_video
 from slowfast_mllm.video.names import is_named, is_utf8, localized, printable, short_name
@@ -50,15 +51,16 @@ class LoadedModel:
     ) -> None:
         """
         Args:
+            model: as loaded, or a `PeftModel` of one; it stops training (`eval`).
             cache: where memories of files are kept between calls and programs; None: nowhere.
             compile: run the decode steps of questions and conversations as compiled graphs.
         """
-        self.model = model
+        self.model: SlowFastForConditionalGeneration = without_wrapper(model).eval()
         self.processor = processor
         self.name = name
         self.cache = cache
         self.compile = compile
-        self.beginnings = Beginnings(model.config.text_config)
+        self.beginnings = Beginnings(self.model.config.text_config)
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -19,16 +19,15 @@ from transformers.utils import logging
 
 from slowfast_mini import WEIGHTS
 from slowfast_mllm.model import SlowFastConfig, SlowFastForConditionalGeneration
+from slowfast_mllm.model.adapters import base_of_adapter
 from slowfast_mllm.model.hardware import bfloat16_is_fast
 from slowfast_mllm.model.whole_checkpoint import check_path, first_line, load_whole
 from slowfast_mllm.model.wide_compute import compute_in_float32
 from slowfast_mllm.processing import SlowFastProcessor
+from slowfast_mllm.processing.packaged_defaults import has_processor_files
 
 DEFAULT_MODEL_NAME = "slowfast-mini (packaged)"
 Quantization = Literal["int8", "nf4"]
-# Of the rest little is gained and much is lost: what every token of every frame goes through once,
-# the gates' single numbers, and the words themselves.
-_NOT_QUANTIZED = [r"model\.(?!language_model\.)", r".*\.cross_attn", "lm_head"]
 _SMALL = 100_000_000  # parameters; float32 costs little below
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -47,7 +46,8 @@ def load_checkpoint(
     """Load model and processor.
 
     Args:
-        model: folder or hub id, native or official layout; None: the packaged model.
+        model: folder or hub id, native or official layout, or of an adapter; None: the packaged
+            model.
         device: as torch names it; None: CUDA if there is one, else the CPU.
         dtype: "float32", "bfloat16" or "float16"; None: bfloat16 on CUDA, float32 on the CPU, but
             for large models bfloat16 there too if the CPU has it, or if float32 would take more
@@ -122,8 +122,11 @@ def read_config(path: str) -> SlowFastConfig:
     """
     try:
         check_path(path)
+        base = base_of_adapter(path)
     except ValueError as error:
         raise ModelError(f"{path}: {error}.") from error
+    if base is not None:
+        return _config_of_base(path, base)
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     except Exception as error:  # damaged files raise what they like
@@ -137,6 +140,17 @@ def read_config(path: str) -> SlowFastConfig:
     return config
 
 
+def _config_of_base(path: str, base: str) -> SlowFastConfig:
+    """Of the checkpoint that an adapter was made for."""
+    try:
+        check_path(base)
+        if base_of_adapter(base) is not None:
+            raise ValueError("an adapter too")
+    except ValueError as error:
+        raise ModelError(f"{path}: an adapter of {base}: {error}.") from error
+    return read_config(base)
+
+
 def load_processor(path: str) -> SlowFastProcessor:
     """The processor of a checkpoint that `read_config` accepts.
 
@@ -144,12 +158,18 @@ def load_processor(path: str) -> SlowFastProcessor:
         ModelError: its files are damaged.
     """
     try:
-        processor = AutoProcessor.from_pretrained(path, trust_remote_code=False)
+        processor = AutoProcessor.from_pretrained(_with_processor(path), trust_remote_code=False)
         hello = {"role": "user", "content": [{"type": "text", "text": "Hello"}]}
         processor.apply_chat_template([hello], tokenize=False)  # templates are compiled when used
         return processor
     except Exception as error:
         raise _unusable(path, error) from error
+
+
+def _with_processor(path: str) -> str:
+    """Where the processor of a checkpoint lies: for an adapter without one, beside its model."""
+    base = base_of_adapter(path)
+    return path if base is None or has_processor_files(path, {}) else base
 
 
 def _unusable(path: str, error: Exception) -> ModelError:
@@ -199,12 +219,11 @@ def quantization_config(kind: str) -> BitsAndBytesConfig:
         )
     python_logging.getLogger("bitsandbytes").setLevel("ERROR")  # it warns at every product
     if kind == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=_NOT_QUANTIZED)
+        return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_compute_dtype="bfloat16",
-        llm_int8_skip_modules=_NOT_QUANTIZED,
     )
 
 
@@ -260,7 +279,7 @@ def convert_checkpoint(source: str, target: Path, official: bool = False) -> Non
         except SafetensorError as error:
             raise OSError(f"{target}: cannot be written ({first_line(error)}).") from error
         try:
-            AutoProcessor.from_pretrained(source, trust_remote_code=False).save_pretrained(new)
+            load_processor(source).save_pretrained(new)
         except Exception as error:
             fault = error
         if target.exists():

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
+from slowfast_mllm.model.adapters import suggest_lora_targets
 from slowfast_mllm.model.shim import MODEL_AUTO_MAP, OpenedByPackage, write_shim
 
 
@@ -114,6 +115,11 @@ class SlowFastConfig(OpenedByPackage, PreTrainedConfig):
         self.auto_map = dict(MODEL_AUTO_MAP)  # never what a file says
         self.hybrid_layers = sorted(int(i) for i in self.hybrid_layers)
         self._check()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in transformers. peft calls it to look the model type up among its defaults."""
+        suggest_lora_targets(self.model_type)
+        return super().to_dict()
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
         """As in transformers, with a file that names the package beside it."""

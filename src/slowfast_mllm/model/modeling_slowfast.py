@@ -17,6 +17,7 @@ from transformers.utils import can_return_tuple
 
 from slowfast_mllm.model.configuration_slowfast import SlowFastConfig
 from slowfast_mllm.model.generation import SlowFastGenerationMixin
+from slowfast_mllm.model.quantization import sparing
 from slowfast_mllm.model.shim import OpenedByPackage
 from slowfast_mllm.model.slow_attention import Gate, SlowQueries, make_hybrid
 from slowfast_mllm.model.transformers_names import (
@@ -71,6 +72,13 @@ class SlowFastPreTrainedModel(OpenedByPackage, PreTrainedModel):
         for module in self.modules():
             if isinstance(module, Gate) and module.scale_kind != "none":
                 init.zeros_(module.scale)
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, quantization_config: Any = None, **kwargs: Any) -> Any:
+        """As in transformers; quantizes the language model's layers alone unless told otherwise."""
+        if quantization_config is not None:
+            kwargs["quantization_config"] = sparing(quantization_config)
+        return super().from_pretrained(*args, **kwargs)
 
     def save_pretrained(
         self, *args: Any, save_original_format: bool = False, **kwargs: Any

@@ -5,6 +5,7 @@ from typing import Any
 
 from transformers import AutoModelForImageTextToText
 
+from slowfast_mllm.model.adapters import base_of_adapter, with_adapter
 from slowfast_mllm.model.modeling_slowfast import SlowFastForConditionalGeneration
 
 
@@ -20,7 +21,8 @@ def check_path(path: str) -> None:
         ValueError: it leads to no checkpoint. One line, without the path.
     """
     folder = Path(path)
-    if folder.exists() and not (folder / "config.json").is_file():
+    files = ("config.json", "adapter_config.json")
+    if folder.exists() and not any((folder / name).is_file() for name in files):
         raise ValueError("no config.json in it; give the folder of a checkpoint")
     if not folder.exists() and (path.count("/") != 1 or path.startswith((".", "/"))):
         raise ValueError("no such folder, and not a hub id like `owner/name`")
@@ -30,7 +32,7 @@ def load_whole(path: str, **options: Any) -> SlowFastForConditionalGeneration:
     """`from_pretrained` for files that may be damaged.
 
     Args:
-        path: folder or hub id, native or official layout.
+        path: folder or hub id, native or official layout, or of an adapter of peft.
         **options: of `from_pretrained`.
 
     Raises:
@@ -38,6 +40,15 @@ def load_whole(path: str, **options: Any) -> SlowFastForConditionalGeneration:
             another shape than the config says. One line, without the path.
     """
     check_path(path)
+    base = base_of_adapter(path)
+    if base is not None:
+        try:
+            check_path(base)
+            if base_of_adapter(base) is not None:
+                raise ValueError("an adapter too")
+            return with_adapter(load_whole(base, **options), path)
+        except Exception as error:
+            raise ValueError(f"an adapter of {base}: {first_line(error)}") from error
     try:
         model, report = AutoModelForImageTextToText.from_pretrained(
             path,

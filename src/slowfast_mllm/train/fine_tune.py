@@ -27,6 +27,7 @@ from transformers import (
 )
 
 from slowfast_mllm.model import SlowFastForConditionalGeneration
+from slowfast_mllm.model.adapters import LORA_TARGETS
 from slowfast_mllm.model.hardware import bfloat16_is_fast
 from slowfast_mllm.model.whole_checkpoint import load_whole
 from slowfast_mllm.processing import SlowFastProcessor
@@ -284,7 +285,7 @@ def choose_parts(model: SlowFastForConditionalGeneration, stage: FineTuneStage) 
             r=stage.lora_rank,
             lora_alpha=2 * stage.lora_rank,
             lora_dropout=0.05,
-            target_modules=r".*language_model\.layers\.\d+\.(self_attn|mlp)\.\w+_proj",
+            target_modules=LORA_TARGETS,
             modules_to_save=whole or None,
             task_type="CAUSAL_LM",
         ),
