@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,6 +10,7 @@ from slowfast_cli.options import (
     Device,
     Dtype,
     End,
+    Fit,
     Fps,
     FramesFps,
     Model,
@@ -43,14 +44,16 @@ def index(
     start: Start = None,
     end: End = None,
     frames_fps: FramesFps = None,
+    fit: Fit = None,
     model: Model = None,
     device: Device = None,
     dtype: Dtype = None,
     quantize: Quantize = None,
 ) -> None:
     """Watch a video once; later `slowfast ask NAME.sfmem` needs neither video nor time."""
-    sampling = {"num_frames": num_frames, "fps": fps, "start": start, "end": end}
-    refuse_wrong_bounds(video, frames_fps=frames_fps, **sampling)
+    sampling: dict[str, Any] = {"num_frames": num_frames, "fps": fps, "start": start, "end": end}
+    sampling |= {"frames_fps": frames_fps, "fit": fit}
+    refuse_wrong_bounds(video, **sampling)
     refuse_missing(video)
     from slowfast_mllm.engine.encoded_video import check_target
 
@@ -58,7 +61,7 @@ def index(
         check_target(output)  # before a model is loaded: that may take minutes
     assistant = load_model(model, cache=False, device=device, dtype=dtype, quantize=quantize)
     with working("Watching the video"):
-        encoded = assistant.index(video, output, precision.value, frames_fps=frames_fps, **sampling)
+        encoded = assistant.index(video, output, precision.value, **sampling)
     for warning in encoded.info.warnings:
         say(f"Warning: {warning}", err=True)
     size = output.stat().st_size

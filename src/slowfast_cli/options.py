@@ -51,6 +51,16 @@ FramesFps = Annotated[
         help="Rate of a folder of frames, which has no times of its own.", rich_help_panel=LOOK
     ),
 ]
+Fitting = StrEnum("Fitting", ["crop", "pad", "squash"])
+Fit = Annotated[
+    Fitting | None,
+    typer.Option(
+        help="The middle of each picture (crop), all of it between borders (pad) or out of "
+        "shape (squash). Default: as the model was trained, mostly crop.",
+        show_choices=False,
+        rich_help_panel=LOOK,
+    ),
+]
 Device = Annotated[
     str | None,
     typer.Option(help="cpu, cuda, cuda:1, ... Default: what is there.", rich_help_panel=PLACE),
@@ -100,6 +110,7 @@ class Answering:
     start: Start = None
     end: End = None
     frames_fps: FramesFps = None
+    fit: Fit = None
     max_new_tokens: Annotated[
         int, typer.Option(help="Longest answer, in tokens.", rich_help_panel=REPLY)
     ] = 256
@@ -165,7 +176,7 @@ class Answering:
 
     @property
     def _sampling(self) -> dict[str, Any]:
-        names = ("num_frames", "fps", "start", "end", "frames_fps")
+        names = ("num_frames", "fps", "start", "end", "frames_fps", "fit")
         return {name: getattr(self, name) for name in names}
 
     @property
@@ -205,18 +216,20 @@ def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def refuse_wrong_bounds(video: str, *, frames_fps: float | None, **bounds: Any) -> None:
+def refuse_wrong_bounds(
+    video: str, *, frames_fps: float | None, fit: str | None, **bounds: Any
+) -> None:
     """`bounds` are fields of `SampleRequest`."""
     from slowfast_mllm.video.sampling import SampleRequest, require_positive
 
     with wrong_usage():
         SampleRequest(**bounds)
         require_positive(frames_fps=frames_fps)
-    given = [name for name in bounds if bounds[name] is not None]
-    if video.endswith(".sfmem") and (given or frames_fps is not None):
+    given = any(value is not None for value in (*bounds.values(), frames_fps, fit))
+    if video.endswith(".sfmem") and given:
         raise typer.BadParameter(
             f"{video}: its frames were chosen when it was indexed; leave out --num-frames, --fps, "
-            "--start, --end and --frames-fps, or ask the video itself."
+            "--start, --end, --frames-fps and --fit, or ask the video itself."
         )
 
 

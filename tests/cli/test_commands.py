@@ -10,6 +10,7 @@ from pathlib import Path
 
 import av
 import pytest
+from PIL import Image
 from safetensors import SafetensorError
 
 from slowfast_cli.main import main
@@ -118,6 +119,18 @@ def test_a_folder_of_frames_is_asked_at_the_rate_that_is_stated(run, tmp_path) -
     assert (facts["duration"], facts["fps"]) == (1.2, 5)
     assert run("ask", CLIP, "?", "--frames-fps", "5")[0] == 1
     assert run("ask", str(folder), "?", "--frames-fps", "0")[0] == 2
+
+
+def test_wide_video_can_be_seen_whole(run, tmp_path) -> None:
+    frames = [Image.new("RGB", (64, 36), (grey, 0, 0)) for grey in (0, 99)]
+    clip, memory = str(tmp_path / "wide.gif"), str(tmp_path / "wide.sfmem")
+    frames[0].save(clip, save_all=True, append_images=frames[1:], duration=100)
+    ask = ("ask", clip, "How does the camera move?")
+    assert run(*ask)[2].count("outside the centre crop") == 1
+    assert run(*ask)[2].count("outside the centre crop") == 1  # from the cache
+    assert "outside" not in run(*ask, "--fit", "pad")[2]
+    assert "outside" not in run("index", clip, "-o", memory, "--fit", "squash")[2]
+    assert run("ask", memory, "?", "--fit", "pad")[0] == 2
 
 
 def test_info_estimates_memory_before_anything_is_loaded(run) -> None:

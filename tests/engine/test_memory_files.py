@@ -284,6 +284,31 @@ def test_the_longest_unused_memories_leave_first(cached, clip) -> None:
     assert sum(path.stat().st_size for path in left) <= cached.cache.limit
 
 
+def test_how_pictures_are_fitted_makes_another_memory(cached, tmp_path) -> None:
+    clip = tmp_path / "wide.gif"
+    pictures = [Image.new("RGB", (64, 36), (grey, 0, 0)) for grey in (0, 99)]
+    pictures[0].save(clip, save_all=True, append_images=pictures[1:], duration=100)
+    encoded = {fit: cached.encode(clip, fit=fit) for fit in (None, "crop", "pad", "squash")}
+    assert len(list(cached.cache.folder.iterdir())) == 3
+    kept = {fit: cached.encode(clip, fit=fit) for fit in encoded}  # now from the folder
+    for fit, video in encoded.items():
+        assert kept[fit].memory.fast_tokens.equal(video.memory.fast_tokens)
+        assert kept[fit].fit == video.fit == (fit or "crop")
+        assert kept[fit].info.warnings == video.info.warnings
+        lost = [line for line in video.info.warnings if "outside the centre crop" in line]
+        assert len(lost) == (video.fit == "crop")
+    tokens = [encoded[fit].memory.fast_tokens for fit in ("crop", "pad", "squash")]
+    assert not tokens[0].equal(tokens[1])
+    assert not tokens[1].equal(tokens[2])
+    cached.index(clip, tmp_path / "wide.sfmem", fit="pad")
+    assert cached.encode(tmp_path / "wide.sfmem").fit == "pad"
+    assert encoded_video.describe_memory(tmp_path / "wide.sfmem")["fit"] == "pad"
+    with pytest.raises(ValueError, match=r"leave out .* fit"):
+        cached.encode(tmp_path / "wide.sfmem", fit="crop")
+    with pytest.raises(ValueError, match="fit='zoom': choose one of crop, pad, squash"):
+        cached.ask(clip, "What happens?", fit="zoom")
+
+
 def test_nothing_is_kept_where_nothing_can_be(clip, tmp_path) -> None:
     (tmp_path / "a_file").touch()
     assistant = load(device="cpu", cache=MemoryCache(tmp_path / "a_file" / "memories"))

@@ -191,12 +191,14 @@ def recipe(records: Path, **changes: object) -> FineTuneRecipe:
 
 
 def test_a_run_learns_its_parts_and_lists_what_it_left_out(tmp_path: Path, records: Path) -> None:
-    model = fine_tune(recipe(records), tmp_path / "run", num_workers=0, save_steps=2)
+    plan = recipe(records, fit="pad")
+    model = fine_tune(plan, tmp_path / "run", num_workers=0, save_steps=2)
     before = load(PACKAGED).model.state_dict()
     aligned = load(tmp_path / "run" / "align" / "model").model.state_dict()
     changed = {part_of(n) for n in before if not torch.equal(before[n], aligned[n])}
     assert changed == {"projector", "slow"}
     after = load(model)
+    assert after.processor.video_processor.fit == "pad"
     tuned = {part_of(n) for n, w in after.model.state_dict().items() if not w.equal(aligned[n])}
     assert tuned == {"language_model", "slow"}  # adapters are merged
     assert after.ask(CLIP, "What happens?", num_frames=4, max_new_tokens=4).text
@@ -459,6 +461,7 @@ def test_every_recipe_parses_and_trains_something() -> None:
         ({"start": {}}, "either `checkpoint`, or"),
         ({"start": {"checkpoint": "x", "language_model": "y", "vision_tower": "z"}}, "either"),
         ({"bad_records": "hide"}, "unknown 'hide'"),
+        ({"fit": "zoom"}, "unknown 'zoom'; known are crop, pad, squash"),
         ({"stages": 3}, "expected a list"),
         ({"stages": []}, "none given"),
         ({"num_frames": "many"}, "num_frames: 'many' is not a number"),

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from transformers import (
@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from slowfast_mllm.model import SlowFastForConditionalGeneration
+from slowfast_mllm.processing.pixels import Fit
 from slowfast_mllm.video import VideoInfo
 
 OnText = Callable[[str], None]
@@ -31,6 +32,8 @@ class Sampling:
         fps: frames a second instead, at most `max_frames`.
         start, end: bounds of the clip in seconds.
         frames_fps: the rate of a folder or list of frames, which has no times of its own.
+        fit: "crop" looks at the middle of each picture, "pad" at all of it between borders,
+            "squash" at all of it without its aspect; None: what the model was made for.
     """
 
     num_frames: int | None = None
@@ -39,10 +42,13 @@ class Sampling:
     start: float | None = None
     end: float | None = None
     frames_fps: float | None = None
+    fit: Fit | None = None
 
     def __post_init__(self) -> None:
         if self.fps is None and self.max_frames != Sampling.max_frames:
             raise ValueError("max_frames limits what fps gives; say num_frames, or fps too.")
+        if self.fit not in (None, *get_args(Fit)):
+            raise ValueError(f"fit={self.fit!r}: choose one of {', '.join(get_args(Fit))}.")
 
 
 @dataclass(frozen=True)

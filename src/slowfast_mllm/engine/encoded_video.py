@@ -22,6 +22,7 @@ from torch import Tensor
 from slowfast_mllm.model import SlowFastForConditionalGeneration, VideoMemory
 from slowfast_mllm.model.adapters import adapters_in
 from slowfast_mllm.processing import SlowFastProcessor
+from slowfast_mllm.processing.pixels import Fit
 from slowfast_mllm.video import VideoInfo
 from slowfast_mllm.video.names import is_utf8, printable, short_name
 from slowfast_mllm.video.stills import pictures_of
@@ -46,6 +47,7 @@ class EncodedVideo:
     Attributes:
         memory: what the model keeps of it.
         prompt: the placeholders that stand for it in a prompt.
+        fit: how its pictures were brought into the model's size.
         timing: seconds spent on `read`, `preprocess` and `encode`.
     """
 
@@ -55,6 +57,7 @@ class EncodedVideo:
     frame_indices: list[int]
     timestamps: list[float]
     timing: dict[str, float]
+    fit: Fit = "crop"
 
 
 def fingerprint(
@@ -88,9 +91,10 @@ def fingerprint(
     return digest.hexdigest()
 
 
-# Where a checkpoint lies, who wrote it, how exactly it computes: its memories are as good.
+# Where a checkpoint lies, who wrote it, how exactly it computes: its memories are as good. How
+# pictures were fitted may differ from question to question; a memory says so itself.
 _CHANGES_NOTHING = {"_name_or_path", "name_or_path", "transformers_version", "dtype", "torch_dtype",
-                    "quantization_config", "auto_map"}  # fmt: skip
+                    "quantization_config", "auto_map", "fit"}  # fmt: skip
 # Weights of the language model's own layers, which may be quantized, make nothing of a memory.
 _AFTER_MEMORIES = re.compile(r"language_model\.layers\.\d+\.(self_attn\.(?!cross_attn)|mlp)")
 
@@ -183,6 +187,7 @@ def save_encoded(
         "kind": encoded.memory.kind,
         "prompt": encoded.prompt,
         "info": encoded.info.to_dict(),
+        "fit": encoded.fit,
         "frame_indices": encoded.frame_indices,
         "timestamps": encoded.timestamps,
     }
@@ -232,6 +237,7 @@ def load_encoded(path: Path, model: str, like: SlowFastForConditionalGeneration)
             frame_indices=facts["frame_indices"],
             timestamps=facts["timestamps"],
             timing=AT_HAND,
+            fit=facts.get("fit", "crop"),
         )
     except MemoryFileError:
         raise
@@ -253,6 +259,7 @@ def describe_memory(path: Path) -> dict[str, Any]:
             "source": facts["source"] and printable(facts["source"]["path"]),
             "duration": facts["info"]["duration"],
             "frames": len(facts["timestamps"]),
+            "fit": facts.get("fit", "crop"),
             "precision": "int8" if torch.int8 in kinds else str(kinds[0]).removeprefix("torch."),
             "model_fingerprint": facts["model"],
             "megabytes": path.stat().st_size / 1e6,

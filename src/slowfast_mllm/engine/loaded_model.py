@@ -30,6 +30,7 @@ from slowfast_mllm.engine.memory_cache import MemoryCache
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.model.adapters import without_wrapper
 from slowfast_mllm.processing import SlowFastProcessor
+from slowfast_mllm.processing.pixels import Fit
 from slowfast_mllm.video import read_video
 from slowfast_mllm.video.names import is_named, is_utf8, localized, printable, short_name
 
@@ -92,9 +93,8 @@ class LoadedModel:
         if choice != Sampling() and (encoded_before or _is_memory_file(video)):
             name = video.info.path if encoded_before else os.fspath(video)
             raise ValueError(
-                f"{short_name(name)}: its frames were chosen when it "
-                "was encoded; leave out num_frames, fps, start, end and frames_fps, or ask the "
-                "video itself."
+                f"{short_name(name)}: its frames were chosen when it was encoded; leave out "
+                "num_frames, fps, start, end, frames_fps and fit, or ask the video itself."
             )
         if encoded_before:
             return replace(video, timing=AT_HAND)
@@ -103,7 +103,10 @@ class LoadedModel:
             return _recalled(encoded, began)
         if self.cache is None:
             return self._encode(video, choice)
-        settings = (self._frames_wanted(choice), self._exact_fingerprint, str(self.model.dtype))
+        settings = (
+            *(self._frames_wanted(choice), self._fit(choice)),
+            *(self._exact_fingerprint, str(self.model.dtype)),
+        )
         key = self.cache.key(video, *settings)
         if key is None:
             return self._encode(video, choice)
@@ -151,9 +154,11 @@ class LoadedModel:
         once grows with the number of frames looked at, not with the clip's length or size."""
         processor = self.processor.video_processor
         began = time.perf_counter()
+        fit = self._fit(choice)
         sampled = read_video(
-            video, **self._frames_wanted(choice), transform=processor.frame_transform()
+            video, **self._frames_wanted(choice), transform=processor.frame_transform(fit=fit)
         )
+        hidden = processor.crop_warnings(sampled.info.height, sampled.info.width, fit=fit)
         self._refuse_too_many(*sampled.frames.shape[:3])
         read = time.perf_counter()
         normalising = 0.0
@@ -178,7 +183,8 @@ class LoadedModel:
                 times if self.processor.write_timestamps else None,
                 *sampled.frames.shape[:3],
             ),
-            info=sampled.info,
+            info=replace(sampled.info, warnings=(*sampled.warnings, *hidden)),
+            fit=fit,
             frame_indices=sampled.frame_indices.tolist(),
             timestamps=sampled.timestamps.tolist(),
             timing={
@@ -205,11 +211,15 @@ class LoadedModel:
     def _frames_wanted(self, sampling: Sampling) -> dict[str, Any]:
         """Arguments of `read_video`."""
         choice = asdict(sampling)
+        del choice["fit"]  # is done to them afterwards
         if sampling.fps is None:
             if sampling.num_frames is None:
                 choice["num_frames"] = self.processor.video_processor.num_frames
             choice["max_frames"] = None  # limits what a rate would give
         return choice
+
+    def _fit(self, sampling: Sampling) -> Fit:
+        return sampling.fit or self.processor.video_processor.fit
 
     def user_message(self, question: str, first: bool) -> dict[str, Any]:
         """A turn of the user; the first brings the video.

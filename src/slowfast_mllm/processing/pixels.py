@@ -1,11 +1,12 @@
-"""Pictures to normalised pixels: shortest edge, centre crop, statistics. Pure functions, no files.
+"""Pictures to normalised pixels: fitted, and by CLIP's statistics. Pure functions, no files.
 
 The reference is CLIP's preprocessing with Pillow; the fast path of torch stays within two grey
 levels of it.
 """
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,6 +14,12 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from slowfast_mllm.video.fitting import fitted_size
+
+# How a picture of another aspect becomes one of the crop's size. "crop": shortest edge to size,
+# then the middle of it (as the published checkpoints were trained); "pad": all of it, with its
+# aspect, between borders; "squash": all of it, without its aspect.
+Fit = Literal["crop", "pad", "squash"]
 _TORCH_MODES = {Image.Resampling.BICUBIC: "bicubic", Image.Resampling.BILINEAR: "bilinear"}
 # Above this many times the crop, computing the whole resized picture is a waste: at 16384 x 16
 # and an edge of 576 it would take a gigabyte a frame.
@@ -59,6 +66,43 @@ def output_shape(height: int, width: int, size: Any, crop: Any) -> tuple[int, in
     return rows, columns
 
 
+def outside_crop(height: int, width: int, size: Any, crop: Any) -> float:
+    """The share of a picture, 0 to 1, that `resize_and_crop` cuts off; see there."""
+    rows, columns = resized_shape(height, width, size)
+    return 1 - min(rows, crop["height"]) * min(columns, crop["width"]) / (rows * columns)
+
+
+def resize_whole(
+    picture: np.ndarray,
+    crop: Any,
+    fit: Literal["pad", "squash"],
+    border: Sequence[float],
+    resample: int = Image.Resampling.BICUBIC,
+) -> Tensor:
+    """Resize with antialiasing so that all of a picture is seen.
+
+    Args:
+        picture: uint8 (H, W, 3).
+        crop: a mapping with `height` and `width` of the result.
+        border: what is put around it under "pad": three numbers from 0 to 1. The mean of the
+            statistics becomes zero, which says least to a vision tower.
+        resample: as for `resize_and_crop`.
+
+    Returns:
+        uint8 (3, height, width).
+    """
+    _check_filter(resample)
+    shape = crop["height"], crop["width"]
+    if fit == "squash":
+        return _resize(picture, shape, resample)
+    inner = fitted_size(picture.shape[1::-1], shape[::-1])[::-1]
+    levels = torch.tensor([round(255 * level) for level in border], dtype=torch.uint8)
+    whole = levels[:, None, None].repeat(1, *shape)
+    top, left = (shape[0] - inner[0]) // 2, (shape[1] - inner[1]) // 2
+    whole[:, top : top + inner[0], left : left + inner[1]] = _resize(picture, inner, resample)
+    return whole
+
+
 def resize_and_crop(
     picture: np.ndarray, size: Any, crop: Any, resample: int = Image.Resampling.BICUBIC
 ) -> Tensor:
@@ -76,8 +120,7 @@ def resize_and_crop(
     Raises:
         ValueError: another filter or size, or a result that would not fit in memory.
     """
-    if resample not in _TORCH_MODES:
-        raise ValueError(f"resample={resample} is not supported; give 3 (bicubic) or 2 (bilinear).")
+    _check_filter(resample)
     height, width = picture.shape[:2]
     target = output_shape(height, width, size, crop)
     rows, columns = resized_shape(height, width, size)
@@ -87,6 +130,11 @@ def resize_and_crop(
     else:
         pixels = _resize(picture, (rows, columns), resample)
     return centre_crop(pixels, crop["height"], crop["width"]) if crop else pixels
+
+
+def _check_filter(resample: int) -> None:
+    if resample not in _TORCH_MODES:
+        raise ValueError(f"resample={resample} is not supported; give 3 (bicubic) or 2 (bilinear).")
 
 
 def _resize(picture: np.ndarray, shape: tuple[int, int], resample: int) -> Tensor:

@@ -9,13 +9,14 @@ import tempfile
 from pathlib import Path
 from typing import Any, is_typeddict
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, ProcessorMixin
 from transformers.image_processing_utils import BatchFeature
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-from transformers.processing_utils import MultiModalData, ProcessingKwargs
+from transformers.processing_utils import ImagesKwargs, MultiModalData, ProcessingKwargs
 from transformers.video_processing_utils import VideoProcessorMixin
 
 from slowfast_mllm.model.configuration_slowfast import SlowFastConfig
@@ -28,7 +29,7 @@ from slowfast_mllm.processing.packaged_defaults import (
     load_config_and_tokenizer,
     without_where,
 )
-from slowfast_mllm.processing.pixels import output_shape, resize_and_crop
+from slowfast_mllm.processing.pixels import Fit, output_shape, resize_and_crop, resize_whole
 from slowfast_mllm.processing.placeholders import TokenLayout
 from slowfast_mllm.processing.video_processing_slowfast import (
     SlowFastVideoProcessor,
@@ -44,9 +45,16 @@ _IGNORED = -100  # label that carries no loss
 _RAGGED = ("pixel_values_videos", "video_timestamps", "video_frame_mask")
 
 
+class SlowFastImagesKwargs(ImagesKwargs, total=False):  # type: ignore[call-arg]
+    """Arguments of images: the common ones, and `fit`, by default that of videos."""
+
+    fit: Fit | None
+
+
 class SlowFastProcessorKwargs(ProcessingKwargs, total=False):  # type: ignore[call-arg]
     """Arguments of a call, by modality."""
 
+    images_kwargs: SlowFastImagesKwargs
     videos_kwargs: SlowFastVideoProcessorKwargs
     # Where it is not yet an attribute of the processor (transformers before 5.23).
     _defaults = (
@@ -303,27 +311,21 @@ class SlowFastProcessor(OpenedByPackage, ProcessorMixin):
     def _process_images(self, images: list[Any], **kwargs: Any) -> tuple[Any, list[str]]:
         channels = kwargs.pop("input_data_format", None)
         given = {name: value for name, value in kwargs.items() if value is not None}
-        pictures = [self._picture(image, channels, given) for image in images]
-        features = self.image_processor(pictures, **kwargs)
-        return features, [self.replace_image_token(features, i) for i in range(len(pictures))]
-
-    def _picture(self, image: Any, channels: str | None, options: dict[str, Any]) -> Image.Image:
-        """An RGB picture; a very elongated one already resized, which else would fill memory."""
+        fit = given.pop("fit", self.video_processor.fit)
+        kwargs.pop("fit", None)
         settings = self.image_processor
-        pixels = rgb_picture(image, channels)
-        size = options.get("size", settings.size)
-        crop = options.get("crop_size", settings.crop_size)
-        whole = options.get("do_resize", settings.do_resize) and options.get(
-            "do_center_crop", settings.do_center_crop
+        names = ("size", "crop_size", "resample", "do_resize", "do_center_crop", "image_mean")
+        options = settings._standardize_kwargs(
+            **({name: getattr(settings, name) for name in names} | given), default_to_square=False
         )
-        if whole and max(pixels.shape[:2]) > _ELONGATED * min(pixels.shape[:2]):
-            resample = options.get("resample", settings.resample)
-            options = settings._standardize_kwargs(
-                size=size, crop_size=crop, default_to_square=False
-            )
-            middle = resize_and_crop(pixels, options["size"], options["crop_size"], resample)
-            pixels = middle.permute(1, 2, 0).contiguous().numpy()
-        return Image.fromarray(pixels)
+        cropped = options["do_resize"] and options["do_center_crop"]
+        pictures = [Image.fromarray(rgb_picture(image, channels)) for image in images]
+        if cropped:
+            pictures = [_sized(picture, fit, options) for picture in pictures]
+            if fit != "crop":
+                kwargs |= {"do_resize": False, "do_center_crop": False}  # they are of that size
+        features = settings(pictures, **kwargs)
+        return features, [self.replace_image_token(features, i) for i in range(len(pictures))]
 
     def _process_videos(self, videos: list[Any], **kwargs: Any) -> tuple[Any, list[str]]:
         features = self.video_processor.preprocess_list(videos, **kwargs)
@@ -388,3 +390,17 @@ class SlowFastProcessor(OpenedByPackage, ProcessorMixin):
             num_image_patches=[1] * len(images) if image_sizes else None,
             num_video_tokens=videos if video_sizes else None,
         )
+
+
+def _sized(picture: Image.Image, fit: Fit, options: dict[str, Any]) -> Image.Image:
+    """An image resized here where all of it is to be seen, or where it is so elongated that
+    resizing it as a whole would fill memory."""
+    crop, resample = options["crop_size"], options["resample"]
+    pixels = np.asarray(picture)
+    if fit != "crop":
+        fitted = resize_whole(pixels, crop, fit, options["image_mean"], resample)
+    elif max(picture.size) > _ELONGATED * min(picture.size):
+        fitted = resize_and_crop(pixels, options["size"], crop, resample)
+    else:
+        return picture
+    return Image.fromarray(fitted.permute(1, 2, 0).contiguous().numpy())

@@ -1,4 +1,4 @@
-"""Frames to `pixel_values_videos`: sampling, resizing, cropping, normalising, without torchvision.
+"""Frames to `pixel_values_videos`: sampling, fitting, normalising, without torchvision.
 
 Reading files is the work of `slowfast_mllm.video`; prompts are the work of the processor.
 """
@@ -20,7 +20,14 @@ from transformers.video_utils import VideoMetadata
 from slowfast_mllm.processing.arguments import argument_errors, check_known
 from slowfast_mllm.processing.fetch import at_hand
 from slowfast_mllm.processing.inputs import list_videos, with_channels_last
-from slowfast_mllm.processing.pixels import affine, output_shape, resize_and_crop
+from slowfast_mllm.processing.pixels import (
+    Fit,
+    affine,
+    output_shape,
+    outside_crop,
+    resize_and_crop,
+    resize_whole,
+)
 from slowfast_mllm.video import SampledVideo, Transform, read_video
 from slowfast_mllm.video.sampling import SampleRequest
 
@@ -28,6 +35,7 @@ _log = logging.getLogger(__name__)
 # Arguments of transformers that have one value here.
 _ONLY = {"do_pad": False, "do_convert_rgb": True, "data_format": "channels_first"}
 
+_MUCH = 0.25  # of a picture: 4:3 in a square loses as much, which nobody needs to be told
 _RATE_NEEDED = (
     "fps, start and end need the frame rate of frames in memory; give it, for example "
     "video_metadata={'fps': 30, 'total_num_frames': 300}, or take num_frames=32 of them."
@@ -35,17 +43,20 @@ _RATE_NEEDED = (
 
 
 class SlowFastVideoProcessorKwargs(VideosKwargs, total=False):  # type: ignore[call-arg]
-    """Sampling arguments beside the common ones: `start` and `end` in seconds, `max_frames`."""
+    """Arguments beside the common ones: `start` and `end` in seconds, `max_frames`, `fit`."""
 
     start: float | None
     end: float | None
     max_frames: int | None
+    fit: Fit | None
 
 
 class SlowFastVideoProcessor(VideoProcessorMixin):
     """CLIP preprocessing of sampled frames: shortest edge, centre crop, CLIP statistics.
 
-    The defaults are those of the published 64-frame checkpoint. Call it with one video or a list:
+    The defaults are those of the published 64-frame checkpoint. `fit="pad"` shows all of a picture
+    between borders of `image_mean` (zero for the model) instead of its middle, `fit="squash"` all
+    of it without its aspect; images follow it too. Call it with one video or a list:
     a path, an http(s) URL, bytes or base64 text, a list of frames, a uint8 array or tensor
     (T, H, W, C) or (T, C, H, W) with 1, 3 or 4 channels, or what `slowfast_mllm.video.read_video`
     returned (then nothing is sampled).
@@ -70,6 +81,7 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
     start: float | None = None
     end: float | None = None
     max_frames: int | None = None
+    fit: Fit = "crop"
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -209,6 +221,24 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
         """
         return _transform(self._options(kwargs))
 
+    def crop_warnings(self, height: int, width: int, **kwargs: Any) -> list[str]:
+        """A line where more than a quarter of pictures of this size is not looked at.
+
+        Args:
+            **kwargs: as for `preprocess`.
+        """
+        options = self._options(kwargs)
+        if not (options["fit"] == "crop" and options["do_resize"] and options["do_center_crop"]):
+            return []
+        outside = outside_crop(height, width, options["size"], options["crop_size"])
+        if outside <= _MUCH:
+            return []
+        where = "left and right" if width > height else "above and below"
+        return [
+            f"{outside:.0%} of the picture, {where}, is outside the centre crop; "
+            "fit='pad' (--fit pad) shows all of it"
+        ]
+
     def normalise(self, frames: np.ndarray, **kwargs: Any) -> Tensor:
         """Frames that `frame_transform` was applied to, as the model wants them.
 
@@ -255,9 +285,15 @@ def _normalise(frames: np.ndarray, options: dict[str, Any]) -> Tensor:
 def _transform(options: dict[str, Any]) -> Transform:
     size = options["size"] if options["do_resize"] else None
     crop = options["crop_size"] if options["do_center_crop"] else None
+    fit: Fit = options["fit"] if size and crop else "crop"
 
     def apply(picture: np.ndarray) -> np.ndarray:
-        return resize_and_crop(picture, size, crop, options["resample"]).permute(1, 2, 0).numpy()
+        if fit == "crop":
+            pixels = resize_and_crop(picture, size, crop, options["resample"])
+        else:
+            border = options["image_mean"]
+            pixels = resize_whole(picture, crop, fit, border, options["resample"])
+        return pixels.permute(1, 2, 0).numpy()
 
     return Transform(lambda height, width: output_shape(height, width, size, crop), apply)
 

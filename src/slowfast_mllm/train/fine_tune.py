@@ -88,6 +88,8 @@ def fine_tune(
         if not (folder / "model" / "config.json").exists():
             set_seed(recipe.seed)  # for each stage: one that is gone on with starts alike
             model, processor = _start(recipe, finished)
+            if recipe.fit is not None:
+                processor.video_processor.fit = recipe.fit  # that of images, too
             _run(recipe, stage, model, processor, folder, num_workers, save_steps)
             del model
             gc.collect()  # the Trainer holds the model in a circle

@@ -89,6 +89,8 @@ class FineTuneRecipe:
 
     Attributes:
         num_frames: frames of each clip.
+        fit: how pictures are brought into the model's size, "crop", "pad" or "squash" (see
+            `SlowFastVideoProcessor`); the trained model keeps it. Default: as the start does.
         max_length: the longest conversation in tokens, placeholders included.
         bad_records: "refuse" stops at the first one, "skip" leaves them out and lists them.
         dtype: of the weights while training; "bfloat16" only with frozen weights under LoRA.
@@ -102,6 +104,7 @@ class FineTuneRecipe:
     start: Start
     stages: list[FineTuneStage]
     num_frames: int = 64
+    fit: Literal["crop", "pad", "squash"] | None = None
     max_length: int = 8192
     bad_records: Literal["refuse", "skip"] = "skip"
     dtype: Literal["float32", "bfloat16"] = "float32"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -98,7 +98,7 @@ _FOUND = {str: "text", list: "a list", dict: "`key: value` lines", bool: "true o
 def _checked(value: Any, hint: Any, where: str) -> Any:
     """A value of the kind that its field has; what is inside a dataclass is checked elsewhere."""
     parts = get_args(hint)
-    if get_origin(hint) is UnionType:
+    if get_origin(hint) in (UnionType, Union):  # a Literal or None is typing's own
         if value is None:
             return None
         hint = next(part for part in parts if part is not NoneType)
