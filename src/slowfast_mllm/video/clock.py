@@ -26,7 +26,7 @@ from slowfast_mllm.video.media import (
 
 # FFmpeg's unit for streams without a container.
 _BARE_UNIT = Fraction(1, 1_200_000)
-_PLAUSIBLE_RATES = (1, 240)
+_HIGHEST_RATE = 240  # above it MPEG-4 tells the unit that it counts in
 # Encoders of sound give up to so many seconds of silence before their first word. What is signed
 # as such is below 0; the rest must not move pictures that were recorded at the same time.
 _PRIMING = Fraction(1, 20)
@@ -46,9 +46,7 @@ def rate_of(stream: VideoStream) -> Fraction | None:
     if not is_bare(stream):
         return stream.average_rate
     told, rate = stream.codec_context.framerate, stream.guessed_rate
-    if not told or not rate or not _PLAUSIBLE_RATES[0] <= rate <= _PLAUSIBLE_RATES[1]:
-        return None
-    return rate
+    return rate if told and rate and rate <= _HIGHEST_RATE else None
 
 
 def is_bare(stream: VideoStream) -> bool:

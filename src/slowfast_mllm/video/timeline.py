@@ -54,8 +54,8 @@ class Clock:
         in_decode_order: The stamps rise in the order of coding, and frames take them as they are
             presented.
         joins: Stamps within jumps ahead in which no time passed.
-        bare: The stream has no container, and stamps are guesses: unless they rise from frame to
-            frame, frames are counted at `rate`.
+        bare: The stream has no container, and stamps are guesses: unless its rate is known and they
+            rise from frame to frame, frames are counted.
     """
 
     unit: Fraction | None
@@ -69,13 +69,14 @@ class Clock:
     def timeline(self, stamps: Sequence[int | None]) -> Timeline:
         """When frames are shown that came out with these stamps, in presentation order.
 
-        A missing stamp follows its predecessor by the usual step. Frames with one stamp share the
-        time up to the next. A stamp that runs backwards (streams glued together) or jumps ahead at
-        a join starts a new count one step after its predecessor.
+        A missing stamp follows its predecessor by the usual step. Frames with one stamp, or with
+        one less than a step before their predecessor's, share the time up to the next. A stamp that
+        runs further backwards (streams glued together) or jumps ahead at a join starts a new count
+        one step after its predecessor.
         """
         unit = self.unit if self.unit and self.unit > 0 else None
         known: list[int | None] = list(stamps) if unit else [None] * len(stamps)
-        if self.bare and not _rise(known):
+        if self.bare and not (self.rate and _rise(known)):
             known = [None] * len(stamps)
         elif self.in_decode_order:
             known = _sorted(known)
@@ -86,7 +87,9 @@ class Clock:
         lead = self._lead(known, mended.times, unit)
         if lead:
             times = times + lead
-        end = float(self.last_duration * unit) if unit and self.last_duration else 0.0
+        end = 0.0
+        if unit and self.last_duration and known and known[-1] is not None:
+            end = float(self.last_duration * unit)
         duration = float(times[-1]) + (end if end > 0 else step) if times.size else 0.0
         return Timeline(times, duration, tuple(self._warnings(mended)))
 
@@ -144,7 +147,7 @@ class _Mended:
     """Seconds from the first frame, and what was done to the stamps.
 
     Attributes:
-        times: Rising; equal where frames repeat a stamp.
+        times: Rising; equal where frames repeat a stamp or go back by less than a step.
         made_up: Stamps that were missing, repeated or ran backwards.
         left_out: Seconds that were jumped over at joins.
     """
@@ -174,12 +177,12 @@ def _mend(
             shift = following
         time = (stamp - origin) * numerator / denominator + shift
         joined = bool(joins) and any(last < join <= stamp for join in joins)
-        backwards = bool(times) and time <= times[-1]
+        late = times[-1] - time if times else -1.0
         if joined:
             result.left_out += time - following
-        elif backwards:
+        elif late >= 0:
             result.made_up += 1
-        if joined or (backwards and stamp != last):
+        if joined or (late > 0 and late >= step):
             shift += following - time
             time = following
         times.append(max(time, times[-1]) if times else time)
