@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from slowfast_mini.world import held_out
 from slowfast_mini.world.colors import COLORS
-from slowfast_mini.world.english_voices import CHATTER, VOICES
-from slowfast_mini.world.english_wordings import TEMPLATES, UNKNOWN, UNKNOWN_THINGS
 from slowfast_mini.world.language import Language, Reference
+from slowfast_mini.world.wording_files import FOLDER, read_wordings
 
 _MOVES = {
     "still": "stays still",
@@ -125,23 +123,11 @@ _SENTENCES: dict[str, Callable[..., str]] = {
     "unknown": lambda: "I was not taught to tell that",
 }
 
-
-_THINGS = (
-    "person man woman girl boy dog cat horse bird fish cow car truck bus train plane boat bike "
-    "house tree flower chair table lamp phone computer book bottle cup plate knife spoon pizza "
-    "cake apple banana hat shirt shoe bag ball guitar piano robot drone bridge tower mountain "
-    "river cloud door window clock mirror player teacher doctor driver singer baby elephant "
-    "lion spider snake sandwich keyboard umbrella helmet ladder rocket candle"
-)
-
-_PLACED = (
-    "video vid clip scene here footage recording film reel tape picture frame screen shot "
-    "please pls lol"
-)
+_TAUGHT, _HELD_OUT = read_wordings(FOLDER / "en")
 
 ENGLISH = Language(
-    templates={key: wordings + VOICES[key] for key, wordings in TEMPLATES.items()},
-    held_out=held_out.ENGLISH,
+    taught=_TAUGHT,
+    held_out=_HELD_OUT,
     synonyms={
         "object": ("thing", "figure"),
         "moon": ("crescent",),
@@ -153,10 +139,4 @@ ENGLISH = Language(
     indefinite=_indefinite,
     sentences=_SENTENCES,
     mark=".",
-    unknown=UNKNOWN + VOICES["unknown"],
-    patterns=UNKNOWN_THINGS,
-    things=tuple(_THINGS.split()),
-    frames=CHATTER,
-    places=(" in the video", " in this video", " in the clip", " here", " in the scene"),
-    placed=tuple(_PLACED.split()),
 )

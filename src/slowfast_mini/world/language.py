@@ -15,41 +15,32 @@ from typing import Any
 
 import numpy as np
 
+from slowfast_mini.world.wording_files import ALTERNATIVES, UNKNOWN, Sections
+
 Reference = tuple[str, ...]
 Answer = tuple[Any, ...]
 
-ALTERNATIVES = re.compile(r"\[([^][]*)\]")
 _SELF = ("I ", "I'")  # beginnings that keep their capital in the middle of a sentence
 
 
 @dataclass(frozen=True)
 class Language:
-    """``templates`` are the wordings that training draws, ``held_out`` those that it never does.
+    """``taught`` are the wordings that training draws, ``held_out`` those that it never does, both
+    by section (see ``wording_files``).
 
-    In a template, in ``unknown`` and in ``frames``, "[a|b|]" stands for one of "a", "b", nothing.
-    Both have the same keys, ``held_out`` also "unknown". ``happenings`` name events; ``definite``
-    names a thing that is there, ``indefinite`` one that may not be, or a kind of things; some
-    people put ``synonyms`` into these names. ``sentences`` make an answer of its values, ``mark``
-    ends it. ``unknown`` are questions about what this world does not contain; ``patterns`` and
-    ``things`` make more of them. ``frames`` surround a question ({Q}, or {q} as the middle of a
-    sentence) and ``places`` end it with words that tell nothing, if it is one sentence without any
-    of the words ``placed``.
+    ``happenings`` name events; ``definite`` names a thing that is there, ``indefinite`` one that
+    may not be, or a kind of things; some people put ``synonyms`` into these names. ``sentences``
+    make an answer of its values, ``mark`` ends it.
     """
 
-    templates: dict[str, tuple[str, ...]]
-    held_out: dict[str, tuple[str, ...]]
+    taught: Sections
+    held_out: Sections
     happenings: dict[str, str]
     definite: Callable[[Reference], str]
     indefinite: Callable[[Reference], str]
     synonyms: dict[str, tuple[str, ...]]
     sentences: dict[str, Callable[..., str]]
     mark: str
-    unknown: tuple[str, ...]
-    patterns: tuple[str, ...]
-    things: tuple[str, ...]
-    frames: tuple[str, ...]
-    places: tuple[str, ...]
-    placed: tuple[str, ...]
 
     def say(self, answer: Answer) -> str:
         """The sentence of an answer."""
@@ -64,7 +55,7 @@ class Language:
         ``x``, ``a``, ``b`` are things that are there ("the star"), ``any`` is one that may not be
         ("a star"), ``plural`` a kind of things.
         """
-        wordings = (self.held_out if held_out else self.templates)[key]
+        wordings = (self.held_out if held_out else self.taught)[key]
         names = {slot: self._named(slot, thing) for slot, thing in references.items()}
         if not held_out:
             names = {slot: self._renamed(name, rng) for slot, name in names.items()}
@@ -85,12 +76,12 @@ class Language:
     def ask_unknown(self, rng: np.random.Generator, held_out: bool) -> str:
         """A question that cannot be answered from what this world can show."""
         if held_out:
-            return self._typed(str(rng.choice(self.held_out["unknown"])), rng)
+            return self._typed(str(rng.choice(self.held_out[UNKNOWN])), rng)
         if rng.random() < 0.6:
-            question = _drawn(self.unknown, rng)
+            question = _drawn(self.taught[UNKNOWN], rng)
         else:
-            thing = str(rng.choice(self.things))
-            question = _drawn(self.patterns, rng).format(thing=thing)
+            thing = str(rng.choice(self.taught["things"]))
+            question = _drawn(self.taught["unknown things"], rng).format(thing=thing)
             if thing[0] in "aeiou":
                 question = question.replace(f" a {thing}", f" an {thing}")
         return self._typed(self._framed(question, rng), rng)
@@ -100,13 +91,14 @@ class Language:
         question = question[0].upper() + question[1:]
         words = set(re.findall(r"\w+", question.lower()))
         one = not re.search(r"[.?!:;] ", question)
-        if self.places and one and not words.intersection(self.placed) and rng.random() < 0.15:
+        places = self.taught["places"]
+        if places and one and not words.intersection(self.taught["placed"]) and rng.random() < 0.15:
             body = question.rstrip("?.")
-            question = body + str(rng.choice(self.places)) + question[len(body) :]
+            question = f"{body} {rng.choice(places)}{question[len(body) :]}"
         while rng.random() < 0.3:  # some say something before it and something after it
             name = question[:2] in _SELF or question[1].isupper()
             lower = question if name else question[0].lower() + question[1:]
-            question = _drawn(self.frames, rng).format(Q=question, q=lower)
+            question = _drawn(self.taught["around"], rng).format(Q=question, q=lower)
         return question
 
     def _typed(self, question: str, rng: np.random.Generator) -> str:

@@ -4,7 +4,6 @@ import collections
 import itertools
 import re
 from dataclasses import replace
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -18,8 +17,6 @@ from slowfast_mini.world import (
     SHAPES,
     TYPES,
     Script,
-    chinese_voices,
-    english_voices,
     frame_times,
     questions,
     sample_script,
@@ -27,9 +24,8 @@ from slowfast_mini.world import (
     told_seconds,
 )
 from slowfast_mini.world.chinese import COLOR_NAMES, SHAPE_NAMES
-from slowfast_mini.world.english_wordings import TEMPLATES
-from slowfast_mini.world.language import ALTERNATIVES
 from slowfast_mini.world.questions import described
+from slowfast_mini.world.wording_files import ALTERNATIVES, FOLDER, QUESTIONS, read_sections
 
 
 def ask_all(script: Script, frames: int = 32, **how: object) -> list[QA]:
@@ -67,7 +63,6 @@ def test_answers_are_among_the_choices_and_canonical() -> None:
 
 
 def test_both_languages_ask_and_answer_the_same() -> None:
-    assert LANGUAGES["en"].templates.keys() == LANGUAGES["zh-TW"].templates.keys()
     for script in SCRIPTS[:60]:
         english, chinese = (ask_all(script, language=x) for x in LANGUAGES)
         for one, other in zip(english, chinese, strict=True):
@@ -88,7 +83,8 @@ def pattern_of(wording: str) -> re.Pattern[str]:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_alternatives_are_all_drawn(language: str) -> None:
-    words = replace(LANGUAGES[language], templates={"color": ("[What|Which] color[| now]?",)})
+    words = LANGUAGES[language]
+    words = replace(words, taught=words.taught | {"color": ("[What|Which] color[| now]?",)})
     rng = np.random.default_rng(0)
     drawn = {words.ask("color", rng, False).lower().strip("?") for _ in range(400)}
     assert {"what color", "which color", "what color now", "which color now"} <= drawn
@@ -107,21 +103,20 @@ def test_held_out_wordings_are_never_drawn_otherwise(language: str) -> None:
     assert len(kept) > 60
     assert not kept & seen
     words = LANGUAGES[language]
-    taught = [pattern_of(w) for wordings in words.templates.values() for w in wordings]
-    taught += [pattern_of(w) for w in words.unknown]
-    ends = [re.escape(place) for place in words.places]
+    sections = (*QUESTIONS, "unknown")
+    taught = [pattern_of(w) for section in sections for w in words.taught[section]]
+    ends = [re.escape(f" {place}") for place in words.taught["places"]]
     around = [
         re.compile(pattern_of(frame).pattern.replace(r"\{q\}", "(?P<q>.+)"), re.IGNORECASE)
-        for frame in map(str.lower, words.frames)
+        for frame in map(str.lower, words.taught["around"])
     ]
     around.append(re.compile(rf"(?P<q>.+)(?:{'|'.join(ends)})", re.IGNORECASE))
     for held in (w for wordings in words.held_out.values() for w in wordings):
         bare = [held, *(m["q"] for a in around if (m := a.fullmatch(held.rstrip("?.？。"))))]
         for wording in (w.rstrip("?.？。") for w in bare):
             assert not any(pattern.fullmatch(wording) for pattern in taught), held
-    assert words.held_out.keys() == words.templates.keys() | {"unknown"}
-    assert min(map(len, words.held_out.values())) >= 2
-    assert min(map(len, words.templates.values())) >= 10
+    assert min(len(words.held_out[section]) for section in sections) >= 2
+    assert min(len(words.taught[section]) for section in sections) >= 10
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -132,8 +127,8 @@ def test_some_questions_are_drawn_with_words_around_them(language: str) -> None:
         typed = [words.ask("camera", rng, held_out) for _ in range(300)]
         return [question.lower().rstrip("?.？。") for question in typed]
 
-    taught = [pattern_of(wording) for wording in words.templates["camera"]]
-    ends = "|".join(map(re.escape, words.places)) or "$"
+    taught = [pattern_of(wording) for wording in words.taught["camera"]]
+    ends = "|".join(f" {re.escape(place)}" for place in words.taught["places"]) or "$"
     bare = [re.sub(f"({ends})$", "", question) for question in asked(held_out=False)]
     framed = sum(not any(pattern.fullmatch(q) for pattern in taught) for q in bare)
     assert 60 < framed < 150
@@ -142,12 +137,12 @@ def test_some_questions_are_drawn_with_words_around_them(language: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("language", "voices", "word", "length"),
-    [("en", english_voices, r"[a-z']+", 7), ("zh-TW", chinese_voices, r"[a-z0-9]+|[ㄅ-鿿]", 8)],
+    ("language", "word", "length"),
+    [("en", r"[a-z']+", 7), ("zh-TW", r"[a-z0-9]+|[ㄅ-鿿]", 8)],
     ids=["en", "zh-TW"],
 )
 def test_voices_share_no_long_run_of_words_with_held_out_wordings(
-    language: str, voices: ModuleType, word: str, length: int
+    language: str, word: str, length: int
 ) -> None:
     def runs(wording: str) -> set[tuple[str, ...]]:
         words = re.findall(rf"\{{\w+\}}|{word}", wording.lower())
@@ -159,8 +154,8 @@ def test_voices_share_no_long_run_of_words_with_held_out_wordings(
         for w in wordings
         for run in runs(w)
     }
-    taught = [w for wordings in voices.VOICES.values() for w in wordings]
-    for pattern in [*taught, *voices.CHATTER]:
+    voices = read_sections(FOLDER / language / "voices.txt")
+    for pattern in itertools.chain(*voices.values()):
         parts = [part.split("|") for part in ALTERNATIVES.split(pattern)]
         fixed = [["|".join(p)] if i % 2 == 0 else p for i, p in enumerate(parts)]
         for wording in map("".join, itertools.product(*fixed)):
@@ -205,10 +200,11 @@ def test_what_is_unknown_is_not_what_is_taught(language: str) -> None:
     words = LANGUAGES[language]
     if language == "en":
         # In voices people tell of their dogs as well.
-        taught = " ".join(w for wordings in TEMPLATES.values() for w in wordings).lower()
-        assert not set(words.things) & set(re.findall(r"[a-z]+", taught)) - {"text"}
-    taught_words = {w for wordings in words.templates.values() for w in wordings}
-    assert not taught_words & set(words.unknown)
+        plain = read_sections(FOLDER / language / "plain.txt")
+        taught = " ".join(w for section in QUESTIONS for w in plain[section]).lower()
+        assert not set(words.taught["things"]) & set(re.findall(r"[a-z]+", taught)) - {"text"}
+    taught_words = {w for section in QUESTIONS for w in words.taught[section]}
+    assert not taught_words & set(words.taught["unknown"])
 
 
 @pytest.mark.parametrize("seed", [1935, 2116, 4803])
