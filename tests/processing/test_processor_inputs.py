@@ -217,6 +217,20 @@ def test_times_of_frames_in_memory_are_not_invented(
         assert "\n" not in str(caught.value)
 
 
+def test_metadata_gives_times_to_a_folder_of_frames(
+    processor: SlowFastProcessor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, picture in enumerate(numbered_frames(20)):
+        Image.fromarray(picture).save(tmp_path / f"{number}.png")
+    call = processor.video_processor
+    output = call(str(tmp_path), start=0.5, end=1.5, fps=2, video_metadata={"fps": 10})
+    assert output["video_timestamps"][0].tolist() == [0.5, 1.0]
+    assert not caplog.records
+    output = call(str(tmp_path), num_frames=2)
+    assert output["video_timestamps"][0].tolist() == [0, 19]
+    assert "times are positions" in caplog.text
+
+
 def test_metadata_comes_back_when_asked_for(processor: SlowFastProcessor, clip: str) -> None:
     inputs = chat(processor, conversation(clip), return_metadata=True)
     facts = inputs["video_metadata"][0]

@@ -94,7 +94,11 @@ def test_times_of_pictures_without_a_rate_are_positions_and_that_is_told(folder:
 
 
 def test_the_rate_of_frames_can_be_stated(folder: Path, pictures: list[Picture]) -> None:
-    for source in (folder, pictures, np.stack(pictures)):
+    archive = folder.parent / "frames.zip"
+    with zipfile.ZipFile(archive, "w") as target:
+        for path in folder.iterdir():
+            target.write(path, path.name)
+    for source in (folder, archive, pictures, np.stack(pictures)):
         video = read_video(source, frames_fps=5, start=0.4, end=1.0)
         assert video.timestamps == pytest.approx([0.4, 0.6, 0.8])
         assert numbers(video.frames) == [2, 3, 4]

@@ -269,3 +269,11 @@ def test_shared_cases(name: str) -> None:
     steps = np.linspace(first, duration, count, endpoint=False)
     assert video.timestamps == pytest.approx(steps, abs=1e-3)
     assert [warning in line for line in video.warnings] == [True] * bool(warning)
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="no shared data beside the checkout")
+def test_a_shared_folder_of_frames_at_its_rate() -> None:
+    video = read_video(CASES / "frames_5_a_second", frames_fps=5)
+    assert video.timestamps == pytest.approx(np.arange(len(video.frames)) / 5)
+    assert video.info.duration == pytest.approx(len(video.frames) / 5)
+    assert video.warnings == ()

@@ -4,6 +4,7 @@ Reading files is the work of `slowfast_mllm.video`; prompts are the work of the 
 """
 
 import logging
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +31,7 @@ from slowfast_mllm.processing.pixels import (
 )
 from slowfast_mllm.video import SampledVideo, Transform, read_video
 from slowfast_mllm.video.sampling import SampleRequest
+from slowfast_mllm.video.sources import is_timeless
 
 _log = logging.getLogger(__name__)
 # Arguments of transformers that have one value here.
@@ -139,7 +141,7 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
             **kwargs: override any attribute of the processor for this call, among them
                 `num_frames` or `fps`, `start`, `end`, `do_sample_frames`, `return_metadata`.
                 `video_metadata` (one for each video, with `fps`) gives times to frames that come
-                as an array or list, which `fps`, `start` and `end` need.
+                as an array or list, which `fps`, `start` and `end` need, or as a folder or zip.
 
         Returns:
             `pixel_values_videos`: float32 (num_videos, T, 3, H, W), or a list of (T, 3, H, W) where
@@ -202,13 +204,16 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
         in_memory = isinstance(video, list) or hasattr(video, "ndim")
         video = with_channels_last(at_hand(video), options["input_data_format"])
         request = _request(options)
-        if in_memory and request.uses_time and not (metadata is not None and metadata.fps):
+        rate = metadata.fps if metadata is not None else None
+        if in_memory and request.uses_time and not rate:
             raise ValueError(_RATE_NEEDED)
-        if in_memory and metadata is not None and metadata.fps:
-            frames = read_video(video, frames_fps=metadata.fps)
+        if in_memory and metadata is not None and rate:
+            frames = read_video(video, frames_fps=rate)
             sampled = _shrunk(_sample_timed(frames, metadata, request), transform)
         else:
-            sampled = read_video(video, **vars(request), transform=transform)
+            given = rate if isinstance(video, (str, os.PathLike, bytes)) else None
+            given = given if given and is_timeless(video) else None
+            sampled = read_video(video, **vars(request), frames_fps=given, transform=transform)
         for warning in sampled.warnings:
             _log.warning("%s: %s", sampled.info.path, warning)
         return sampled

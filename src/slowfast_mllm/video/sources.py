@@ -95,7 +95,8 @@ def read_video(
         end: Seconds likewise; frames at or after it are left out. Where no frame starts within the
             bounds, the one on screen is given.
         frames_fps: How many a second there are of pictures that have no time stamps: a folder, a
-            list, an array. Without it their times are positions, one a second, and a warning.
+            zip, a list, an array. Without it their times are positions, one a second, and a
+            warning says so.
         transform: Done to each picture as soon as it is decoded, e.g. shrinking.
 
     Returns:
@@ -113,6 +114,16 @@ def read_video(
     else:
         video = opened.read(request, transform)
     return replace(video, info=_with_path(video.info, source))
+
+
+def is_timeless(source: Any) -> bool:
+    """Whether `frames_fps` can be stated of a source: pictures without time stamps.
+
+    Raises:
+        VideoError: It cannot be read.
+    """
+    opened = _open_any(localized(source))
+    return isinstance(opened, Stills) and opened.timestamps is None
 
 
 def _with_path(info: VideoInfo, source: Any) -> VideoInfo:

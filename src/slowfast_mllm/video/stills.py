@@ -27,7 +27,7 @@ from slowfast_mllm.video.sampling import SampleRequest
 _NOMINAL_FPS = 1.0
 _TIMELESS = (
     f"pictures without time stamps: their times are positions, {_NOMINAL_FPS:g} a second; state "
-    "their rate with frames_fps (--frames-fps)"
+    "their rate (frames_fps, --frames-fps, or video_metadata)"
 )
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif")
 _HEADS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*")
