@@ -10,6 +10,7 @@ import pytest
 from processor_parts import tiny_model, tiny_processor
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
+from slowfast_mini import WEIGHTS
 from slowfast_mllm.model import SlowFastConfig, SlowFastForConditionalGeneration
 from slowfast_mllm.processing import SlowFastProcessor
 
@@ -95,4 +96,5 @@ def test_the_file_says_what_to_install(folder: Path, tmp_path: Path) -> None:
     text = (folder / "slowfast_shim.py").read_text()
     assert "pip install slowfast-mllm" in text
     tiny_model().config.save_pretrained(tmp_path)
-    assert (tmp_path / "slowfast_shim.py").read_text() == text
+    for other in (tmp_path, WEIGHTS):
+        assert (other / "slowfast_shim.py").read_text() == text

@@ -18,6 +18,7 @@ from slowfast_mllm.model import (
 )
 
 SPECIAL_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>", "<video>"]
+_NOTHING_TO_SEE = "There is nothing to look at. Give a video or an image."
 CHAT_TEMPLATE = Path(processing.__file__).with_name("chat_template.jinja")
 
 
@@ -105,6 +106,7 @@ def new_model(
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
         video_token_id=tokenizer.convert_tokens_to_ids("<video>"),
         tie_word_embeddings=True,
+        answer_without_vision=[*tokenizer.encode(_NOTHING_TO_SEE), tokenizer.eos_token_id],
     )
     model = SlowFastForConditionalGeneration(config)
     _open_gates(model)

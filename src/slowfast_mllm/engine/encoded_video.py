@@ -94,7 +94,7 @@ def fingerprint(
 # Where a checkpoint lies, who wrote it, how exactly it computes: its memories are as good. How
 # pictures were fitted may differ from question to question; a memory says so itself.
 _CHANGES_NOTHING = {"_name_or_path", "name_or_path", "transformers_version", "dtype", "torch_dtype",
-                    "quantization_config", "auto_map", "fit"}  # fmt: skip
+                    "quantization_config", "auto_map", "fit", "answer_without_vision"}  # fmt: skip
 # Weights of the language model's own layers, which may be quantized, make nothing of a memory.
 _AFTER_MEMORIES = re.compile(r"language_model\.layers\.\d+\.(self_attn\.(?!cross_attn)|mlp)")
 

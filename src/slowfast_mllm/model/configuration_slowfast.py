@@ -79,6 +79,9 @@ class SlowFastConfig(OpenedByPackage, PreTrainedConfig):
         image_token_id, video_token_id: placeholders in `input_ids`; may lie outside the embedding
             table (then what transformers computes from the prompt's ids, as prompt lookup does,
             cannot be used).
+        answer_without_vision: ids of the tokens that `generate` answers with where a prompt holds
+            neither video nor image: for models that know nothing but what they see, and would
+            invent it. None: the language model answers.
     """
 
     model_type = "slowfast"
@@ -108,6 +111,7 @@ class SlowFastConfig(OpenedByPackage, PreTrainedConfig):
     num_frames: int | None = None
     image_token_id: int = 151646
     video_token_id: int = 151647
+    answer_without_vision: list[int] | None = None
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:

@@ -8,11 +8,33 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import GenerationMixin
+from transformers import GenerationConfig, GenerationMixin, LogitsProcessor
 from transformers.cache_utils import Cache
 
 from slowfast_mllm.model.transformers_names import CACHE, takes_either_name
 from slowfast_mllm.model.video_memory import TEXT, MemoryBatch, VideoMemory, Videos
+
+
+class Prescribed(LogitsProcessor):
+    """An answer that is known beforehand, in some rows of a batch."""
+
+    def __init__(self, answer: Sequence[int], rows: Tensor, prompt_length: int) -> None:
+        """
+        Args:
+            answer: ids; the last is repeated.
+            rows: (B,), True for those that get the answer.
+        """
+        self.answer = answer
+        self.rows = rows
+        self.prompt_length = prompt_length
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Scores (B * beams, V) that leave no choice in these rows."""
+        step = min(input_ids.shape[1] - self.prompt_length, len(self.answer) - 1)
+        only = torch.full_like(scores, -torch.inf)
+        only[:, self.answer[step]] = 0
+        rows = self.rows.to(scores.device).repeat_interleave(len(scores) // len(self.rows))
+        return torch.where(rows[:, None], only, scores)
 
 
 class SlowFastGenerationMixin(GenerationMixin):
@@ -21,6 +43,8 @@ class SlowFastGenerationMixin(GenerationMixin):
     def generate(
         self,
         inputs: Tensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        logits_processor: Sequence[LogitsProcessor] | None = None,
         *args: Any,
         pixel_values_videos: Videos | None = None,
         pixel_values: Tensor | Sequence[Tensor] | None = None,
@@ -29,13 +53,20 @@ class SlowFastGenerationMixin(GenerationMixin):
         video_memory: VideoMemory | Sequence[VideoMemory] | MemoryBatch | None = None,
         **kwargs: Any,
     ) -> Any:
-        """`GenerationMixin.generate`; videos are encoded here, once, before the first token."""
+        """`GenerationMixin.generate`; videos are encoded here, once, before the first token.
+
+        Rows without video and image get `answer_without_vision` of the config, if it has one.
+        """
         input_ids = kwargs.pop("input_ids", inputs)
         if input_ids is not None:
             types = kwargs.get("mm_token_type_ids")
             if types is None:
                 types = self.model.token_types(input_ids)
             kwargs["mm_token_type_ids"] = types  # a chunk of the prompt needs the rest's
+            blind, answer = (types == TEXT).all(1), self.config.answer_without_vision
+            if answer and blind.any():
+                said = Prescribed(answer, blind, input_ids.shape[1])
+                logits_processor = [*(logits_processor or ()), said]
             with torch.no_grad():
                 kwargs["video_memory"] = self.model.remember_all(
                     types,
@@ -47,7 +78,7 @@ class SlowFastGenerationMixin(GenerationMixin):
                 )
         elif any(x is not None for x in (video_memory, pixel_values_videos, pixel_values)):
             raise ValueError("generate() with videos needs `input_ids`, not `inputs_embeds`.")
-        return super().generate(input_ids, *args, **kwargs)
+        return super().generate(input_ids, generation_config, logits_processor, *args, **kwargs)
 
     def _expand_inputs_for_generation(
         self, expand_size: int = 1, *args: Any, **kwargs: Any

@@ -19,8 +19,15 @@ MODEL_AUTO_MAP = {
 PROCESSOR_AUTO_MAP = {"AutoProcessor": f"{_NAME}.SlowFastProcessor"}
 _TEXT = f'''"""A Slow-Fast model: needs the package slowfast-mllm (pip install slowfast-mllm)."""
 
-from slowfast_mllm import SlowFastConfig, {_MODEL}, SlowFastModel, SlowFastProcessor  # noqa
+from slowfast_mllm import (
+    SlowFastConfig,
+    {_MODEL},
+    SlowFastModel,
+    SlowFastProcessor,
+)
 from slowfast_mllm.auto import register
+
+__all__ = ["SlowFastConfig", "{_MODEL}", "SlowFastModel", "SlowFastProcessor"]
 
 register()
 '''
