@@ -14,6 +14,7 @@ ALLOWED = {
     "slowfast_mllm.model": set(),
     "slowfast_mllm.processing": {"slowfast_mllm.model", "slowfast_mllm.video"},
     "slowfast_mllm.auto": {"slowfast_mllm.model", "slowfast_mllm.processing"},
+    "slowfast_mllm.registration": {"slowfast_mllm.auto"},
     "slowfast_mllm.evaluate": {"slowfast_mllm.model"},
     "slowfast_mllm.engine": {
         *("slowfast_mllm.model", "slowfast_mllm.processing", "slowfast_mllm.video"),

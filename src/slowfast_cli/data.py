@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from slowfast_cli.options import Json
 from slowfast_cli.terminal import say, say_json
@@ -43,6 +41,9 @@ def check(
     Damaged clips of which frames can be read count as usable, and are listed.
     Exit code 0: all records can be used; 1: some cannot.
     """
+    from rich.console import Console
+    from rich.progress import Progress
+
     from slowfast_mini import WEIGHTS
     from slowfast_mllm.engine.loading import load_processor, read_config
     from slowfast_mllm.train.conversations import Encoder, PreferenceEncoder

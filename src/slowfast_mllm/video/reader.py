@@ -19,9 +19,10 @@ from slowfast_mllm.video.sampling import Indices, SampleRequest
 from slowfast_mllm.video.seeking import SeekingFailed, decode_by_seeking
 from slowfast_mllm.video.timeline import Timeline
 
-# A probe decodes files up to this many pixels (about a second of work) to count what comes out;
-# above it, a clean mp4, mkv, webm or avi is taken at its packets' word.
-_PROBE_PIXELS = 500_000_000
+# A probe decodes files up to this many pixels (a tenth of a second of work, less than a program
+# takes to start) to count what comes out; above it, a clean mp4, mkv, webm or avi is taken at its
+# packets' word.
+_PROBE_PIXELS = 50_000_000
 _MAX_PASSES = 3
 
 

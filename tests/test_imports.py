@@ -1,0 +1,80 @@
+"""What is imported when: probing loads no model, and Auto classes know ours all the same."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CLIP = str(ROOT / "examples" / "shapes.mp4")
+# Beside the standard library: what reads files, and what Typer brings for the terminal.
+READING = {"numpy", "av", "cython_runtime", "PIL"}
+TYPER = {"typer", "click", "rich", "pygments", "markdown_it", "mdurl", "shellingham", "colorama"}
+TYPER |= {"pydantic", "pydantic_core", "typing_extensions", "typing_inspection"}
+TYPER |= {"annotated_types", "annotated_doc"}
+
+
+def run(program: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def distributions(program: str) -> set[str]:
+    """Top-level packages, beside Python's own, that are loaded when a program ends."""
+    out = run(
+        "import sys\nbefore = set(sys.modules)\n"
+        f"{program}\n"
+        "import json\nprint()\nprint(json.dumps(sorted(set(sys.modules) - before)))"
+    )
+    names = {name.split(".")[0] for name in json.loads(out.splitlines()[-1])}
+    return {name for name in names - set(sys.stdlib_module_names) if not name.startswith("_")}
+
+
+def test_info_on_a_clip_imports_what_reads_it_and_no_more() -> None:
+    loaded = distributions(
+        f"sys.argv = ['slowfast', 'info', {CLIP!r}, '--json']\n"
+        "from slowfast_cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code"
+    )
+    assert loaded - READING - TYPER == {"slowfast_cli", "slowfast_mllm"}
+    assert "av" in loaded
+
+
+def test_the_package_loads_its_parts_when_they_are_used() -> None:
+    assert distributions("import slowfast_mllm; dir(slowfast_mllm)") == {"slowfast_mllm"}
+    loaded = distributions("from slowfast_mllm import read_video, VideoError")
+    assert loaded - READING == {"slowfast_mllm"}
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        # This module of transformers asks for the Auto classes while it is half executed, and the
+        # model needs it whole.
+        "import slowfast_mllm, threading\n"
+        "from importlib import import_module\n"
+        "names = ['transformers.modeling_layers', 'slowfast_mllm.processing']\n"
+        "threads = [threading.Thread(target=import_module, args=[name]) for name in names]\n"
+        "[thread.start() for thread in threads]; [thread.join() for thread in threads]",
+        "import transformers.models.auto.configuration_auto; import slowfast_mllm",
+    ],
+)
+def test_auto_classes_know_the_model_in_whatever_order_things_are_imported(imports: str) -> None:
+    out = run(
+        f"{imports}\n"
+        "from transformers.models.auto.modeling_auto import MODEL_MAPPING\n"
+        "from transformers.models.auto.processing_auto import PROCESSOR_MAPPING\n"
+        "from slowfast_mllm import SlowFastConfig as C\n"
+        "import importlib, slowfast_mllm; importlib.reload(slowfast_mllm)\n"
+        "print(MODEL_MAPPING[C].__name__, PROCESSOR_MAPPING[C].__name__)"
+    )
+    assert out.split() == ["SlowFastModel", "SlowFastProcessor"]
