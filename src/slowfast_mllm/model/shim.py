@@ -27,7 +27,12 @@ from slowfast_mllm import (
 )
 from slowfast_mllm.auto import register
 
-__all__ = ["SlowFastConfig", "{_MODEL}", "SlowFastModel", "SlowFastProcessor"]
+__all__ = [
+    "SlowFastConfig",
+    "{_MODEL}",
+    "SlowFastModel",
+    "SlowFastProcessor",
+]
 
 register()
 '''
