@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from slowfast_cli.options import Json
 from slowfast_cli.terminal import say, say_json
+
+if TYPE_CHECKING:
+    from slowfast_mllm.train.record import Record
 
 data = typer.Typer(help="Look after training data.", no_args_is_help=True)
 
@@ -20,7 +23,7 @@ data = typer.Typer(help="Look after training data.", no_args_is_help=True)
 @data.command(epilog="Example: slowfast data check records.jsonl --media videos/")
 def check(
     source: Annotated[
-        str, typer.Argument(help="A .json or .jsonl file, a folder, or the id of a data set.")
+        str, typer.Argument(help="A .json, .jsonl or .parquet file, a folder, or a data set's id.")
     ],
     media: Annotated[
         Path | None, typer.Option(help="Folder of the videos. Default: that of the file.")
@@ -47,7 +50,8 @@ def check(
     from slowfast_mini import WEIGHTS
     from slowfast_mllm.engine.loading import load_processor, read_config
     from slowfast_mllm.train.conversations import Encoder, PreferenceEncoder
-    from slowfast_mllm.train.records import Record, RecordError, read_records
+    from slowfast_mllm.train.record import Record, RecordError
+    from slowfast_mllm.train.records import read_records
 
     path = str(WEIGHTS) if model is None else model
     read_config(path)  # says at once what is wrong with a name
@@ -77,13 +81,17 @@ def check(
             if found is not None:
                 problems.append(found)
     readable = [record for record in records if isinstance(record, Record)]
-    kinds = Counter(kind for r in readable for kind in {k for k, _ in r.media} or {"text"})
+    kinds = Counter(
+        kind for r in readable for kind in {part["type"] for part in r.visual_parts} or {"text"}
+    )
+    taken = _taken(readable)
     if json:
         facts = {"records": len(records), "usable": len(records) - len(problems), **kinds}
         lists = {"problems": problems, "damaged": sorted(damage)}
-        say_json({**facts, **lists})
+        say_json({**facts, "taken": taken, **lists})
     else:
         _print(len(records), problems, kinds, limit)
+        say(_described(taken))
         _print_some([f"Warning: {line}" for line in sorted(damage)], limit)
     if problems or not records:
         raise typer.Exit(1)
@@ -103,6 +111,26 @@ def _damage_heard() -> Iterator[set[str]]:
     finally:
         reading.removeHandler(handler)
         reading.propagate = True
+
+
+def _taken(records: "list[Record]") -> dict[str, Any]:
+    """What training will do that not every record asks for, and what means nothing to it."""
+    parts = [part for record in records for part in record.visual_parts]
+    samplings = [part.get("sampling", {}) for part in parts]
+    return {
+        "videos_with_bounds": sum("start" in s or "end" in s for s in samplings),
+        "videos_with_own_frames": sum("num_frames" in s or "fps" in s for s in samplings),
+        "frame_lists": sum(isinstance(part["path"], list) for part in parts),
+        "system_prompts": sum(r.messages[0]["role"] == "system" for r in records),
+        "turns_without_loss": sum(record.unlearned for record in records),
+        "carried": sorted({name for record in records for name in record.carried}),
+    }
+
+
+def _described(taken: dict[str, Any]) -> str:
+    counts = [f"{name.replace('_', ' ')}: {n}" for name, n in taken.items() if isinstance(n, int)]
+    carried = ", ".join(taken["carried"]) or "nothing"
+    return f"Taken: {', '.join(counts)}; carried along without meaning: {carried}"
 
 
 def _print_some(lines: list[str], limit: int) -> None:

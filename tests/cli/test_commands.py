@@ -267,6 +267,30 @@ def test_a_data_check_lists_clips_that_are_damaged(run, tmp_path) -> None:
     assert (out["usable"], len(out["damaged"])) == (3, 1)
 
 
+def test_a_data_check_tells_what_it_took(run, tmp_path) -> None:
+    question = [{"type": "video", "video": CLIP, "video_end": 2, "nframes": 4}]
+    turns = [
+        {"role": "user", "content": [*question, {"type": "text", "text": "Which?"}]},
+        {"role": "assistant", "content": "Green.", "loss": False},
+        {"role": "user", "content": "Look again."},
+        {"role": "assistant", "content": "Red."},
+    ]
+    row = {"system": "Be brief.", "messages": turns, "id": 7, "source": "here"}
+    (tmp_path / "r.jsonl").write_text(json.dumps(row) + "\n")
+    facts = json.loads(run("data", "check", str(tmp_path / "r.jsonl"), "--json")[1])
+    assert facts["taken"] == {
+        "videos_with_bounds": 1,
+        "videos_with_own_frames": 1,
+        "frame_lists": 0,
+        "system_prompts": 1,
+        "turns_without_loss": 1,
+        "carried": ["id", "source"],
+    }
+    code, out, _ = run("data", "check", str(tmp_path / "r.jsonl"))
+    assert code == 0
+    assert "turns without loss: 1; carried along without meaning: id, source" in out
+
+
 def as_matroska(clip: str, other: Path) -> bytes:
     """The clip as Matroska, which can be read as far as it goes."""
     with av.open(clip) as source, av.open(str(other), "w") as output:

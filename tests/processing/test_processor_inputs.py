@@ -91,6 +91,60 @@ def test_other_kinds_of_video_show_the_same(
         assert shown(direct) == [0, 6, 12, 19]
 
 
+@pytest.mark.parametrize(
+    ("part", "expected", "times"),
+    [
+        ({"nframes": 2}, [0, 19], [0.0, 1.9]),
+        ({"num_frames": 3, "video_start": 1.0}, [10, 14, 19], [1.0, 1.4, 1.9]),
+        ({"video_start": 0.5, "video_end": 1.0}, [5, 6, 7, 9], [0.5, 0.6, 0.7, 0.9]),
+        ({"fps": 2.0}, [0, 5, 10, 15], [0.0, 0.5, 1.0, 1.5]),
+        ({"fps": 5, "max_frames": 2}, [0, 18], None),
+        ({"fps": None, "nframes": None}, [0, 6, 12, 19], None),
+    ],
+)
+def test_a_part_says_which_of_its_frames_are_meant(
+    processor: SlowFastProcessor, clip: str, part: dict, expected: list, times: list | None
+) -> None:
+    plain = conversation(clip)
+    asked = conversation(clip)
+    asked[0]["content"][0] |= part
+    inputs = chat(processor, asked)
+    assert shown(inputs) == expected
+    if times is not None:
+        torch.testing.assert_close(
+            inputs["video_timestamps"][0], torch.tensor(times), atol=1e-3, rtol=0
+        )
+    both = chat(processor, [asked, plain], padding=True)
+    assert [shown(both, row) for row in (0, 1)] == [expected, [0, 6, 12, 19]]
+    assert asked[0]["content"][0]["video"] == clip  # nothing is changed in place
+
+
+def test_the_rate_of_a_list_of_frames_stands_in_its_part(processor: SlowFastProcessor) -> None:
+    asked = conversation([Image.fromarray(frame) for frame in numbered_frames(10)])
+    asked[0]["content"][0] |= {"fps": 4.0, "video_start": 1.0, "nframes": 3}
+    inputs = chat(processor, asked, num_frames=2)
+    assert shown(inputs) == [4, 6, 9]
+    assert inputs["video_timestamps"][0].tolist() == [1.0, 1.5, 2.25]
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ({"nframes": 0}, "num_frames=0"),
+        ({"nframes": 4, "fps": 1}, "together|fps"),
+        ({"video_start": 3, "video_end": 2}, "must come after"),
+        ({"video_start": "soon"}, "start='soon'"),
+    ],
+)
+def test_a_part_that_makes_no_sense_is_refused(
+    processor: SlowFastProcessor, clip: str, part: dict, said: str
+) -> None:
+    asked = conversation(clip)
+    asked[0]["content"][0] |= part
+    with pytest.raises(ValueError, match=said):
+        chat(processor, asked)
+
+
 @pytest.mark.parametrize("suffix", ["webp", "png"])
 def test_animations_are_videos_and_not_frames(
     suffix: str, processor: SlowFastProcessor, tmp_path: Path

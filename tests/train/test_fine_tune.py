@@ -35,8 +35,9 @@ from slowfast_mllm.train.recipe import (
     load_recipe,
 )
 from slowfast_mllm.train.recipe_file import RecipeError
+from slowfast_mllm.train.record import RecordError
 from slowfast_mllm.train.record_trainer import RecordTrainer, part_of
-from slowfast_mllm.train.records import RecordError, read_records
+from slowfast_mllm.train.records import read_records
 from slowfast_mllm.train.run_folder import TrainingError
 
 ROOT = Path(__file__).parents[2]

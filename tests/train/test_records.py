@@ -1,5 +1,6 @@
 """Records: every format that is in use, and one line for each thing that can be wrong with one."""
 
+import base64
 import json
 import shutil
 from pathlib import Path
@@ -19,7 +20,8 @@ from slowfast_mllm.train.conversations import (
     RecordDataset,
     draw,
 )
-from slowfast_mllm.train.records import Record, RecordError, read_records
+from slowfast_mllm.train.record import Record, RecordError
+from slowfast_mllm.train.records import read_records
 
 CLIP = Path(__file__).parents[2] / "examples" / "shapes.mp4"
 TURNS = [
@@ -141,7 +143,7 @@ def test_what_is_stored_in_a_data_set_is_read_as_from_its_file(
         encode(broken)
 
 
-@pytest.mark.parametrize("columns", [["sound"], None])
+@pytest.mark.parametrize("columns", [["_sound"], None])
 def test_data_sets_are_read_without_decoding_or_writing(
     tmp_path: Path, monkeypatch, columns: list[str] | None
 ) -> None:
@@ -161,18 +163,18 @@ def test_data_sets_are_read_without_decoding_or_writing(
         ]
         for name, text in (("chosen", "A star."), ("rejected", "A moon."))
     }
-    row |= {"videos": [content, content], "sound": content, "more": {"a": [1]}}
+    row |= {"videos": [content, content], "_sound": content, "metadata": {"a": [1]}}
     features = datasets.Features(
         {
             "chosen": turns,
             "rejected": turns,
             "videos": datasets.List(datasets.Video()),
-            "sound": {"bytes": datasets.Value("binary"), "path": words},
-            "more": datasets.Json(),
+            "_sound": {"bytes": datasets.Value("binary"), "path": words},
+            "metadata": datasets.Json(),
         }
     )
     rows = datasets.Dataset.from_list([row] * 12, features)
-    rows = rows.cast_column("sound", datasets.Audio())  # to encode it would need torchcodec
+    rows = rows.cast_column("_sound", datasets.Audio())  # to encode it would need torchcodec
     rows = rows.with_format("numpy", columns=columns)
     rows.save_to_disk(str(tmp_path / "set"), num_shards=3)
     monkeypatch.setattr(datasets.Dataset, "map", lambda *_, **__: pytest.fail("writes a copy"))
@@ -210,6 +212,15 @@ def test_rows_of_trl_are_understood(tmp_path: Path) -> None:
     datasets.Dataset.from_list(given).save_to_disk(str(tmp_path / "named"))
     (record,) = read_records(tmp_path / "named")
     assert record.media == [("image", tmp_path / "named" / "x.png")]
+
+
+CLIP_ROW = {"video": "x.mp4", "conversations": TURNS[:2]}
+
+
+def asked(**part: object) -> list[dict]:
+    kind = next(key for key in part if key in ("video", "image"))
+    content = [{"type": kind, **part}, {"type": "text", "text": "Which?"}]
+    return [{"role": "user", "content": content}, {"role": "assistant", "content": "Red."}]
 
 
 def said(user: str, assistant: str = "Red") -> list[dict]:
@@ -283,6 +294,24 @@ def test_a_conversation_is_read_whole_beside_its_prompt(tmp_path: Path) -> None:
         ({"messages": [], "chosen": "x"}, "NoneType, not a string"),
         ({"messages": [], "chosen": " ", "rejected": "x"}, "empty answer"),
         ({"video": 7, "conversations": TURNS}, "a video or image is int"),
+        (CLIP_ROW | {"vidoe_start": 1}, "unknown key 'vidoe_start'; did you mean 'video_start'?"),
+        (CLIP_ROW | {"tools": []}, "unknown key 'tools'; known are"),
+        ({"messages": [{**said("Hi")[0], "lose": 0}, said("Hi")[1]]}, "did you mean 'loss'"),
+        ({"messages": asked(video="x", video_strat=1)}, "did you mean 'video_start'"),
+        ({"messages": asked(image="x", fps=1)}, "unknown key 'fps'; known are type, image"),
+        ({"messages": asked(video="x", video_start=3, video_end=2)}, "must come after"),
+        ({"messages": asked(video="x", nframes=0)}, "num_frames=0"),
+        ({"messages": asked(video="x", nframes=2, num_frames=2)}, "another number of frames"),
+        ({"messages": asked(video="x", nframes=2, fps=2)}, "fps"),
+        ({"messages": asked(video=[])}, "2 parts|1 parts"),
+        (CLIP_ROW | {"video": ["x.mp4", "y.mp4"], "video_end": 1}, "placeholder"),
+        ({"messages": said("Hi"), "video_end": 1}, "beside 0 videos"),
+        (CLIP_ROW | {"videos": ["y.mp4"]}, "beside `videos`"),
+        ({"system": "A", "messages": [{"role": "system", "content": "B"}, *said("")]}, "beside a"),
+        ({"messages": [said("")[0], {**said("")[1], "loss": False}]}, "no answer carries loss"),
+        ({"messages": [said("")[0], {**said("")[1], "weight": 0.5}]}, "give false"),
+        ({"messages": [{**said("")[0], "loss": True}, said("")[1]]}, "only answers are learned"),
+        (CLIP_ROW | {"video": "file://host/x.mp4"}, "another machine"),
         ({"messages": [{"role": "user", "content": "\ud800"}]}, "half a character"),
     ],
 )
@@ -315,6 +344,121 @@ def test_only_answers_carry_loss(tmp_path: Path, processor: SlowFastProcessor) -
     taught = inputs["input_ids"][inputs["labels"] != IGNORED]
     assert processor.decode(taught) == "A star moves.<|im_end|>It stops.<|im_end|>"
     assert [len(frames) for frames in inputs["pixel_values_videos"]] == [8]
+
+
+def test_records_say_which_frames_are_meant(
+    tmp_path: Path, processor: SlowFastProcessor, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copy(CLIP, tmp_path / "x.mp4")
+    names = [f"f_{number}.png" for number in range(4)]
+    for number, name in enumerate(names):
+        Image.new("RGB", (64, 64), (60 * number, 0, 0)).save(tmp_path / name)
+    data = f"data:video/mp4;base64,{base64.b64encode(CLIP.read_bytes()).decode()}"
+    rows = [
+        ({"messages": asked(video="x.mp4", video_start=1.0, video_end=2)}, 8, (1.0, 2.0)),
+        (CLIP_ROW | {"video_start": 1.0, "video_end": 2}, 8, (1.0, 2.0)),
+        ({"messages": asked(video="x.mp4", nframes=4)}, 4, (0.0, 8.0)),
+        ({"messages": asked(path=(tmp_path / "x.mp4").as_uri(), video=None, fps=2)}, None, (0, 8)),
+        ({"messages": asked(video=data, video_end=0.5)}, 8, (0.0, 0.5)),
+        ({"videos": [names], "messages": said("<video>\nWhich?")}, 8, (0.0, 3.0)),
+        ({"video": names, "frames_fps": 2, "conversations": TURNS[:2]}, 8, (0.0, 1.5)),
+        ({"messages": asked(video=names, fps=4, nframes=3)}, 3, (0.0, 0.75)),
+        ({"messages": asked(video=names, fps=4, video_start=0.25)}, 8, (0.25, 0.75)),
+    ]
+    found = list(read_records(write(tmp_path, [row for row, _, _ in rows])))
+    for record, (_, count, (first, last)) in zip(found, rows, strict=True):
+        assert isinstance(record, Record), record
+        inputs = Encoder(processor, 8, 4096)(record)
+        times = inputs["video_timestamps"][0]
+        assert times.min() >= first
+        assert times.max() <= last
+        if count is None:
+            assert torch.allclose(times.diff(), torch.tensor(0.5), atol=0.1)
+        else:
+            assert len(times) == count
+    assert "\n" not in caplog.text or "x" * 101 not in caplog.text
+
+
+def test_a_system_prompt_and_turns_without_loss(
+    tmp_path: Path, processor: SlowFastProcessor
+) -> None:
+    context = [{**turn, "loss": False} if i == 1 else turn for i, turn in enumerate(TURNS)]
+    weighed = [{**turn, "weight": i // 3} if i % 2 else turn for i, turn in enumerate(TURNS)]
+    shutil.copy(CLIP, tmp_path / "x.mp4")
+    rows = [
+        {"video": "x.mp4", "system": "Answer in German.", "conversations": turns, "id": 3}
+        for turns in (context, weighed)
+    ]
+    for record in read_records(write(tmp_path, rows)):
+        assert isinstance(record, Record), record
+        assert (record.unlearned, record.carried) == (1, {"id"})
+        inputs = Encoder(processor, 4, 512)(record)
+        assert "system\nAnswer in German.<|im_end|>" in processor.decode(inputs["input_ids"])
+        taught = inputs["input_ids"][inputs["labels"] != IGNORED]
+        assert processor.decode(taught) == "It stops.<|im_end|>"
+
+
+def test_json_lines_by_another_name_and_parquet_are_sources(tmp_path: Path, monkeypatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    rows = [{"conversations": TURNS[2:], "id": str(number)} for number in range(3)]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "r.json").write_text(lines + "{\n")
+    *good, bad = read_records(tmp_path / "r.json")
+    assert [r.where.rpartition(":")[2] for r in good] == ["1", "2", "3"]
+    assert isinstance(bad, RecordError)
+    (tmp_path / "r.json").write_text(lines.partition("\n")[0])
+    assert only(tmp_path / "r.json").messages == good[0].messages
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
+    columns = {"images": [["x.png"]], "messages": [said("What?")], "source": ["here"]}
+    (tmp_path / "set").mkdir()
+    datasets.Dataset.from_dict(columns).to_parquet(str(tmp_path / "set" / "r.parquet"))
+    for source in (tmp_path / "set" / "r.parquet", tmp_path / "set"):
+        record = only(source, tmp_path)
+        assert record.media == [("image", tmp_path / "x.png")]
+        assert record.carried == {"source"}
+        record.check_files()
+
+
+def test_a_data_uri_is_never_repeated(tmp_path: Path, processor: SlowFastProcessor) -> None:
+    data = "data:video/mp4;base64," + "x" * 100_000
+    rows = [
+        {"messages": asked(video=data)},
+        {"video": data, "conversations": TURNS[2:]},
+        {"messages": asked(video="x", **{"x" * 100_000: 1})},
+        {"messages": [{"role": "x" * 100_000, "content": "Hi"}]},
+        {"x" * 100_000: 1},
+        {"video": ["x" * 100_000], "conversations": TURNS[:2]},
+    ]
+    for record in read_records(write(tmp_path, rows)):
+        if isinstance(record, Record):
+            with pytest.raises(RecordError) as caught:
+                Encoder(processor, 4, 512)(record)
+            record = caught.value
+        assert "x" * 101 not in str(record)
+        assert len(str(record)) < 1000
+
+
+CASES = Path(__file__).parents[3] / "shared" / "cases" / "doors"
+
+
+@pytest.mark.skipif(not CASES.exists(), reason="needs the shared case files")
+def test_records_as_they_were_meant(processor: SlowFastProcessor) -> None:
+    found = list(read_records(CASES / "records.jsonl"))
+    inputs = [Encoder(processor, 8, 512)(record) for record in found]
+    for made in inputs[:2]:  # from 2 to 4 s: blue
+        assert made["video_timestamps"][0].min() >= 2
+        assert (
+            made["pixel_values_videos"][0][:, 2].mean()
+            > made["pixel_values_videos"][0][:, 0].mean()
+        )
+    assert [len(made["pixel_values_videos"][0]) for made in inputs[2:3]] == [4]
+    for made in inputs[3:5]:
+        assert "system\nAnswer in German." in processor.decode(made["input_ids"])
+    taught = inputs[5]["input_ids"][inputs[5]["labels"] != IGNORED]
+    assert processor.decode(taught) == "Red, blue.<|im_end|>"
+    frames = [sorted(set(made["video_timestamps"][0].tolist())) for made in inputs[6:]]
+    assert frames == [[0, 1, 2, 3], [0, 0.5, 1, 1.5]]
 
 
 def test_words_that_would_end_a_turn_are_refused(

@@ -3,12 +3,19 @@
 from collections.abc import Mapping
 from typing import Any
 
+from slowfast_mllm.processing.clips import SAMPLING, Clip, sampling_of
+
 
 def with_known_parts(conversation: Any) -> Any:
     """Messages, or conversations of them, in which videos are of type `video`.
 
     OpenAI's `{"type": "video_url", "video_url": {"url": ...}}` becomes `{"type": "video", "url":
-    ...}`, and a video under `base64` is found under `video`. Nothing is changed in place.
+    ...}`, and a video under `base64` is found under `video`. What a video's part says about its
+    frames (`video_start`, `video_end`, `fps`, `nframes`, ...) goes with the video as a `Clip`.
+    Nothing is changed in place.
+
+    Raises:
+        ValueError: what a part says about its frames is out of range or in conflict.
     """
     if hasattr(conversation, "messages"):
         return with_known_parts(conversation.messages)
@@ -26,12 +33,21 @@ def _known(part: Any) -> Any:
     if kind == "video_url" and "video_url" in part:
         rest = {name: value for name, value in part.items() if name != "video_url"}
         given = part["video_url"]
-        return {
+        part = {
             **rest,
             "type": "video",
             "url": given["url"] if isinstance(given, Mapping) else given,
         }
-    if kind == "video" and "base64" in part:
+    elif kind == "video" and "base64" in part:
         rest = {name: value for name, value in part.items() if name != "base64"}
-        return {**rest, "video": part["base64"]}
-    return part
+        part = {**rest, "video": part["base64"]}
+    return _with_frames(part) if part.get("type") == "video" else part
+
+
+def _with_frames(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With a video that brings what the part says about its frames."""
+    key = next((key for key in ("video", "url", "path") if key in part), None)
+    if key is None or not (sampling := sampling_of(part, part[key])):
+        return part
+    rest = {name: value for name, value in part.items() if name not in SAMPLING}
+    return {**rest, key: Clip(part[key], sampling)}

@@ -19,6 +19,7 @@ from transformers.video_processing_utils import VideoProcessorMixin
 from transformers.video_utils import VideoMetadata
 
 from slowfast_mllm.processing.arguments import argument_errors, check_known
+from slowfast_mllm.processing.clips import Clip
 from slowfast_mllm.processing.fetch import at_hand
 from slowfast_mllm.processing.inputs import list_videos, with_channels_last
 from slowfast_mllm.processing.pixels import (
@@ -201,19 +202,22 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
         transform = _transform(options)
         if isinstance(video, SampledVideo):
             return _shrunk(video, transform)
+        own = None
+        if isinstance(video, Clip):
+            own, options, video = _as_its_part_says(video, options)
         in_memory = isinstance(video, list) or hasattr(video, "ndim")
         video = with_channels_last(at_hand(video), options["input_data_format"])
         request = _request(options)
-        rate = metadata.fps if metadata is not None else None
+        rate = own or (metadata.fps if metadata is not None else None)
         if in_memory and request.uses_time and not rate:
             raise ValueError(_RATE_NEEDED)
-        if in_memory and metadata is not None and rate:
+        if in_memory and metadata is not None and rate and own is None:
             frames = read_video(video, frames_fps=rate)
             sampled = _shrunk(_sample_timed(frames, metadata, request), transform)
         else:
-            given = rate if isinstance(video, (str, os.PathLike, bytes)) else None
-            given = given if given and is_timeless(video) else None
-            sampled = read_video(video, **vars(request), frames_fps=given, transform=transform)
+            if own is None and not (rate and _is_timeless_file(video)):
+                rate = None
+            sampled = read_video(video, **vars(request), frames_fps=rate, transform=transform)
         for warning in sampled.warnings:
             _log.warning("%s: %s", sampled.info.path, warning)
         return sampled
@@ -255,6 +259,20 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
             float32 (T, 3, h, w).
         """
         return _normalise(frames, self._options(kwargs))
+
+
+def _is_timeless_file(video: Any) -> bool:
+    return isinstance(video, str | os.PathLike | bytes) and is_timeless(video)
+
+
+def _as_its_part_says(
+    clip: Clip, options: dict[str, Any]
+) -> tuple[float | None, dict[str, Any], Any]:
+    """The rate of its frames, the options of a call overridden by the clip's, and its source."""
+    given = {name: value for name, value in clip.sampling.items() if name != "frames_fps"}
+    if "fps" in given or "num_frames" in given:
+        given = {**_without_the_other(given), "do_sample_frames": True}
+    return clip.sampling.get("frames_fps"), {**options, **given}, clip.source
 
 
 def _without_the_other(given: dict[str, Any]) -> dict[str, Any]:

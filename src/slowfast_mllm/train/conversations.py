@@ -15,7 +15,8 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from slowfast_mllm.processing import SlowFastProcessor
-from slowfast_mllm.train.records import Message, Record, RecordError, Stored
+from slowfast_mllm.processing.clips import Clip
+from slowfast_mllm.train.record import Message, Record, RecordError, Stored
 from slowfast_mllm.video import VideoError
 
 IGNORED = -100  # label that carries no loss
@@ -70,7 +71,7 @@ class Encoder:
         return {
             "where": record.where,
             "input_ids": ids,
-            "labels": ids.masked_fill(~mask, IGNORED),
+            "labels": ids.masked_fill(~_learned(mask, record), IGNORED),
             **{name: [torch.as_tensor(x) for x in inputs.get(name, [])] for name in visual},
         }
 
@@ -83,14 +84,40 @@ class Encoder:
 
 
 def _with_streams(message: Message) -> Message:
-    """A message with streams of what is stored in a data set."""
-    parts = [
-        {"type": part["type"], part["type"]: part["path"].open()}
-        if isinstance(part.get("path"), Stored)
-        else part
-        for part in message["content"]
-    ]
-    return {**message, "content": parts}
+    """A message with streams of what is stored in a data set, and videos with their sampling."""
+    return {"role": message["role"], "content": [_with_stream(p) for p in message["content"]]}
+
+
+def _with_stream(part: Message) -> Message:
+    kind = part["type"]
+    if kind == "text":
+        return part
+    file = part["path"]
+    if isinstance(file, list):
+        file = [frame.open() if isinstance(frame, Stored) else frame for frame in file]
+    elif isinstance(file, Stored):
+        file = file.open()
+    sampling = part.get("sampling")
+    return {"type": kind, kind: Clip(file, sampling) if sampling else file}
+
+
+def _learned(mask: Tensor, record: Record) -> Tensor:
+    """The mask of all answers without those that are context only.
+
+    Args:
+        mask: bool (L,); True: the token is an answer's. Each answer is one run of such tokens.
+    """
+    if not record.unlearned:
+        return mask
+    turns = [message for message in record.messages if message["role"] == "assistant"]
+    begins = mask & ~torch.cat([torch.zeros(1, dtype=torch.bool), mask[:-1]])
+    if int(begins.sum()) != len(turns):
+        raise RecordError(
+            f"{record.where}: the checkpoint's chat template does not mark each answer by itself; "
+            "`loss` of single turns needs that."
+        )
+    learned = torch.tensor([False] + [message.get("loss", True) for message in turns])
+    return mask & learned[begins.cumsum(0)]
 
 
 @dataclass(frozen=True)
@@ -115,8 +142,10 @@ class RecordDataset(Dataset):
         sizes = []
         for record in self.records:
             words = sum(len(part.get("text", "")) for m in record.messages for part in m["content"])
-            frames = sum(self.num_frames for kind, _ in record.media if kind == "video")
-            sizes.append(words // 4 + 1000 * frames + 1000 * len(record.media))
+            parts = record.visual_parts
+            clips = (part for part in parts if part["type"] == "video")
+            frames = sum(p.get("sampling", {}).get("num_frames", self.num_frames) for p in clips)
+            sizes.append(words // 4 + 1000 * frames + 1000 * len(parts))
         return sizes
 
 

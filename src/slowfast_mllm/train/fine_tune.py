@@ -41,6 +41,7 @@ from slowfast_mllm.train.conversations import (
     draw,
 )
 from slowfast_mllm.train.recipe import FineTuneRecipe, FineTuneStage, Source
+from slowfast_mllm.train.record import Record, RecordError
 from slowfast_mllm.train.record_trainer import (
     PARTS,
     GatherSlowPath,
@@ -49,7 +50,7 @@ from slowfast_mllm.train.record_trainer import (
     part_of,
     sharded_classes,
 )
-from slowfast_mllm.train.records import Record, RecordError, read_records
+from slowfast_mllm.train.records import read_records
 from slowfast_mllm.train.reinforce import PromptCollator, PromptEncoder, ReinforceTrainer
 from slowfast_mllm.train.run_folder import (
     TrainingError,

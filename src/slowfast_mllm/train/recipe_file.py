@@ -10,6 +10,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import yaml
 
+from slowfast_mllm.train.keys import unknown_key
+
 Section = TypeVar("Section")
 
 
@@ -61,9 +63,8 @@ def section(kind: type[Section], content: Any, where: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise RecipeError(f"{where}: expected `key: value` lines, found {type(content).__name__}.")
     known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(set(content) - set(known))
-    if unknown:
-        raise RecipeError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(known)}.")
+    if wrong := unknown_key(content, known):
+        raise RecipeError(f"{where}: {wrong}")
     missing = [
         n
         for n, f in known.items()

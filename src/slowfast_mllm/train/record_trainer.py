@@ -17,7 +17,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.model.slow_attention import SlowCrossAttention
-from slowfast_mllm.train.records import RecordError
+from slowfast_mllm.train.record import RecordError
 from slowfast_mllm.train.run_folder import check_finite
 
 # The modules of each part of the model; the language model is what is left.

@@ -1,23 +1,25 @@
 """Records to train on: conversations about videos and images, from the formats that are in use.
 
-LLaVA-style JSON and JSONL (`video` or `image` beside `conversations`), JSON and JSONL of chat
-messages, data sets of Hugging Face `datasets` with either kind of row, and folders of such files.
+LLaVA-style rows (`video` or `image` beside `conversations`) and rows of chat messages, from JSON,
+JSON Lines and Parquet, data sets of Hugging Face `datasets`, and folders of such files.
 Preferences are records whose last answer is missing, with `chosen` and `rejected` beside them.
-Every record becomes messages as chat templates take them, or a `RecordError` that says why not.
+Every record becomes messages as chat templates take them, or a `RecordError` that says why not:
+a key that is not understood is refused, as it was meant to change something.
 """
 
-import io
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from slowfast_mllm.model.whole_checkpoint import first_line
-from slowfast_mllm.video.names import is_utf8
-
-Message = dict[str, Any]
+from slowfast_mllm.processing.clips import SAMPLING, sampling_of
+from slowfast_mllm.train.record import Message, Record, RecordError, Stored
+from slowfast_mllm.train.record_keys import OF_PARTS, OF_RECORDS, OF_TURNS, check_keys
+from slowfast_mllm.train.record_rows import rows_of
+from slowfast_mllm.video import VideoError
+from slowfast_mllm.video.names import is_data_uri, is_utf8, localized, short_name
+from slowfast_mllm.video.stills import is_frame_name
 
 _ROLES = {
     "human": "user",
@@ -27,76 +29,10 @@ _ROLES = {
     "system": "system",
 }
 _PLACEHOLDERS = ("<video>", "<image>")
+_MOST_AT_A_RATE = 512  # frames
 _OUTSIDE = re.compile(  # placeholders before or after the words
     r"(?:\s*<(?:video|image)>)*(?:(?!<video>|<image>).)*(?:<(?:video|image)>\s*)*", re.DOTALL
 )
-
-
-class RecordError(ValueError):
-    """A record that cannot be trained on: where it is, and why."""
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A video or picture whose bytes lie in a data set; they are read each time they are needed.
-
-    Attributes:
-        rows: of `datasets`, in Arrow's format: nothing is decoded.
-        keys: the row's number, its column, then where in the column.
-    """
-
-    name: str
-    rows: Any = field(repr=False)
-    keys: tuple[int | str, ...]
-
-    def open(self) -> io.BytesIO:
-        """Its bytes, under the name that readers give to what is wrong with them."""
-        row, column, *inside = self.keys
-        value = self.rows[row][column][0]  # no other column's bytes are copied
-        for key in inside:
-            value = value[key]
-        stream = io.BytesIO(value["bytes"].as_py())
-        stream.name = str(self)
-        return stream
-
-    def __str__(self) -> str:
-        return f"{self.name}{''.join(f'[{key}]' for key in self.keys)}"
-
-
-@dataclass(frozen=True)
-class Record:
-    """One conversation.
-
-    Attributes:
-        messages: `role` and `content`; the content of users is a list of parts, and a part of type
-            "video" or "image" has the `path` of a file, or what is `Stored` in its place.
-        where: file and position, for reports.
-        rejected: of a preference, the words in place of the last answer that are worse.
-    """
-
-    messages: list[Message]
-    where: str
-    rejected: str | None = None
-
-    @property
-    def media(self) -> list[tuple[str, Path | Stored]]:
-        """Kind and file of each visual input, in order."""
-        parts = [part for message in self.messages for part in message["content"]]
-        files = [(p["type"], p["path"]) for p in parts if p["type"] != "text"]
-        return [(kind, Path(f) if isinstance(f, str) else f) for kind, f in files]
-
-    def check_files(self) -> None:
-        """Raises RecordError where one of `media` is not there."""
-        for _, path in self.media:
-            if isinstance(path, Stored):
-                continue
-            try:
-                there = path.exists()
-            except (OSError, ValueError) as error:  # a name that no file can have
-                name = f"{str(path)[:60]}..."
-                raise RecordError(f"{self.where}: {name}: {first_line(error)[:60]}.") from error
-            if not there:
-                raise RecordError(f"{self.where}: {path}: no such file.")
 
 
 def read_records(
@@ -105,112 +41,19 @@ def read_records(
     """The records of a source, one after the other; errors come in the place of bad ones.
 
     Args:
-        path: a `.json` or `.jsonl` file, a folder of such files or of a data set that `datasets`
-            saved, or the hub id of a data set (its split "train").
+        path: a `.json`, `.jsonl` or `.parquet` file, a folder of such files or of a data set that
+            `datasets` saved, or the hub id of a data set (its split "train").
         media: folder that relative paths of videos and images start from; default: the folder of
             the file.
 
     Raises:
         RecordError: the source as a whole cannot be read.
     """
-    for where, row, home in _rows(Path(path), str(path)):
+    for where, row, home in rows_of(Path(path), str(path)):
         try:
             yield _parse(row, Path(media) if media is not None else home, where)
         except RecordError as error:
             yield error
-
-
-def _rows(path: Path, name: str) -> Iterator[tuple[str, Any, Path]]:
-    """Position, raw row and folder."""
-    if not name:  # Path("") is the current folder
-        raise RecordError("'': not the name of a source.")
-    saved = any((path / f).exists() for f in ("dataset_info.json", "dataset_dict.json"))
-    if path.is_dir() and not saved:
-        files = sorted(p for p in path.rglob("*") if p.suffix in (".json", ".jsonl"))
-        if not files:
-            raise RecordError(f"{name}: no .json or .jsonl file in this folder.")
-        for file in files:
-            yield from _rows(file, str(file))
-    elif path.is_file():
-        for where, row in _rows_of_file(path):
-            yield where, row, path.parent
-    elif path.is_dir() or _is_hub_id(name):
-        rows = _data_set(path, name)
-        home = path if path.is_dir() else Path()
-        for number, table in enumerate(rows):
-            row = {
-                column: _without_bytes(table[column].chunk(0), name, rows, (number, column))
-                for column in table.column_names
-            }
-            yield f"{name}[{number}]", row, home
-    else:
-        raise RecordError(f"{name}: no such file or folder.")
-
-
-def _is_hub_id(name: str) -> bool:
-    return name.count("/") == 1 and name[0] not in "./" and not name.endswith((".json", ".jsonl"))
-
-
-def _rows_of_file(path: Path) -> Iterator[tuple[str, Any]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecordError(f"{path}: cannot be read as UTF-8 text ({error}).") from error
-    if path.suffix == ".jsonl":
-        for number, line in enumerate(text.split("\n"), start=1):
-            if line.strip():
-                try:
-                    yield f"{path}:{number}", json.loads(line)
-                except (ValueError, RecursionError) as error:  # also a number of 5000 digits
-                    yield f"{path}:{number}", error
-        return
-    try:
-        rows = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise RecordError(f"{path}: not valid JSON ({error}).") from error
-    if not isinstance(rows, list):
-        raise RecordError(f"{path}: expected a list of records; one record a line is `.jsonl`.")
-    for number, row in enumerate(rows):
-        yield f"{path}[{number}]", row
-
-
-def _data_set(path: Path, name: str) -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise RecordError(f"{name}: needs the package datasets; `pip install datasets`.") from error
-    try:
-        if path.is_dir():
-            found = datasets.load_from_disk(str(path))
-            rows = found["train"] if isinstance(found, datasets.DatasetDict) else found
-        else:
-            rows = datasets.load_dataset(name, split="train")
-        return rows.with_format("arrow")  # decodes nothing, and has the columns of every format
-    except (OSError, ValueError, KeyError, datasets.exceptions.DatasetsError) as error:
-        raise RecordError(
-            f"{name}: cannot be loaded as a data set ({first_line(error)})."
-        ) from error
-
-
-def _without_bytes(one: Any, name: str, rows: Any, keys: tuple[int | str, ...]) -> Any:
-    """The value of an Arrow array of length 1; bytes stay where they are until they are read."""
-    import pyarrow as pa  # comes with `datasets`
-
-    if one.null_count:
-        return None
-    if isinstance(one, pa.StructArray):
-        parts = {field.name: one.field(i) for i, field in enumerate(one.type)}
-        if parts.keys() != {"bytes", "path"}:
-            return {k: _without_bytes(v, name, rows, (*keys, k)) for k, v in parts.items()}
-        return parts["path"][0].as_py() if parts["bytes"].null_count else Stored(name, rows, keys)
-    lists = (pa.ListArray, pa.LargeListArray, pa.FixedSizeListArray)
-    if isinstance(one, lists) and not pa.types.is_primitive(one.type.value_type):
-        items = one.flatten()
-        return [
-            _without_bytes(items.slice(i, 1), name, rows, (*keys, i)) for i in range(len(items))
-        ]
-    value = one[0].as_py()
-    return json.loads(value) if str(one.type) == "extension<arrow.json>" else value
 
 
 def _parse(row: Any, media: Path, where: str) -> Record:
@@ -218,7 +61,20 @@ def _parse(row: Any, media: Path, where: str) -> Record:
         raise RecordError(f"{where}: not valid JSON ({row}).")
     if not isinstance(row, dict):
         raise RecordError(f"{where}: expected an object, found {type(row).__name__}.")
-    row = {name: _listed(value) for name, value in row.items()}
+    row = {name: _listed(value) for name, value in row.items() if value is not None}
+    messages, rejected = _conversation(row, media, where)
+    carried = check_keys(row, OF_RECORDS, where)
+    _place_sampling(messages, row, where)
+    if row.get("system"):
+        if any(message["role"] == "system" for message in messages):
+            raise RecordError(f"{where}: `system` beside a turn of the system; leave out one.")
+        messages.insert(0, {"role": "system", "content": [_text(row["system"], where)]})
+    _check_order(messages, where)
+    return Record(messages, where, rejected, frozenset(carried))
+
+
+def _conversation(row: dict[str, Any], media: Path, where: str) -> tuple[list[Message], str | None]:
+    """The messages with the better answer, and the worse one of a preference."""
     chosen, rejected = row.get("chosen"), row.get("rejected")
     prompt = row.get("messages")
     if row.get("prompt") is not None and (prompt is None or chosen is not None):
@@ -234,20 +90,43 @@ def _parse(row: Any, media: Path, where: str) -> Record:
         messages = [_chat_message(m, media, where) for m in _turns(prompt, where)]
         _fill_in(messages, row, media, where)
     else:
-        turns = row.get("conversations")
-        turns = row.get("conversation") if turns is None else turns
+        turns = row.get("conversations", row.get("conversation"))
         if turns is None:
+            found = ", ".join(repr(name[:40]) for name in row)
             raise RecordError(
-                f"{where}: neither `messages` nor `conversations`; found "
-                f"{', '.join(map(repr, row))}."
+                f"{where}: neither `messages` nor `conversations`; found {found[:300]}."
             )
         messages = _llava_messages(row, _turns(turns, where), media, where)
     if chosen is not None or rejected is not None:
         rejected = _answer(rejected, where)
         better = {"type": "text", "text": _answer(chosen, where)}
         messages.append({"role": "assistant", "content": [better]})
-    _check_order(messages, where)
-    return Record(messages, where, rejected)
+    return messages, rejected
+
+
+def _place_sampling(messages: list[Message], row: dict[str, Any], where: str) -> None:
+    """What is beside a conversation about one video says which of its frames are meant."""
+    beside = {key: row[key] for key in SAMPLING if key in row}
+    if not beside:
+        return
+    parts = [p for message in messages for p in message["content"] if p["type"] == "video"]
+    if len(parts) != 1:
+        raise RecordError(
+            f"{where}: `{next(iter(beside))}` beside {len(parts)} videos; put it into the part of "
+            "the video that it is about."
+        )
+    if "sampling" in parts[0]:
+        raise RecordError(f"{where}: `{next(iter(beside))}` beside a part that has its own.")
+    parts[0]["sampling"] = _sampling(beside, parts[0]["path"], where)
+
+
+def _sampling(given: dict[str, Any], file: Any, where: str) -> dict[str, Any]:
+    """Arguments of `read_video`; a rate gives no more frames than the command line's."""
+    try:
+        found = sampling_of(given, file)
+    except ValueError as error:
+        raise RecordError(f"{where}: {error}.") from error
+    return {"max_frames": _MOST_AT_A_RATE, **found} if "fps" in found else found
 
 
 def _listed(value: Any) -> Any:
@@ -273,7 +152,7 @@ def _fill_in(messages: list[Message], row: dict[str, Any], media: Path, where: s
     Placeholders in users' words are such parts; where nothing stands for the files, they belong
     before the first user's words.
     """
-    columns = {kind: _column(row, kind) for kind in ("image", "video")}
+    columns = {kind: _column(row, kind, where) for kind in ("image", "video")}
     named = {part["type"] for message in messages for part in message["content"]}
     tokens = [f"<{kind}>" for kind in columns if columns[kind] and kind not in named]
     users = [message for message in messages if message["role"] == "user"]
@@ -298,13 +177,22 @@ def _fill_in(messages: list[Message], row: dict[str, Any], media: Path, where: s
                 "files."
             )
         for part, file in zip(empty, files, strict=True):
-            part["path"] = _file(file, media, where)
+            _give_file(part, file, media, where)
 
 
-def _column(row: dict[str, Any], kind: str) -> list[Any]:
-    """The files of a row that are beside its conversation."""
-    files = row.get(f"{kind}s") or row.get(kind) or []
+def _column(row: dict[str, Any], kind: str, where: str) -> list[Any]:
+    """The files of a row that are beside its conversation; those of a list may be frames."""
+    one, many = row.get(kind), row.get(f"{kind}s")
+    if one and many:
+        raise RecordError(f"{where}: `{kind}` beside `{kind}s`; leave out one of them.")
+    if kind == "video" and isinstance(one, list) and len(one) > 1 and all(map(_is_frame, one)):
+        return [one]
+    files = many or one or []
     return files if isinstance(files, list) else [files]
+
+
+def _is_frame(file: Any) -> bool:
+    return isinstance(file, str) and (is_frame_name(file) or file.startswith("data:image/"))
 
 
 def _without_placeholders(text: str, tokens: Sequence[str], where: str) -> tuple[list[str], str]:
@@ -339,7 +227,9 @@ def _turns(turns: Any, where: str) -> list[dict[str, Any]]:
 
 def _role(name: Any, where: str) -> str:
     if not isinstance(name, str) or name not in _ROLES:
-        raise RecordError(f"{where}: unknown role {name!r}; known are {', '.join(_ROLES)}.")
+        raise RecordError(
+            f"{where}: unknown role {str(name)[:40]!r}; known are {', '.join(_ROLES)}."
+        )
     return _ROLES[name]
 
 
@@ -351,36 +241,59 @@ def _text(value: Any, where: str) -> Message:
 
 
 def _chat_message(message: dict[str, Any], media: Path, where: str) -> Message:
-    role, content = _role(message.get("role"), where), _listed(message.get("content"))
+    check_keys(message, OF_TURNS, where)
+    role = _role(message.get("role", message.get("from")), where)
+    content = _listed(message.get("content", message.get("value")))
     if not isinstance(content, list):
-        return {"role": role, "content": [_text(content, where)]}
-    parts = []
-    for part in content:
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind == "text":
-            parts.append(_text(part.get("text"), where))
-        elif kind in ("video", "image"):
-            # Rows of `datasets` have every key; those of other kinds are None.
-            file = next((part[k] for k in ("path", "url", kind) if part.get(k)), None)
-            parts.append({"type": kind})
-            if file is not None:
-                parts[-1]["path"] = _file(file, media, where)
-        else:
-            raise RecordError(f"{where}: a part of type {kind!r}; known are text, video, image.")
-    return {"role": role, "content": parts}
+        parts = [_text(content, where)]
+    else:
+        parts = [_part(part, media, where) for part in content]
+    return {"role": role, "content": parts, **_loss(message, role, where)}
+
+
+def _part(part: Any, media: Path, where: str) -> Message:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if not isinstance(kind, str) or kind not in OF_PARTS:
+        raise RecordError(
+            f"{where}: a part of type {str(kind)[:40]!r}; known are {', '.join(OF_PARTS)}."
+        )
+    # Rows of `datasets` have every key; those of other kinds are None.
+    check_keys(part, OF_PARTS[kind], where)
+    if kind == "text":
+        return _text(part.get("text"), where)
+    given = {key: part[key] for key in SAMPLING if part.get(key) is not None}
+    found = {"type": kind, "sampling": given} if given else {"type": kind}
+    file = next((part[key] for key in ("path", "url", kind) if part.get(key)), None)
+    return found if file is None else _give_file(found, file, media, where)
+
+
+def _loss(turn: dict[str, Any], role: str, where: str) -> dict[str, bool]:
+    """`loss` is False for an answer that is context only; learning from it is not said."""
+    said = [(key, turn[key]) for key in ("loss", "weight") if turn.get(key) is not None]
+    for key, value in said:
+        if not isinstance(value, bool | int | float) or value not in (0, 1):
+            raise RecordError(
+                f"{where}: {key} of a turn is {str(value)[:40]!r}; give false (0) or true (1)."
+            )
+        if value and role != "assistant":
+            raise RecordError(f"{where}: {key} on a turn of the {role}; only answers are learned.")
+    if len({bool(value) for _, value in said}) > 1:
+        raise RecordError(f"{where}: loss and weight of a turn differ; leave out one of them.")
+    return {"loss": False} if role == "assistant" and said and not said[0][1] else {}
 
 
 def _llava_messages(
     row: dict[str, Any], turns: list[dict[str, Any]], media: Path, where: str
 ) -> list[Message]:
     """`<image>` stands for the record's visual input of either kind, as in the official data."""
-    videos, images = _column(row, "video"), _column(row, "image")
+    videos, images = _column(row, "video", where), _column(row, "image", where)
     if videos and images:
         raise RecordError(f"{where}: `video` and `image` in one record; use chat messages.")
     kind = "video" if videos else "image"
-    left = [{"type": kind, "path": _file(file, media, where)} for file in videos or images]
+    left = [_give_file({"type": kind}, file, media, where) for file in videos or images]
     messages = []
     for turn in turns:
+        check_keys(turn, OF_TURNS, where)
         role = _role(turn.get("from", turn.get("role")), where)
         text = _text(turn.get("value", turn.get("content")), where)["text"]
         tokens = _PLACEHOLDERS if role == "user" else ()
@@ -390,14 +303,25 @@ def _llava_messages(
                 f"{where}: more placeholders ({' or '.join(_PLACEHOLDERS)}) than files."
             )
         visual, left = left[: len(found)], left[len(found) :]
-        messages.append(
-            {"role": role, "content": [*visual, {"type": "text", "text": text.strip()}]}
-        )
+        content = [*visual, {"type": "text", "text": text.strip()}]
+        messages.append({"role": role, "content": content, **_loss(turn, role, where)})
     if left:
-        raise RecordError(
-            f"{where}: no placeholder ({' or '.join(_PLACEHOLDERS)}) for {left[0]['path']}."
-        )
+        name = short_name(str(left[0]["path"]))
+        raise RecordError(f"{where}: no placeholder ({' or '.join(_PLACEHOLDERS)}) for {name}.")
     return messages
+
+
+def _give_file(part: Message, file: Any, media: Path, where: str) -> Message:
+    """The part with the path of its file, or of each frame where a list of them is a video."""
+    if isinstance(file, list) and part["type"] == "video":
+        if not file:
+            raise RecordError(f"{where}: a video of no frames.")
+        part["path"] = [_file(frame, media, where) for frame in file]
+    else:
+        part["path"] = _file(file, media, where)
+    if "sampling" in part:  # as it was written, whose meaning depends on the kind of file
+        part["sampling"] = _sampling(part["sampling"], part["path"], where)
+    return part
 
 
 def _file(name: Any, media: Path, where: str) -> str | Stored:
@@ -406,7 +330,12 @@ def _file(name: Any, media: Path, where: str) -> str | Stored:
     if not isinstance(name, str):
         raise RecordError(f"{where}: the path of a video or image is {type(name).__name__}.")
     _refuse_half_characters(name, where)
-    return str(media / name)
+    if is_data_uri(name):
+        return name
+    try:
+        return str(media / localized(name))
+    except VideoError as error:
+        raise RecordError(f"{where}: {error}.") from error
 
 
 def _refuse_half_characters(text: str, where: str) -> None:
@@ -420,6 +349,8 @@ def _check_order(messages: list[Message], where: str) -> None:
     paired = roles == ["user", "assistant"] * (len(roles) // 2)
     if not roles or not paired or messages[-1]["role"] == "system":
         raise RecordError(f"{where}: turns must alternate, a user's first and an answer last.")
+    if all(m.get("loss") is False for m in messages if m["role"] == "assistant"):
+        raise RecordError(f"{where}: no answer carries loss.")
     for message in messages:
         words = "".join(p["text"] for p in message["content"] if p["type"] == "text")
         if message["role"] == "assistant" and not words.strip():

@@ -19,8 +19,8 @@ from slowfast_mllm.model import SlowFastForConditionalGeneration, VideoMemory
 from slowfast_mllm.model.video_memory import TEXT
 from slowfast_mllm.train.conversations import Encoder, usable
 from slowfast_mllm.train.recipe import FineTuneStage
+from slowfast_mllm.train.record import Record
 from slowfast_mllm.train.record_trainer import RecordTrainer
-from slowfast_mllm.train.records import Record
 from slowfast_mllm.train.rewards import accuracy, keeps_format
 from slowfast_mllm.train.run_folder import TrainingError
 

@@ -210,13 +210,15 @@ class Packed:
 
 
 def open_list(items: list[Any], name: str) -> Stills:
-    """A list of paths, URIs, bytes, PIL images, and uint8 arrays (H, W), (H, W, 3) or (H, W, 4).
+    """A list of pictures: paths, URIs, bytes, binary streams, PIL images, and uint8 arrays (H, W),
+    (H, W, 3) or (H, W, 4), mixed.
 
     Raises:
         VideoError: It is empty, or the first picture cannot be decoded.
     """
     if not items:
         raise VideoError(f"{name}: an empty list; give at least one picture")
+    items = [_kept(item, f"{name} {position}") for position, item in enumerate(items)]
 
     def load(positions: Iterable[int]) -> Iterator[Picture]:
         return (_load_item(items[position], f"{name} {position}") for position in positions)
@@ -224,6 +226,15 @@ def open_list(items: list[Any], name: str) -> Stills:
     height, width = next(load([0])).shape[:2]
     timeless = None if len(items) > 1 else np.zeros(1)
     return Stills(name, len(items), (width, height), load, "raw", timeless)
+
+
+def _kept(item: Any, name: str) -> Any:
+    """An item that can be loaded more than once, which a stream cannot."""
+    if isinstance(item, Packed) or not hasattr(item, "read"):
+        return item
+    data = item.read()
+    given = getattr(item, "name", None)
+    return Packed(short_name(given) if isinstance(given, str) else name, lambda: data)
 
 
 def _load_item(item: Any, name: str) -> Picture:
