@@ -4,8 +4,10 @@ from slowfast_mini.world.clip import Clip, frame_times, sample_clip
 from slowfast_mini.world.colors import COLORS
 from slowfast_mini.world.export import write_video
 from slowfast_mini.world.labels import EVENTS, DenseLabels, dense_labels
-from slowfast_mini.world.questions import LANGUAGES, QA, TYPES, questions, score, told_seconds
+from slowfast_mini.world.questions import LANGUAGES, TYPES, questions
 from slowfast_mini.world.render import render
+from slowfast_mini.world.sampling import sample_script
+from slowfast_mini.world.scoring import QA, score, told_seconds
 from slowfast_mini.world.script import (
     CAMERA_MOTIONS,
     GLYPHS,
@@ -20,7 +22,6 @@ from slowfast_mini.world.script import (
     Object,
     Script,
     Shot,
-    sample_script,
 )
 
 __all__ = [

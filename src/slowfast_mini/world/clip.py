@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from slowfast_mini.world.labels import DenseLabels, dense_labels
-from slowfast_mini.world.questions import QA, questions
+from slowfast_mini.world.questions import questions
 from slowfast_mini.world.render import render
-from slowfast_mini.world.script import Script, sample_script
+from slowfast_mini.world.sampling import sample_script
+from slowfast_mini.world.scoring import QA
+from slowfast_mini.world.script import Script
 
 
 @dataclass(frozen=True)

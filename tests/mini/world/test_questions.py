@@ -24,7 +24,7 @@ from slowfast_mini.world import (
     told_seconds,
 )
 from slowfast_mini.world.chinese import COLOR_NAMES, SHAPE_NAMES
-from slowfast_mini.world.questions import described
+from slowfast_mini.world.scoring import described
 from slowfast_mini.world.wording_files import ALTERNATIVES, FOLDER, QUESTIONS, read_sections
 
 
