@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from slowfast_cli.options import (
+    Clip,
     Device,
     Dtype,
     End,
@@ -45,6 +46,7 @@ def index(
     end: End = None,
     frames_fps: FramesFps = None,
     fit: Fit = None,
+    clip: Clip = False,
     model: Model = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -52,7 +54,7 @@ def index(
 ) -> None:
     """Watch a video once; later `slowfast ask NAME.sfmem` needs neither video nor time."""
     sampling: dict[str, Any] = {"num_frames": num_frames, "fps": fps, "start": start, "end": end}
-    sampling |= {"frames_fps": frames_fps, "fit": fit}
+    sampling |= {"frames_fps": frames_fps, "fit": fit, "clip": clip}
     refuse_wrong_bounds(video, **sampling)
     refuse_missing(video)
     from slowfast_mllm.engine.encoded_video import check_target

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from slowfast_cli.options import FramesFps, Json, Precision, Quantization
+from slowfast_cli.options import Clip, FramesFps, Json, Precision, Quantization
 from slowfast_cli.terminal import say, say_json
 
 _CHECKPOINT = "What a checkpoint needs"
@@ -44,13 +44,14 @@ def info(
         ),
     ] = None,
     frames_fps: FramesFps = None,
+    clip: Clip = False,
 ) -> None:
     """Show facts about a video or a memory, or a checkpoint before anything of it is loaded."""
     if quantize is not None and num_frames is None:
         raise typer.BadParameter(
             "--quantize says what memory is estimated for: give --num-frames too."
         )
-    facts = _facts(target, num_frames, dtype, quantize, frames_fps)
+    facts = _facts(target, num_frames, dtype, quantize, {"frames_fps": frames_fps, "clip": clip})
     if json:
         say_json(facts, indent=2)
         return
@@ -64,7 +65,7 @@ def _facts(
     num_frames: int | None,
     dtype: str,
     quantize: str | None,
-    frames_fps: float | None,
+    reading: dict[str, Any],
 ) -> dict[str, Any]:
     from slowfast_mllm.video.names import localized
 
@@ -73,8 +74,10 @@ def _facts(
     file = path.suffix == ".sfmem" or mimetypes.guess_type(target)[0] is not None
     hub_id = target.count("/") == 1 and not file and not os.path.exists(path.parent)
     checkpoint = os.path.isfile(path / "config.json") or hub_id
-    if frames_fps is not None and (checkpoint or path.suffix == ".sfmem"):
-        raise typer.BadParameter(f"{target}: --frames-fps is for a folder of frames.")
+    if any(reading.values()) and (checkpoint or path.suffix == ".sfmem"):
+        raise typer.BadParameter(
+            f"{target}: --frames-fps is for a folder of frames, --clip for a motion photo."
+        )
     if checkpoint:
         from slowfast_mllm.engine import describe_config
 
@@ -90,7 +93,7 @@ def _facts(
         return describe_memory(path)
     from slowfast_mllm.video import probe_video
 
-    return probe_video(target, frames_fps=frames_fps).to_dict()
+    return probe_video(target, **reading).to_dict()
 
 
 def _memory(target: str, num_frames: int, dtype: str, quantize: str | None) -> dict[str, Any]:

@@ -61,6 +61,14 @@ Fit = Annotated[
         rich_help_panel=LOOK,
     ),
 ]
+Clip = Annotated[
+    bool,
+    typer.Option(
+        "--clip",
+        help="The clip inside a motion photo instead of its picture.",
+        rich_help_panel=LOOK,
+    ),
+]
 Device = Annotated[
     str | None,
     typer.Option(help="cpu, cuda, cuda:1, ... Default: what is there.", rich_help_panel=PLACE),
@@ -111,6 +119,7 @@ class Answering:
     end: End = None
     frames_fps: FramesFps = None
     fit: Fit = None
+    clip: Clip = False
     max_new_tokens: Annotated[
         int, typer.Option(help="Longest answer, in tokens.", rich_help_panel=REPLY)
     ] = 256
@@ -176,7 +185,7 @@ class Answering:
 
     @property
     def _sampling(self) -> dict[str, Any]:
-        names = ("num_frames", "fps", "start", "end", "frames_fps", "fit")
+        names = ("num_frames", "fps", "start", "end", "frames_fps", "fit", "clip")
         return {name: getattr(self, name) for name in names}
 
     @property
@@ -217,7 +226,7 @@ def _option(name: str) -> str:
 
 
 def refuse_wrong_bounds(
-    video: str, *, frames_fps: float | None, fit: str | None, **bounds: Any
+    video: str, *, frames_fps: float | None, fit: str | None, clip: bool, **bounds: Any
 ) -> None:
     """`bounds` are fields of `SampleRequest`."""
     from slowfast_mllm.video.sampling import SampleRequest, require_positive
@@ -226,10 +235,10 @@ def refuse_wrong_bounds(
         SampleRequest(**bounds)
         require_positive(frames_fps=frames_fps)
     given = any(value is not None for value in (*bounds.values(), frames_fps, fit))
-    if video.endswith(".sfmem") and given:
+    if video.endswith(".sfmem") and (given or clip):
         raise typer.BadParameter(
             f"{video}: its frames were chosen when it was indexed; leave out --num-frames, --fps, "
-            "--start, --end, --frames-fps and --fit, or ask the video itself."
+            "--start, --end, --frames-fps, --fit and --clip, or ask the video itself."
         )
 
 

@@ -133,6 +133,19 @@ def test_wide_video_can_be_seen_whole(run, tmp_path) -> None:
     assert run("ask", memory, "?", "--fit", "pad")[0] == 2
 
 
+def test_a_motion_photo_is_asked_about_its_picture_or_its_clip(run, tmp_path) -> None:
+    photo = tmp_path / "photo.jpg"
+    Image.new("RGB", (64, 64)).save(photo)
+    photo.write_bytes(photo.read_bytes() + Path(CLIP).read_bytes())
+    ask = ("ask", str(photo), "How does the camera move?", "--json")
+    picture, clip = json.loads(run(*ask)[1]), json.loads(run(*ask, "--clip")[1])
+    assert (picture["video"]["frames"], clip["video"]["frames"]) == (1, 198)
+    assert ["--clip" in line for line in picture["warnings"]] == [True]
+    assert clip["warnings"] == []
+    assert json.loads(run("info", str(photo), "--clip", "--json")[1])["num_frames"] == 198
+    assert "holds no clip" in run("ask", CLIP, "?", "--clip")[2]
+
+
 def test_info_estimates_memory_before_anything_is_loaded(run) -> None:
     model = str(ROOT / "src" / "slowfast_mini" / "weights")
     code, out, _ = run("info", model, "--num-frames", "64", "--json")

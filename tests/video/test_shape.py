@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
@@ -51,12 +52,10 @@ def jpeg_clip(sizes: list[tuple[int, int]], format: str) -> bytes:
 # ---- sizes that change ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("format", ["mov", "mpegts"])
-def test_a_picture_of_another_aspect_is_fitted_in_by_seeking_or_not(format: str) -> None:
-    if format == "mpegts":  # no container of its own for motion JPEG: one JPEG after the other
-        data = b"".join(_jpegs([(96, 48), (96, 48), (48, 96), (192, 96)]))
-    else:
-        data = jpeg_clip([(96, 48), (96, 48), (48, 96), (192, 96)], format)
+@pytest.mark.parametrize("seekable", [True, False])
+def test_a_picture_of_another_aspect_is_fitted_in_by_seeking_or_not(seekable: bool) -> None:
+    sizes = [(96, 48), (96, 48), (48, 96), (192, 96)]
+    data = jpeg_clip(sizes, "mov") if seekable else b"".join(_jpegs(sizes))
     video = read_video(data)
     assert video.frames.shape == (4, 48, 96, 3)
     assert [strip_number(video.frames[i]) for i in (0, 1, 3)] == [0, 1, 3]
@@ -64,7 +63,8 @@ def test_a_picture_of_another_aspect_is_fitted_in_by_seeking_or_not(format: str)
     assert not turned[:, :34].max()
     assert not turned[:, 62:].max()
     assert strip_number(turned[:, 36:60]) == 2
-    assert video.warnings == ("the picture changes to 48x96: fitted into 96x48 with black borders",)
+    told = [line for line in video.warnings if "the picture changes" in line]
+    assert told == ["the picture changes to 48x96: fitted into 96x48 with black borders"]
     assert probe_video(data).warnings == video.warnings
 
 
@@ -254,3 +254,153 @@ def test_text_is_no_film(tmp_path: Any) -> None:
     path.write_text("\x1b[31mred\x1b[0m words\n" * 200)
     with pytest.raises(VideoError, match="not a"):
         probe_video(path)
+
+
+# ---- still pictures ------------------------------------------------------------------------------
+
+
+def encoded(picture: Picture, kind: str = "JPEG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def test_pictures_of_a_folder_are_fitted_into_the_first_one(tmp_path: Path) -> None:
+    for number, size in enumerate([(96, 48), (48, 96), (192, 96)]):
+        (tmp_path / f"{number}.png").write_bytes(encoded(numbered_picture(number, *size), "PNG"))
+    pictures = [np.asarray(Image.open(tmp_path / f"{number}.png")) for number in range(3)]
+    for source in (tmp_path, pictures):
+        video = read_video(source, frames_fps=1)
+        assert video.frames.shape == (3, 48, 96, 3)
+        assert [strip_number(video.frames[number]) for number in (0, 2)] == [0, 2]
+        turned = video.frames[1]
+        assert not turned[:, :36].max()
+        assert not turned[:, 60:].max()
+        assert strip_number(turned[:, 36:60]) == 1
+        assert video.warnings == (
+            "the picture changes to 48x96: fitted into 96x48 with black borders",
+        )
+        assert probe_video(source, frames_fps=1).warnings == video.warnings
+
+
+@pytest.mark.parametrize("broken", [0, 2, 3])
+def test_a_broken_picture_is_left_out_by_name(broken: int, tmp_path: Path) -> None:
+    data = [encoded(numbered_picture(number), "PNG") for number in range(4)]
+    data[broken] = data[broken][: len(data[broken]) // 2]
+    for number, content in enumerate(data):
+        (tmp_path / f"{number}.png").write_bytes(content)
+    whole = [number for number in range(4) if number != broken]
+    for source in (tmp_path, sorted(tmp_path.iterdir()), data):
+        video = read_video(source, frames_fps=2)
+        assert [strip_number(frame) for frame in video.frames] == whole
+        assert video.timestamps.tolist() == [number / 2 for number in whole]
+        assert video.frame_indices.tolist() == [0, 1, 2]
+        named = "<images> " if source is data else ""
+        name = f"{named}{broken}" if named else f"{broken}.png"
+        (warning,) = video.warnings
+        assert warning.startswith("left out: ")
+        assert f"{name}: not a readable picture" in warning
+        info = probe_video(source, frames_fps=2)
+        assert (info.num_frames, info.duration, info.warnings) == (3, 2.0, video.warnings)
+        few = read_video(source, num_frames=2, frames_fps=2)
+        assert [strip_number(frame) for frame in few.frames] == [whole[0], whole[-1]]
+
+
+def test_many_broken_pictures_are_counted_and_nothing_else_is_an_error(tmp_path: Path) -> None:
+    good, bad = encoded(numbered_picture(7), "PNG"), b"no picture"
+    lines = read_video([bad] * 9 + [good], frames_fps=1).warnings
+    assert len(lines) == 4
+    assert lines[-1] == "6 more pictures left out that cannot be read"
+    with pytest.raises(VideoError, match="<images> 0: not a readable picture"):
+        read_video([bad, bad])
+    with pytest.raises(VideoError, match=r"gone\.png: cannot be opened \(No such file"):
+        read_video([encoded(numbered_picture(1)), tmp_path / "gone.png"])
+
+
+def motion_photo(clip: bytes) -> bytes:
+    """As phones write it: a picture, its clip, and a trailer of the maker's."""
+    return encoded(numbered_picture(9), quality=95) + clip + b"\0\0\x0a\x0bSEFT" * 3
+
+
+@pytest.mark.parametrize("kind", ["h264.mp4", "h264_fragmented.mp4"])
+def test_a_motion_photo_is_its_picture_and_its_clip_on_request(kind: str, tmp_path: Path) -> None:
+    clip = encode_clip(kind)
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(motion_photo(clip))
+    for source in (path, path.read_bytes()):
+        photo = read_video(source)
+        assert [strip_number(frame) for frame in photo.frames] == [9]
+        (hint,) = photo.warnings
+        assert "--clip" in hint
+        assert probe_video(source).warnings == (hint,)
+        inside = read_video(source, clip=True)
+        assert np.array_equal(inside.frames, read_video(clip).frames)
+        assert inside.warnings == ()
+        assert probe_video(source, clip=True).num_frames == 24
+    (tmp_path / "plain.jpg").write_bytes(encoded(numbered_picture(9)))
+    for source in (tmp_path / "plain.jpg", clip, [numbered_picture(1)]):
+        with pytest.raises(VideoError, match="holds no clip beside a picture"):
+            read_video(source, clip=True)
+
+
+def test_what_cameras_put_behind_a_picture_is_not_a_film() -> None:
+    photo = encoded(numbered_picture(1), quality=95)
+    previews = encoded(numbered_picture(2, 32, 24)) + encoded(numbered_picture(3, 16, 12))
+    assert [strip_number(f) for f in read_video(photo + previews).frames] == [1]
+    images = [Image.fromarray(numbered_picture(number)) for number in range(3)]
+    buffer = io.BytesIO()  # two more of one size, listed at the first
+    images[0].save(buffer, "MPO", save_all=True, append_images=images[1:], quality=95)
+    assert [strip_number(frame) for frame in read_video(buffer.getvalue()).frames] == [0]
+
+
+def test_what_an_animation_shows_where_it_does_not_move_is_no_frame() -> None:
+    images = [Image.fromarray(numbered_picture(number)) for number in range(4)]
+    buffer = io.BytesIO()
+    rest = {"append_images": images[1:], "duration": [100, 200, 300]}
+    images[0].save(buffer, "PNG", save_all=True, default_image=True, **rest)
+    video = read_video(buffer.getvalue())
+    assert [strip_number(frame) for frame in video.frames] == [1, 2, 3]
+    assert video.timestamps == pytest.approx([0, 0.1, 0.3])
+    assert video.info.duration == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("suffix", ["jp2", "ppm", "pgm", "tga"])
+def test_pictures_of_rarer_kinds_are_read(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / "frames" / f"a.{suffix}"
+    path.parent.mkdir()
+    picture = Image.fromarray(numbered_picture(5))
+    (picture.convert("L") if suffix == "pgm" else picture).save(path)
+    for source in (path, path.parent, [path]):
+        assert strip_number(read_video(source).frames[0]) == 5
+    if suffix != "tga":  # which nothing tells but its name
+        assert strip_number(read_video(path.read_bytes()).frames[0]) == 5
+
+
+def test_jpeg_xl_is_read_where_pillow_was_taught_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = b"\xff\x0a" + b"\0" * 30
+    with pytest.raises(VideoError, match="not a readable picture"):
+        read_video(data)
+    picture = Image.fromarray(numbered_picture(5))
+    monkeypatch.setitem(
+        Image.OPEN, "JXL", (lambda *_: picture, lambda prefix: prefix.startswith(b"\xff\x0a"))
+    )
+    assert strip_number(read_video(data).frames[0]) == 5
+
+
+@needs_cases
+@pytest.mark.parametrize(
+    ("name", "count", "said"),
+    [
+        ("mpo3.jpg", 1, []),
+        ("motion_photo.jpg", 1, ["--clip"]),
+        ("def_image.png", 7, []),
+        ("still.jp2", 1, []),
+        ("still.ppm", 1, []),
+        ("broken_folder", 3, ["positions", "2.jpg"]),
+    ],
+)
+def test_stills_of_the_cases(name: str, count: int, said: list[str]) -> None:
+    info, frames = case(f"stills/{name}")
+    assert info.num_frames == len(frames) == count
+    assert len(info.warnings) == len(said)
+    assert all(part in line for part, line in zip(said, info.warnings, strict=True))

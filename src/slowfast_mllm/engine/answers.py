@@ -34,6 +34,7 @@ class Sampling:
         frames_fps: the rate of a folder or list of frames, which has no times of its own.
         fit: "crop" looks at the middle of each picture, "pad" at all of it between borders,
             "squash" at all of it without its aspect; None: what the model was made for.
+        clip: look at the clip inside a motion photo instead of its picture.
     """
 
     num_frames: int | None = None
@@ -43,6 +44,7 @@ class Sampling:
     end: float | None = None
     frames_fps: float | None = None
     fit: Fit | None = None
+    clip: bool = False
 
     def __post_init__(self) -> None:
         if self.fps is None and self.max_frames != Sampling.max_frames:

@@ -94,7 +94,7 @@ class LoadedModel:
             name = video.info.path if encoded_before else os.fspath(video)
             raise ValueError(
                 f"{short_name(name)}: its frames were chosen when it was encoded; leave out "
-                "num_frames, fps, start, end, frames_fps and fit, or ask the video itself."
+                "num_frames, fps, start, end, frames_fps, fit and clip, or ask the video itself."
             )
         if encoded_before:
             return replace(video, timing=AT_HAND)

@@ -12,7 +12,10 @@ from slowfast_mllm.processing.fetch import FAILURES, fetched
 from slowfast_mllm.video import VideoError, read_video
 from slowfast_mllm.video.names import is_data_uri, localized, short_name
 
-_STILL_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+_STILL_SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"),
+    *(".jp2", ".jxl", ".ppm", ".pgm", ".tga"),
+)
 _CHANNELS = (1, 3, 4)
 # Nesting of a batch: rows of prompts, then the videos of a row. A list below that is frames.
 _DEPTH_OF_FRAMES = 2

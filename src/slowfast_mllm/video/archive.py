@@ -11,8 +11,9 @@ from functools import partial
 from typing import BinaryIO
 
 from slowfast_mllm.video.names import short_name
+from slowfast_mllm.video.pillow import is_frame_name
 from slowfast_mllm.video.result import VideoError
-from slowfast_mllm.video.stills import Packed, Stills, is_frame_name, natural_order, open_list
+from slowfast_mllm.video.stills import Packed, Stills, natural_order, open_list
 
 _HEADS = (b"PK\x03\x04", b"PK\x05\x06")
 _ENCRYPTED = 1  # flag

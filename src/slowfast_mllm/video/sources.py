@@ -13,35 +13,33 @@ import re
 import stat
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from slowfast_mllm.video.archive import is_zip, open_zip
+from slowfast_mllm.video.jpeg import Behind, look_behind
 from slowfast_mllm.video.media import Media
 from slowfast_mllm.video.names import data_of, is_named, localized, printable, short_name
 from slowfast_mllm.video.picture import UNCHANGED, Transform
+from slowfast_mllm.video.pillow import HEAD_BYTES, is_picture, open_image
 from slowfast_mllm.video.reader import probe_file, read_file
 from slowfast_mllm.video.result import SampledVideo, VideoError, VideoInfo
 from slowfast_mllm.video.sampling import SampleRequest, require_positive
 from slowfast_mllm.video.stills import (
-    FORMATS,
     Stills,
     has_times,
-    is_picture,
     open_array,
     open_folder,
     open_list,
     open_picture,
 )
 
-_HEAD_BYTES = 16
-_STREAM_HEAD_BYTES = 64 << 20  # holds three pictures of any camera
 _MAX_STREAM_BYTES = 2 << 30
 
 
-def probe_video(source: Any, *, frames_fps: float | None = None) -> VideoInfo:
+def probe_video(source: Any, *, frames_fps: float | None = None, clip: bool = False) -> VideoInfo:
     """Facts about a video without keeping its frames.
 
     Small files (about a second's worth of decoding), and all that are not clean mp4, mkv, webm
@@ -50,13 +48,13 @@ def probe_video(source: Any, *, frames_fps: float | None = None) -> VideoInfo:
 
     Args:
         source: As for `read_video`.
-        frames_fps: As for `read_video`.
+        frames_fps, clip: As for `read_video`.
 
     Raises:
         VideoError: The source cannot be read; one line that names it.
     """
-    opened = _open(source, frames_fps)
-    info = probe_file(opened) if isinstance(opened, Media) else opened.info()
+    opened = _open(source, frames_fps, clip)
+    info = probe_file(opened) if isinstance(opened, Media) else opened.probe()
     return _with_path(info, source)
 
 
@@ -69,6 +67,7 @@ def read_video(
     start: float | None = None,
     end: float | None = None,
     frames_fps: float | None = None,
+    clip: bool = False,
     transform: Transform = UNCHANGED,
 ) -> SampledVideo:
     """Sampled frames of a video with their real time stamps.
@@ -76,7 +75,9 @@ def read_video(
     Without `num_frames` and `fps` all frames are given (`max_frames` of them, uniformly, where
     there are more). Rotation and sample aspect ratio are applied. Alpha is dropped: transparent
     pixels have the colour stored beneath, white where a GIF stores none. Frames of interlaced
-    video are not split. A picture whose size differs from the first is scaled to it. The best
+    video are not split. A picture whose size differs from the first is fitted into it, with black
+    borders where its aspect differs, too. Crops that the container asks for are applied, and of
+    stereo pictures the left eye's is taken. Broken pictures of a set are left out. The best
     video stream is taken, never cover art; edit lists are obeyed and loop flags are not.
     Damaged files give what can be decoded, and warnings.
 
@@ -97,6 +98,7 @@ def read_video(
         frames_fps: How many a second there are of pictures that have no time stamps: a folder, a
             zip, a list, an array. Without it their times are positions, one a second, and a
             warning says so.
+        clip: Read the clip inside a motion photo instead of its picture.
         transform: Done to each picture as soon as it is decoded, e.g. shrinking.
 
     Returns:
@@ -108,7 +110,7 @@ def read_video(
         ValueError: Arguments out of range or in conflict.
     """
     request = SampleRequest(num_frames, fps, max_frames, start, end)
-    opened = _open(source, frames_fps)
+    opened = _open(source, frames_fps, clip)
     if isinstance(opened, Media):
         video = read_file(opened, request, transform)
     else:
@@ -132,9 +134,15 @@ def _with_path(info: VideoInfo, source: Any) -> VideoInfo:
     return replace(info, path=printable(os.fsdecode(source))) if is_named(source) else info
 
 
-def _open(source: Any, frames_fps: float | None) -> Media | Stills:
+def _open(source: Any, frames_fps: float | None, clip: bool) -> Media | Stills:
     require_positive(frames_fps=frames_fps)
     opened = _open_any(localized(source))
+    if clip:
+        if isinstance(opened, Media) or opened.clip is None:
+            raise VideoError(
+                f"{opened.name}: holds no clip beside a picture; leave out clip (--clip)"
+            )
+        opened = opened.clip
     if frames_fps is None:
         return opened
     if isinstance(opened, Media):
@@ -174,8 +182,8 @@ def _open_path(path: str) -> Media | Stills:
                 f"{name}: a pipe, socket or device, not a regular file; save it to a file first"
             )
         with open(path, "rb") as handle:
-            head = handle.read(_HEAD_BYTES)
-            still = is_picture(head) and not _is_motion_jpeg(handle)
+            head = handle.read(HEAD_BYTES)
+            behind = look_behind(handle)
     except FileNotFoundError as error:
         remote = re.match(r"[a-zA-Z][a-zA-Z0-9+.,-]+:", path)
         hint = "only local files are read, download it first" if remote else "check the path"
@@ -188,8 +196,8 @@ def _open_path(path: str) -> Media | Stills:
         raise VideoError(f"{name}: not a file name ({error}); check the path") from error
     if not head:
         raise VideoError(f"{name}: the file is empty; get it again")
-    if still:
-        return open_picture(lambda: Image.open(path, formats=FORMATS), name)
+    if is_picture(head, path) and not behind.frames:
+        return open_picture(lambda: open_image(path, path), name, _clip(name, behind))
     if is_zip(head):
         return open_zip(path, name)
     return Media(name, path=os.path.abspath(path))
@@ -205,19 +213,16 @@ def _open_data(uri: str) -> Media | Stills:
 def _open_bytes(data: bytes, name: str) -> Media | Stills:
     if not data:
         raise VideoError(f"{name}: no bytes at all; give the whole file")
-    if is_picture(data[:_HEAD_BYTES]) and not _is_motion_jpeg(io.BytesIO(data)):
-        return open_picture(lambda: Image.open(io.BytesIO(data), formats=FORMATS), name)
-    if is_zip(data[:_HEAD_BYTES]):
+    behind = look_behind(io.BytesIO(data))
+    if is_picture(data[:HEAD_BYTES], name) and not behind.frames:
+        return open_picture(lambda: open_image(io.BytesIO(data), name), name, _clip(name, behind))
+    if is_zip(data[:HEAD_BYTES]):
         return open_zip(io.BytesIO(data), name)
     return Media(name, data=data)
 
 
-def _is_motion_jpeg(file: BinaryIO) -> bool:
-    """Whether this is JPEG after JPEG; one more behind a photo is its preview."""
-    file.seek(0)
-    if file.read(3) != b"\xff\xd8\xff":
-        return False
-    return file.read(_STREAM_HEAD_BYTES).count(b"\xff\xd9\xff\xd8\xff") >= 2
+def _clip(name: str, behind: Behind) -> Media | None:
+    return None if behind.clip is None else Media(name, data=behind.clip)
 
 
 def _open_stream(source: Any) -> Media | Stills:

@@ -1,7 +1,8 @@
 """Still pictures as video: single ones, animations that Pillow reads, folders, lists, arrays.
 
 EXIF orientation is applied and alpha is dropped: colours are those stored beneath. Pictures of a
-set are scaled to the size of its first one. Video files are not opened here.
+set are fitted into the size of its first one, and those that are broken are left out. Video files
+are not opened here.
 """
 
 from __future__ import annotations
@@ -9,17 +10,25 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
+from slowfast_mllm.video.fitting import fitted_size, fitting_warnings, on_black
+from slowfast_mllm.video.media import Media
 from slowfast_mllm.video.names import data_of, is_named, localized, short_name
 from slowfast_mllm.video.picture import UNCHANGED, Picture, Transform, allocate, check_size
+from slowfast_mllm.video.pillow import (
+    BrokenPictureError,
+    is_frame_name,
+    open_image,
+    pillow_errors,
+    to_rgb,
+)
 from slowfast_mllm.video.result import SampledVideo, VideoError, VideoInfo
 from slowfast_mllm.video.sampling import SampleRequest
 
@@ -29,10 +38,10 @@ _TIMELESS = (
     f"pictures without time stamps: their times are positions, {_NOMINAL_FPS:g} a second; state "
     "their rate (frames_fps, --frames-fps, or video_metadata)"
 )
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif")
-_HEADS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\x00", b"MM\x00*")
-# Pillow opens no other kind, whatever a file is called: for some it would start other programs.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
+_CLIP_INSIDE = "a motion photo: its picture is looked at; clip=True (--clip) reads the clip inside"
+_PROBE_PIXELS = 100_000_000
+_A_PIXEL = Transform(lambda height, width: (1, 1), lambda picture: picture[:1, :1])
+_NAMED = 3  # pictures left out that are named one by one
 _EXIF_ORIENTATION = 0x0112
 _EXIF_TURNS = {3: 180, 4: 180, 5: 270, 6: 90, 7: 90, 8: 270}
 
@@ -50,6 +59,9 @@ class Stills:
         timestamps: float64 (count,), seconds, or None where the pictures have no time.
         duration: Seconds in all, where they have.
         rotation: Clockwise degrees that `load` applies.
+        clip: The video that lies in the same file.
+        separate: Whether each is a file of its own, which may be broken.
+        broken: What is wrong with those that are known to be, by position.
     """
 
     name: str
@@ -60,20 +72,33 @@ class Stills:
     timestamps: NDArray[np.float64] | None = None
     duration: float = 0.0
     rotation: int = 0
+    clip: Media | None = None
+    separate: bool = False
+    broken: Mapping[int, str] = field(default_factory=dict)
 
-    def info(self) -> VideoInfo:
-        """The facts."""
+    def probe(self) -> VideoInfo:
+        """The facts; small sets (about a second's worth of decoding) are looked at as a whole."""
+        if self.separate and self.count * self.size[0] * self.size[1] <= _PROBE_PIXELS:
+            return self.read(SampleRequest(), _A_PIXEL).info
+        return self._info(self.broken)
+
+    def _info(self, broken: Mapping[int, str]) -> VideoInfo:
         duration = self.duration if self.timestamps is not None else self.count / _NOMINAL_FPS
+        count = self.count - len(broken)
         return VideoInfo(
             path=self.name,
-            num_frames=self.count,
+            num_frames=count,
             duration=duration,
-            fps=self.count / duration if duration > 0 else 0.0,
+            fps=count / duration if duration > 0 else 0.0,
             width=self.size[0],
             height=self.size[1],
             codec=self.codec,
             rotation=self.rotation,
-            warnings=() if self.timestamps is not None else (_TIMELESS,),
+            warnings=(
+                *((_TIMELESS,) if self.timestamps is None else ()),
+                *((_CLIP_INSIDE,) if self.clip is not None else ()),
+                *_left_out(broken),
+            ),
         )
 
     def at_rate(self, frames_fps: float) -> Stills:
@@ -91,19 +116,56 @@ class Stills:
         """The pictures that `request` chooses.
 
         Raises:
-            VideoError: One of them cannot be decoded, none lies within the bounds, or too large.
+            VideoError: None can be decoded, one of an animation cannot, none lies within the
+                bounds, or too large.
         """
-        info = self.info()
+        broken = dict(self.broken)
+        while (video := self._read(request, transform, broken)) is None:
+            continue  # without those that turned out to be broken
+        return video
+
+    def _read(
+        self, request: SampleRequest, transform: Transform, broken: dict[int, str]
+    ) -> SampledVideo | None:
+        """None where a picture is broken that is not in `broken`; then it is."""
+        known = len(broken)
+        usable = np.array([i for i in range(self.count) if i not in broken], dtype=np.int64)
+        if not usable.size:
+            raise VideoError(next(iter(broken.values())))
+        info = self._info(broken)
         times = self.timestamps
         if times is None:
             times = np.arange(self.count, dtype=np.float64) / _NOMINAL_FPS
+        times = times[usable]
         chosen = request.indices(times, info.duration, self.name)
         wanted, rows = np.unique(chosen, return_inverse=True)
         frames = allocate(chosen.size, transform.size(self.size), self.name)[: wanted.size]
-        for row, picture in enumerate(self.load(wanted.tolist())):
+        sizes = set()
+        for row, picture in enumerate(self._pictures(usable[wanted].tolist(), broken)):
+            sizes.add(picture.shape[1::-1])
             frames[row] = transform.apply(_fitted(picture, self.size))
+        if len(broken) > known:
+            return None
+        info = replace(info, warnings=(*info.warnings, *fitting_warnings(sizes, self.size)))
         repeated = frames if rows.size == wanted.size else frames[rows]
         return SampledVideo(repeated, times[chosen], chosen, info)
+
+    def _pictures(self, positions: list[int], broken: dict[int, str]) -> Iterator[Picture]:
+        """Those that can be decoded; the others go into `broken`."""
+        if not self.separate:
+            yield from self.load(positions)
+            return
+        for position in positions:
+            try:
+                yield from self.load([position])
+            except BrokenPictureError as error:
+                broken[position] = str(error)
+
+
+def _left_out(broken: Mapping[int, str]) -> list[str]:
+    lines = [f"left out: {broken[position]}" for position in sorted(broken)]
+    more = [f"{len(lines) - _NAMED} more pictures left out that cannot be read"]
+    return lines if len(lines) <= _NAMED else lines[:_NAMED] + more
 
 
 def has_times(name: str) -> VideoError:
@@ -114,46 +176,45 @@ def has_times(name: str) -> VideoError:
     )
 
 
-def is_picture(head: bytes) -> bool:
-    """Whether a file whose first 16 bytes are `head` is a picture for Pillow."""
-    webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
-    avif = head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis")
-    return webp or avif or head.startswith(_HEADS)
-
-
-def open_picture(opener: Callable[[], Image.Image], name: str) -> Stills:
+def open_picture(opener: Callable[[], Image.Image], name: str, clip: Media | None = None) -> Stills:
     """A still picture or an animation; `opener` opens it afresh each time.
+
+    Args:
+        clip: The video that lies in the same file.
 
     Raises:
         VideoError: It cannot be decoded, or is too large.
     """
-    with _pillow_errors(name), opener() as image:
+    with pillow_errors(name), opener() as image:
         check_size(*image.size, name)
         orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
         # What follows the first picture of an MPO is its preview, or what the other eye sees.
         count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+        # What an APNG shows where animations are unknown is none of its frames.
+        first = int(count > 1 and getattr(image, "default_image", False))
+        count -= first
         codec = (image.format or "image").lower()
         starts, duration = [0.0], 0.0
         if count > 1:
-            starts, duration = _animation_times(image, count)
+            starts, duration = _animation_times(image, range(first, first + count))
         timed = count == 1 or duration > 0  # pages of a TIFF have no times
         size = image.size[::-1] if orientation in (5, 6, 7, 8) else image.size
 
     def load(positions: Iterable[int]) -> Iterator[Picture]:
-        with _pillow_errors(name), opener() as image:
+        with pillow_errors(name), opener() as image:
             for position in positions:
-                if count > 1:
-                    image.seek(position)
+                if first + count > 1:
+                    image.seek(first + position)
                 yield to_rgb(image)
 
     turn = _EXIF_TURNS.get(orientation, 0)
     times = np.array(starts) if timed else None
-    return Stills(name, count, size, load, codec, times, duration, turn)
+    return Stills(name, count, size, load, codec, times, duration, turn, clip)
 
 
-def _animation_times(image: Image.Image, count: int) -> tuple[list[float], float]:
+def _animation_times(image: Image.Image, positions: range) -> tuple[list[float], float]:
     starts, time = [], 0.0
-    for position in range(count):
+    for position in positions:
         image.seek(position)
         image.load()  # Pillow knows the time of a WebP frame only then
         starts.append(time)
@@ -165,9 +226,9 @@ def open_folder(path: str, name: str) -> Stills:
     """The pictures of a folder in the order of their names, numbers by value (2 before 10).
 
     Raises:
-        VideoError: No picture in it, or the first one cannot be decoded.
+        VideoError: No picture in it, or none that can be decoded.
     """
-    with _pillow_errors(name):
+    with pillow_errors(name):
         files = pictures_of(path)
     if not files:
         raise VideoError(
@@ -190,11 +251,6 @@ def pictures_of(folder: str | os.PathLike[str]) -> list[str]:
     return sorted(files, key=lambda path: natural_order(os.path.basename(path)))
 
 
-def is_frame_name(name: str) -> bool:
-    """Whether a file is called as pictures are."""
-    return name.lower().endswith(_SUFFIXES)
-
-
 def natural_order(name: str) -> list[tuple[int, int | str]]:
     """A key to sort names by, numbers in them by value."""
     parts = re.split(r"(\d+)", name.lower())
@@ -214,7 +270,7 @@ def open_list(items: list[Any], name: str) -> Stills:
     (H, W, 3) or (H, W, 4), mixed.
 
     Raises:
-        VideoError: It is empty, or the first picture cannot be decoded.
+        VideoError: It is empty, holds something else, or no picture that can be decoded.
     """
     if not items:
         raise VideoError(f"{name}: an empty list; give at least one picture")
@@ -223,9 +279,18 @@ def open_list(items: list[Any], name: str) -> Stills:
     def load(positions: Iterable[int]) -> Iterator[Picture]:
         return (_load_item(items[position], f"{name} {position}") for position in positions)
 
-    height, width = next(load([0])).shape[:2]
+    broken: dict[int, str] = {}
+    for position in range(len(items)):
+        try:
+            size = next(load([position])).shape[1::-1]
+            break
+        except BrokenPictureError as error:
+            broken[position] = str(error)
+    else:
+        raise VideoError(broken[0])
     timeless = None if len(items) > 1 else np.zeros(1)
-    return Stills(name, len(items), (width, height), load, "raw", timeless)
+    stills = Stills(name, len(items), size, load, "raw", timeless)
+    return replace(stills, separate=True, broken=broken)
 
 
 def _kept(item: Any, name: str) -> Any:
@@ -240,19 +305,19 @@ def _kept(item: Any, name: str) -> Any:
 def _load_item(item: Any, name: str) -> Picture:
     if is_named(item):
         path = os.fspath(localized(item))
-        with _pillow_errors(short_name(path)), Image.open(path, formats=FORMATS) as image:
+        with pillow_errors(short_name(path)), open_image(path, path) as image:
             return to_rgb(image)
     if isinstance(item, str):
         item, name = data_of(item)[0], f"{name} ({short_name(item)})"
     elif isinstance(item, Packed):
         name = item.name
     if isinstance(item, bytes | bytearray | Packed):
-        with _pillow_errors(name):
+        with pillow_errors(name):
             data = item.read() if isinstance(item, Packed) else item
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            with open_image(io.BytesIO(data), name) as image:
                 return to_rgb(image)
     if isinstance(item, Image.Image):
-        with _pillow_errors(name):
+        with pillow_errors(name):
             return to_rgb(item)
     picture = to_array(item, name)
     if picture.ndim == 2:
@@ -295,32 +360,9 @@ def to_array(value: Any, name: str) -> Picture:
     return value
 
 
-def to_rgb(image: Image.Image) -> Picture:
-    """An upright uint8 (H, W, 3) picture from a PIL image."""
-    upright = ImageOps.exif_transpose(image)
-    check_size(*upright.size, "<image>")
-    if upright.mode.startswith("I;16"):
-        # convert("RGB") would clip 16-bit grey to its lowest 255 levels.
-        grey = (np.asarray(upright) >> 8).astype(np.uint8)
-        return np.stack([grey] * 3, axis=-1)
-    return np.asarray(upright.convert("RGB"))
-
-
 def _fitted(picture: Picture, size: tuple[int, int]) -> Picture:
     if picture.shape[1::-1] == size:
         return picture
     image = Image.fromarray(np.ascontiguousarray(picture))
-    return np.asarray(image.resize(size, Image.Resampling.BICUBIC))
-
-
-@contextmanager
-def _pillow_errors(name: str) -> Iterator[None]:
-    """Whatever Pillow raises for a broken picture, as one line."""
-    try:
-        yield
-    except VideoError:
-        raise
-    except Exception as error:  # of all kinds: its decoders are many
-        cause = " ".join((getattr(error, "strerror", None) or str(error)).split())
-        cause = cause or type(error).__name__
-        raise VideoError(f"{name}: not a readable picture ({cause}); convert it to png") from error
+    inner = fitted_size(image.size, size)
+    return on_black(np.asarray(image.resize(inner, Image.Resampling.BICUBIC)), size)
