@@ -39,7 +39,7 @@ _TIMELESS = (
     "their rate (frames_fps, --frames-fps, or video_metadata)"
 )
 _CLIP_INSIDE = "a motion photo: its picture is looked at; clip=True (--clip) reads the clip inside"
-_PROBE_PIXELS = 100_000_000
+_PROBE_PIXELS = 50_000_000
 _A_PIXEL = Transform(lambda height, width: (1, 1), lambda picture: picture[:1, :1])
 _NAMED = 3  # pictures left out that are named one by one
 _EXIF_ORIENTATION = 0x0112
@@ -77,7 +77,7 @@ class Stills:
     broken: Mapping[int, str] = field(default_factory=dict)
 
     def probe(self) -> VideoInfo:
-        """The facts; small sets (about a second's worth of decoding) are looked at as a whole."""
+        """The facts; small sets (about half a second of decoding) are looked at as a whole."""
         if self.separate and self.count * self.size[0] * self.size[1] <= _PROBE_PIXELS:
             return self.read(SampleRequest(), _A_PIXEL).info
         return self._info(self.broken)
