@@ -11,7 +11,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 from slowfast_mllm.model.adapters import suggest_lora_targets
-from slowfast_mllm.model.shim import MODEL_AUTO_MAP, OpenedByPackage, write_shim
+from slowfast_mllm.model.shim import MODEL_AUTO_MAP, register_nothing, write_shim
 
 
 class SlowFastVisionConfig(PreTrainedConfig):
@@ -48,7 +48,7 @@ class SlowFastVisionConfig(PreTrainedConfig):
         return 2 ** (len(self.depths) + 1)
 
 
-class SlowFastConfig(OpenedByPackage, PreTrainedConfig):
+class SlowFastConfig(PreTrainedConfig):
     """Configuration of a Slow-Fast video language model.
 
     Attributes:
@@ -113,6 +113,8 @@ class SlowFastConfig(OpenedByPackage, PreTrainedConfig):
     video_token_id: int = 151647
     answer_without_vision: list[int] | None = None
     tie_word_embeddings: bool = False
+
+    register_for_auto_class = classmethod(register_nothing)
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)

@@ -18,7 +18,7 @@ from transformers.utils import can_return_tuple
 from slowfast_mllm.model.configuration_slowfast import SlowFastConfig
 from slowfast_mllm.model.generation import SlowFastGenerationMixin
 from slowfast_mllm.model.quantization import sparing
-from slowfast_mllm.model.shim import OpenedByPackage
+from slowfast_mllm.model.shim import register_nothing
 from slowfast_mllm.model.slow_attention import Gate, SlowQueries, make_hybrid
 from slowfast_mllm.model.transformers_names import (
     CACHE,
@@ -44,7 +44,7 @@ from slowfast_mllm.model.visual_tokens import (
 )
 
 
-class SlowFastPreTrainedModel(OpenedByPackage, PreTrainedModel):
+class SlowFastPreTrainedModel(PreTrainedModel):
     """What the base model and the head share with transformers."""
 
     config: SlowFastConfig
@@ -61,6 +61,7 @@ class SlowFastPreTrainedModel(OpenedByPackage, PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
+    register_for_auto_class = classmethod(register_nothing)
 
     @torch.no_grad()
     def initialize_weights(self) -> None:

@@ -43,10 +43,7 @@ def write_shim(folder: str | os.PathLike[str]) -> None:
     Path(folder, f"{_NAME}.py").write_text(_TEXT, encoding="utf-8")
 
 
-class OpenedByPackage:
-    """A class of which transformers must not copy the source beside what it saves: the copy would
-    not load. It does so of classes that it found through `auto_map`."""
-
-    @classmethod
-    def register_for_auto_class(cls, *_: Any, **__: Any) -> None:
-        """Does nothing."""
+def register_nothing(cls: type, *_: Any, **__: Any) -> None:
+    """In place of a class's `register_for_auto_class`, which transformers calls of classes found
+    through `auto_map`: from then on it copies their source beside what is saved, and a copy of one
+    file of this package would not load."""

@@ -20,7 +20,7 @@ from transformers.processing_utils import ImagesKwargs, MultiModalData, Processi
 from transformers.video_processing_utils import VideoProcessorMixin
 
 from slowfast_mllm.model.configuration_slowfast import SlowFastConfig
-from slowfast_mllm.model.shim import PROCESSOR_AUTO_MAP, OpenedByPackage, write_shim
+from slowfast_mllm.model.shim import PROCESSOR_AUTO_MAP, register_nothing, write_shim
 from slowfast_mllm.processing.arguments import argument_errors, check_known
 from slowfast_mllm.processing.inputs import list_images, list_videos, rgb_picture
 from slowfast_mllm.processing.messages import with_known_parts
@@ -90,7 +90,7 @@ class ModelInputs(BatchFeature):
         return self
 
 
-class SlowFastProcessor(OpenedByPackage, ProcessorMixin):
+class SlowFastProcessor(ProcessorMixin):
     """Tokenizer, image processor and video processor of a Slow-Fast model.
 
     Args:
@@ -106,6 +106,7 @@ class SlowFastProcessor(OpenedByPackage, ProcessorMixin):
     valid_processor_kwargs = SlowFastProcessorKwargs
     return_mm_token_type_ids = True
     image_token, video_token = IMAGE_TOKEN, VIDEO_TOKEN
+    register_for_auto_class = classmethod(register_nothing)
 
     def __init__(
         self,
