@@ -5,7 +5,7 @@ Decoder language models and vision models of transformers can be named in `text_
 """
 
 import os
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
@@ -114,7 +114,7 @@ class SlowFastConfig(PreTrainedConfig):
     answer_without_vision: list[int] | None = None
     tie_word_embeddings: bool = False
 
-    register_for_auto_class = classmethod(register_nothing)
+    register_for_auto_class: ClassVar[Any] = classmethod(register_nothing)
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)

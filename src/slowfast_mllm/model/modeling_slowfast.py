@@ -61,7 +61,7 @@ class SlowFastPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
-    register_for_auto_class = classmethod(register_nothing)
+    register_for_auto_class: Any = classmethod(register_nothing)
 
     @torch.no_grad()
     def initialize_weights(self) -> None:

@@ -106,7 +106,7 @@ class SlowFastProcessor(ProcessorMixin):
     valid_processor_kwargs = SlowFastProcessorKwargs
     return_mm_token_type_ids = True
     image_token, video_token = IMAGE_TOKEN, VIDEO_TOKEN
-    register_for_auto_class = classmethod(register_nothing)
+    register_for_auto_class: Any = classmethod(register_nothing)
 
     def __init__(
         self,
