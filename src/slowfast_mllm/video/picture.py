@@ -13,6 +13,7 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -20,6 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from slowfast_mllm.video import hdr
 from slowfast_mllm.video.fitting import Size, fitted_size, fitting_warnings, on_black
 from slowfast_mllm.video.result import VideoError
 from slowfast_mllm.video.stereo import Window, left_eye
@@ -202,10 +204,13 @@ class RgbConverter:
 
     Attributes:
         shape: The shape.
+        transform: What the caller will do to the pictures: HDR is shrunk before its light is
+            mapped where this would shrink it afterwards, so its pictures may come smaller.
         others: Sizes as shown of the frames that had another one.
     """
 
     shape: PictureShape
+    transform: Transform = UNCHANGED
     others: set[Size] = field(default_factory=set)
     _reformatter: VideoReformatter = field(default_factory=VideoReformatter)
 
@@ -225,7 +230,8 @@ class RgbConverter:
             return on_black(turn.apply(self._rgb(frame, inner)), shape.shown)
         left, top, width, height = shape.window
         if (width, height) == shape.stored:
-            return shape.orientation.apply(self._rgb(frame, shape.scaled))
+            size = self._reduced if hdr.is_hdr(frame) else shape.scaled
+            return shape.orientation.apply(self._rgb(frame, size))
         part = self._rgb(frame, shape.stored)[top : top + height, left : left + width]
         if (width, height) != shape.scaled:
             whole = VideoFrame.from_ndarray(np.ascontiguousarray(part), format="rgb24")
@@ -242,13 +248,27 @@ class RgbConverter:
     def _rgb(self, frame: VideoFrame, size: Size) -> Picture:
         """The whole stored picture in another size (width, height)."""
         resized = (frame.width, frame.height) != size
-        rgb = self._reformatter.reformat(
+        light = hdr.is_hdr(frame)
+        # Not resized: swscale's default, as PyAV's own to_ndarray has it.
+        interpolation = "BICUBIC" if resized else None
+        reformatted = self._reformatter.reformat(
             frame,
             width=size[0],
             height=size[1],
-            format="rgb24",
-            # Not resized: swscale's default, as PyAV's own to_ndarray has it.
-            interpolation="BICUBIC" if resized else None,
+            format=hdr.PIXEL_FORMAT if light else "rgb24",
+            interpolation="AREA" if light and size[0] < frame.width else interpolation,
             threads=1,
-        ).to_ndarray()
-        return np.asarray(rgb, dtype=np.uint8)
+        )
+        if light:
+            return hdr.tone_map(reformatted)
+        return np.asarray(reformatted.to_ndarray(), dtype=np.uint8)
+
+    @cached_property
+    def _reduced(self) -> Size:
+        """What is left to shrink for the transform, with a margin for what it may cut off."""
+        shown = self.shape.shown
+        wanted = self.transform.size(shown)
+        factor = min(int(side / (1.25 * kept)) for side, kept in zip(shown, wanted, strict=True))
+        width, height = (-(-side // max(1, factor)) for side in self.shape.scaled)
+        smaller = self.shape.orientation.turned((width, height))
+        return (width, height) if self.transform.size(smaller) == wanted else self.shape.scaled

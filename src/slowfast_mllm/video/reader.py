@@ -127,7 +127,7 @@ def _decode_whole(
     transform: Transform = UNCHANGED,
 ) -> _WholeResult:
     """Decode from the first to the last frame and put the frames at `wanted` into `output`."""
-    to_rgb = RgbConverter(index.shape)
+    to_rgb = RgbConverter(index.shape, transform)
     row_of = {position: row for row, position in enumerate(wanted)}
     damage = Damage()
     stamps: list[int | None] = []

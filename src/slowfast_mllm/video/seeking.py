@@ -68,7 +68,7 @@ def decode_by_seeking(
     workers = min(_WORKERS, len(groups), _available_cpus())
     threads = max(1, _available_cpus() // workers)
 
-    converters = [RgbConverter(index.shape) for _ in range(workers)]
+    converters = [RgbConverter(index.shape, transform) for _ in range(workers)]
 
     def work(to_rgb: RgbConverter) -> None:
         _decode_groups(media, index, groups, output, threads, to_rgb, transform)
