@@ -54,6 +54,7 @@ _TO_BT709 = {
 _LUMA = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114)}
 _LUMA_BT2020 = (0.2627, 0.0593)
 
+
 def is_hdr(frame: VideoFrame) -> bool:
     """Whether its tags say PQ or HLG."""
     return frame.color_trc in (PQ, HLG)
