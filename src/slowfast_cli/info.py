@@ -115,4 +115,4 @@ def _shown(value: Any) -> str:
         return f"{value:.3f}"
     if isinstance(value, list):
         return ", ".join(str(item) for item in value) or "none"
-    return str(value)
+    return "-" if value is None else str(value)

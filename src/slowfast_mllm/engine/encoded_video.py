@@ -233,7 +233,7 @@ def load_encoded(path: Path, model: str, like: SlowFastForConditionalGeneration)
         return EncodedVideo(
             memory=memory,
             prompt=facts["prompt"],
-            info=VideoInfo(**{**facts["info"], "warnings": tuple(facts["info"]["warnings"])}),
+            info=VideoInfo.from_dict(facts["info"]),
             frame_indices=facts["frame_indices"],
             timestamps=facts["timestamps"],
             timing=AT_HAND,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -29,11 +29,12 @@ PQ, HLG = 16, 18  # ITU-T H.273 numbers, as FFmpeg has them
 BT709, BT2020, DISPLAY_P3 = 1, 9, 12
 _FULL_RANGE = 2
 
+WHITE_NITS = 1000
 _REFERENCE_NITS = 203  # diffuse white, ITU-R BT.2408
-_WHITE = 1000 / _REFERENCE_NITS
+_WHITE = WHITE_NITS / _REFERENCE_NITS
 
-# The table's axes have eight bits each: even steps of luma, and steps of chroma that are fine around
-# grey and coarser where colours are strong.
+# The table's axes have eight bits each: even steps of luma, and steps of chroma that are fine
+# around grey and coarser where colours are strong.
 _CHROMA_STEPS = 127
 _STRIP_PIXELS = 1 << 16  # what stays in a core's cache while it is looked up
 
@@ -68,7 +69,7 @@ def tone_map(frame: VideoFrame) -> Picture:
             BT.2020 and limited range.
 
     Returns:
-        uint8 (H, W, 3), a view.
+        uint8 (H, W, 3).
     """
     colours = _colours(
         int(frame.color_trc),
@@ -77,7 +78,7 @@ def tone_map(frame: VideoFrame) -> Picture:
         int(frame.color_range) == _FULL_RANGE,
     )
     luma, blue, red = (
-        np.frombuffer(plane, np.uint16).reshape(plane.height, -1)[:, : plane.width]
+        np.frombuffer(cast(Any, plane), np.uint16).reshape(plane.height, -1)[:, : plane.width]
         for plane in frame.planes
     )
     picture = np.empty((*luma.shape, 4), np.uint8)
@@ -93,7 +94,8 @@ def tone_map(frame: VideoFrame) -> Picture:
             levels = luma[rows] >> 2
             pixels[rows] = colours.table.take(pairs[: len(levels)] + levels, mode="clip")
     # Much faster than NumPy's [..., :3].
-    return VideoFrame.from_numpy_buffer(picture, "rgba").to_ndarray(format="rgb24", threads=1)
+    four = VideoFrame.from_numpy_buffer(picture, "rgba")
+    return np.asarray(four.to_ndarray(format="rgb24", threads=1), np.uint8)
 
 
 def _chroma_levels() -> Floats:

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from av.container import InputContainer
 from av.packet import Packet
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from slowfast_mllm.video.aperture import shown_window
@@ -23,6 +24,7 @@ from slowfast_mllm.video.clock import (
     rate_of,
     zero_of,
 )
+from slowfast_mllm.video.colour import Colour, colour_of
 from slowfast_mllm.video.media import (
     Damage,
     Media,
@@ -55,12 +57,13 @@ class StreamIndex:
         clock: How stamps become seconds.
         timeline: The stamps as seconds, where they are known.
         shape: The shape of the first frame.
+        colour: The colours of the first frame.
         codec: FFmpeg's name of the coding format.
         droppable: Whether pictures that nothing refers to can be left undecoded.
         has_audio: Whether there is an audio stream.
         exact: Whether `stamps` are the presented frames for certain.
         warnings: One line each: what is damaged.
-        notes: One line each: what of the file is not looked at.
+        notes: One line each: what of the file is not looked at, or not as it is.
     """
 
     stamps: tuple[int, ...]
@@ -68,6 +71,7 @@ class StreamIndex:
     clock: Clock
     timeline: Timeline | None
     shape: PictureShape
+    colour: Colour
     codec: str
     droppable: bool
     has_audio: bool
@@ -138,20 +142,20 @@ def index_stream(media: Media) -> StreamIndex:
         check_size(stream.codec_context.width, stream.codec_context.height, media.name)
         codec = stream.codec_context.codec.canonical_name
         window = _shown_window(media, container, stream)
-        shape: PictureShape | None = None
+        first: VideoFrame | None = None
         for packet in video_packets(container, stream, damage):
             packets.add(packet, codec)
-            if shape is None:
-                shape = _first_shape(stream, packet, damage, media.name, window)
-        if shape is None:
-            shape = _first_shape(stream, None, damage, media.name, window)
+            first = first or _first_frame(stream, packet, damage)
+        first = first or _first_frame(stream, None, damage)
         if packets.encrypted or _KEY_ID in stream.metadata:
             raise VideoError(
                 f"{media.name}: encrypted (DRM), which only a player with its key can show; "
                 "give a copy without"
             )
-        if shape is None:
+        if first is None:
             raise VideoError(_no_frames(media.name, packets.count, codec))
+        shape = shape_of(first, stream.sample_aspect_ratio, media.name, window)
+        colour = colour_of(first)
         warnings = []
         if missing:
             warnings.append(f"the file ends early: {missing} bytes are missing")
@@ -161,6 +165,8 @@ def index_stream(media: Media) -> StreamIndex:
         clock = _clock(media, container, stream, packets)
         complete = len(stamps) == len(packets.shown) > 0
         exact = complete and not (missing or damage) and _is_exact(container, packets, codec)
+        # A palette comes with the first packet alone, and is lost by a seek.
+        exact = exact and not first.format.has_palette
         if exact and clock.in_decode_order:
             exact = packets.delayed and not pictures_are_reordered(media)
         return StreamIndex(
@@ -169,12 +175,13 @@ def index_stream(media: Media) -> StreamIndex:
             clock=clock,
             timeline=_expected(clock, packets, complete),
             shape=shape,
+            colour=colour,
             codec=codec,
             droppable=_is_droppable(codec, stream.codec_context.extradata),
             has_audio=bool(container.streams.audio),
             exact=exact,
             warnings=tuple(warnings),
-            notes=(*_track_notes(container, stream), *shape.notes),
+            notes=(*_track_notes(container, stream), *shape.notes, *colour.warnings),
         )
 
 
@@ -221,15 +228,10 @@ def _end_of(container: InputContainer, stream: VideoStream) -> int | None:
     return stream.start_time + stream.duration
 
 
-def _first_shape(
-    stream: VideoStream,
-    packet: Packet[VideoStream] | None,
-    damage: Damage,
-    name: str,
-    window: Window | None,
-) -> PictureShape | None:
-    frames = decode_packet(stream, packet, damage)
-    return shape_of(frames[0], stream.sample_aspect_ratio, name, window) if frames else None
+def _first_frame(
+    stream: VideoStream, packet: Packet[VideoStream] | None, damage: Damage
+) -> VideoFrame | None:
+    return next(iter(decode_packet(stream, packet, damage)), None)
 
 
 def _no_frames(name: str, packets: int, codec: str) -> str:

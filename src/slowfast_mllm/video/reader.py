@@ -162,6 +162,11 @@ def _describe(
         codec=index.codec,
         rotation=index.shape.orientation.degrees,
         has_audio=index.has_audio,
+        colour_primaries=index.colour.primaries,
+        colour_transfer=index.colour.transfer,
+        colour_matrix=index.colour.matrix,
+        colour_range=index.colour.range,
+        colour_assumed=index.colour.assumed,
         warnings=(*index.warnings, *warnings, *timeline.warnings, *index.notes),
     )
 

@@ -34,6 +34,13 @@ class VideoInfo:
         rotation: Clockwise turn in degrees (0, 90, 180, 270) that was applied to the stored
             picture to show it upright.
         has_audio: Whether the file holds at least one audio stream.
+        colour_primaries: Of the coded pictures, in ffprobe's names (`bt709`, `bt2020`), as the
+            other three; None for still pictures and arrays, which are taken as sRGB.
+        colour_transfer: How light is coded (`bt709`, `smpte2084`, `arib-std-b67`).
+        colour_matrix: How luma and chroma are made of red, green and blue (`smpte170m`).
+        colour_range: `limited` or `full`.
+        colour_assumed: Which of these four the file does not tell, so that what stands here was
+            assumed: `primaries`, `transfer`, `matrix`, `range`.
         warnings: One line each: what is damaged, missing or was assumed.
     """
 
@@ -46,11 +53,23 @@ class VideoInfo:
     codec: str
     rotation: int = 0
     has_audio: bool = False
+    colour_primaries: str | None = None
+    colour_transfer: str | None = None
+    colour_matrix: str | None = None
+    colour_range: str | None = None
+    colour_assumed: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON types (`warnings` as a list)."""
-        return asdict(self) | {"warnings": list(self.warnings)}
+        """All fields as JSON types (tuples as lists)."""
+        lists = {"colour_assumed": list(self.colour_assumed), "warnings": list(self.warnings)}
+        return asdict(self) | lists
+
+    @classmethod
+    def from_dict(cls, facts: dict[str, Any]) -> VideoInfo:
+        """What `to_dict` gave."""
+        lists = {name: tuple(value) for name, value in facts.items() if isinstance(value, list)}
+        return cls(**facts | lists)
 
 
 @dataclass(frozen=True, eq=False)
