@@ -156,6 +156,32 @@ def test_what_the_container_hides_is_cut_off(name: str, size: tuple[int, int]) -
     assert frames[0][0, 0].tolist() == pytest.approx([255, 0, 0], abs=40)
 
 
+def with_entry_box(data: bytes, extra: bytes) -> bytes:
+    """An mp4 whose index comes last, with one more box in the description of its pictures."""
+    result = bytearray(data)
+    end = 0
+    for kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1"):
+        start = result.index(kind, end) - 4
+        end = start + 8
+        length = int.from_bytes(result[start : start + 4], "big")
+        result[start : start + 4] = (length + len(extra)).to_bytes(4, "big")
+    result[start + length : start + length] = extra
+    return bytes(result)
+
+
+def test_clap_and_st3d_of_an_mp4_are_obeyed() -> None:
+    data = encode_clip("h264.mp4", 3, size=(128, 48))
+    plain = read_video(data).frames
+    numbers = (64, 1, 32, 1, 32, 1, -8, 1)
+    clap = box(b"clap", *(number.to_bytes(4, "big", signed=True) for number in numbers))
+    clean = read_video(with_entry_box(data, clap))
+    assert np.array_equal(clean.frames, plain[:, :32, 64:])
+    assert probe_video(with_entry_box(data, clap)).width == 64
+    stereo = read_video(with_entry_box(data, box(b"st3d", b"\0" * 4, b"\2")))
+    assert np.array_equal(stereo.frames, plain[:, :, :64])
+    assert "side by side" in stereo.warnings[0]
+
+
 @pytest.mark.parametrize("mode", ["left_right", "right_left", "top_bottom"])
 def test_one_eye_of_a_stereo_file_is_seen(mode: str) -> None:
     data = encode_clip("hevc.mkv", 2, size=(128, 48) if "left" in mode else (64, 96))

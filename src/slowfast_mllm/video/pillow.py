@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from slowfast_mllm.video.picture import Picture, check_size
 from slowfast_mllm.video.result import VideoError
@@ -86,6 +86,8 @@ def pillow_errors(name: str) -> Iterator[None]:
                 f"{name}: cannot be opened ({error.strerror}); check the path"
             ) from error
         cause = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):  # which would repeat the name, or an address
+            cause = "of no kind that is read here"
         raise BrokenPictureError(
             f"{name}: not a readable picture ({cause}); convert it to png"
         ) from error
