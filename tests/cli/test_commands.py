@@ -39,6 +39,23 @@ def run(monkeypatch, capsys, tmp_path):
     return command
 
 
+@pytest.mark.parametrize(
+    ("line", "known"),
+    [
+        ("model: {}", "seed, model, stages"),
+        ("start: {}", "seed, start, stages"),
+    ],
+)
+def test_a_recipe_finds_its_trainer(run, tmp_path: Path, line: str, known: str) -> None:
+    """With `model` it is one of the packaged model's lessons, without it one of records."""
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"name: x\nsede: 1\n{line}\n")
+    code, _, err = run("train", str(recipe), "--output", str(tmp_path / "run"))
+    assert code == 1
+    assert "unknown key 'sede'" in err
+    assert known in " ".join(err.split())
+
+
 def test_help_loads_nothing_heavy() -> None:
     heavy = "{'torch', 'transformers', 'numpy', 'av'}"
     code = f"import slowfast_cli.main, sys; print(sorted({heavy} & set(sys.modules)))"
