@@ -1,5 +1,7 @@
 """All roads of `generate` lead to the same tokens: caches, beams, chunks, compiled steps."""
 
+from functools import wraps
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,7 +18,7 @@ from tiny_models import (
     video,
 )
 from torch import Tensor
-from transformers import DynamicCache, StaticCache
+from transformers import AutoModelForCausalLM, DynamicCache, StaticCache
 
 from slowfast_mllm.model import SlowFastForConditionalGeneration, slow_attention
 from slowfast_mllm.model.slow_attention import _attend_in_steps
@@ -240,3 +242,47 @@ def test_parts_may_lie_on_the_disk(parts: str, model, tmp_path) -> None:
         offload_folder=tmp_path / "offloaded",
     )
     assert torch.equal(greedy(offloaded, **inputs), expected)
+
+
+def draft(kind: str) -> torch.nn.Module:
+    small = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "head_dim": 8}
+    if kind == "text":
+        torch.manual_seed(0)
+        text = tiny_model(text=small, hybrid_layers=[0]).config.text_config
+        return AutoModelForCausalLM.from_config(text).eval()
+    return tiny_model(text=small, hybrid_layers=[0])
+
+
+@pytest.mark.parametrize("kind", ["text", "slow-fast"])
+@pytest.mark.parametrize("prompt", [PROMPTS[1], PROMPTS[2]])
+def test_a_draft_of_another_size_changes_no_answer(model, kind, prompt) -> None:
+    inputs = pad([prompt])
+    if VIDEO_TOKEN in prompt:
+        inputs["pixel_values_videos"] = VIDEOS[1:]
+    expected = greedy(model, **inputs)
+    assert torch.equal(greedy(model, **inputs, assistant_model=draft(kind)), expected)
+
+
+def test_a_slow_fast_draft_sees_the_video_itself(model, monkeypatch) -> None:
+    inputs = {**pad([PROMPTS[1]]), "pixel_values_videos": VIDEOS[1:]}
+    expected = greedy(model, **inputs)
+    steps = []
+    forward = SlowFastForConditionalGeneration.forward
+
+    @wraps(forward)
+    def counted(self, *args, **kwargs):
+        steps.append(self)
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(SlowFastForConditionalGeneration, "forward", counted)
+    twin = tiny_model()  # whoever sees the same drafts the same
+    twin.generation_config.update(num_assistant_tokens=20, assistant_confidence_threshold=0.0)
+    assert torch.equal(greedy(model, **inputs, assistant_model=twin), expected)
+    assert sum(self is model for self in steps) <= 2
+    memory = model.encode_video(VIDEOS[1])
+    memories = [memory, model.encode_video(VIDEOS[2])]
+    with pytest.raises(ValueError, match="give generate\\(\\) pixel_values_videos instead"):
+        greedy(model, **pad([PROMPTS[1]]), video_memory=memories, assistant_model=twin)
+    words = draft("text")
+    actual = greedy(model, **pad([PROMPTS[1]]), video_memory=memories, assistant_model=words)
+    assert torch.equal(actual, expected)
