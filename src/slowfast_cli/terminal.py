@@ -2,13 +2,11 @@
 
 import io
 import json
-import re
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-
-_LONG = re.compile(r"\S{101,}")
 
 
 def escape_what_does_not_fit() -> None:
@@ -25,7 +23,7 @@ def say(text: str = "", err: bool = False, end: str = "\n") -> None:
     """
     stream = sys.stderr if err else sys.stdout
     if stream is not None:  # as for programs without a terminal
-        print(brief(text) if err else text, file=stream, end=end, flush=True)
+        print(_brief(text) if err else text, file=stream, end=end, flush=True)
 
 
 def say_json(facts: Any, indent: int | None = None) -> None:
@@ -38,9 +36,20 @@ def say_json(facts: Any, indent: int | None = None) -> None:
     say(text)
 
 
-def brief(text: str) -> str:
-    """Text in which words of more than 100 characters have lost their middle."""
-    return _LONG.sub(lambda word: f"{word[0][:40]}...{word[0][-57:]}", text)
+def _brief(text: str) -> str:
+    if len(text) <= 100:
+        return text
+    from slowfast_mllm.video.names import brief
+
+    return brief(text)
+
+
+def _hint(error: Exception) -> str:
+    """For files whose names begin as options do."""
+    files = (word for word in sys.argv[1:] if word.startswith("-") and os.path.exists(word))
+    if not hasattr(error, "option_name") or (file := next(files, None)) is None:
+        return ""
+    return f". To name the file, write ./{file}"
 
 
 @contextmanager
@@ -51,5 +60,5 @@ def brief_refusals() -> Iterator[None]:
     except Exception as error:
         message = getattr(error, "message", None)  # of Typer's errors, which have no public base
         if isinstance(message, str):
-            error.message = brief(message)  # type: ignore[attr-defined]
+            error.message = _brief(message) + _hint(error)  # type: ignore[attr-defined]
         raise

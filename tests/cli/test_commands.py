@@ -402,6 +402,13 @@ def test_messages_repeat_little_of_long_arguments(run, arguments) -> None:
     assert "x" * 101 not in out + err
 
 
+def test_a_file_whose_name_begins_as_options_do_is_told_apart(run, monkeypatch, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-dash.mp4").write_bytes(Path(CLIP).read_bytes())
+    assert "write ./-dash.mp4" in run("info", "-dash.mp4")[2]
+    assert run("info", "./-dash.mp4")[0] == run("info", "--", "-dash.mp4")[0] == 0
+
+
 def test_a_video_may_be_a_uri(run) -> None:
     data = f"data:video/mp4;base64,{base64.b64encode(Path(CLIP).read_bytes()).decode()}"
     named = json.loads(run("info", Path(CLIP).as_uri(), "--json")[1])

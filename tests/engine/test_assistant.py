@@ -9,6 +9,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -270,6 +271,36 @@ def test_wrong_use_names_the_argument(assistant: SlowFast) -> None:
             assistant.ask(CLIP, QUESTION, **{name: value})
     with pytest.raises(ValueError, match="question: give words, not NoneType"):
         assistant.ask(CLIP, None)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_frames": "x" * 5000},
+        {"start": "x" * 5000},
+        {"frames_fps": "x" * 5000},
+        {"fit": "x" * 5000},
+        {"temperature": "x" * 5000},
+        {"x" * 5000: 1},
+        {"model": "x" * 5000},
+        {"device": "x" * 5000},
+        {"dtype": "x" * 5000},
+        {"quantize": "x" * 5000},
+        {"precision": "x" * 5000},
+    ],
+    ids=lambda options: next(iter(options))[:20],
+)
+def test_messages_repeat_little_of_an_argument(assistant: SlowFast, tmp_path, options) -> None:
+    (name,) = options
+    call: Callable = partial(assistant.ask, CLIP, QUESTION)
+    if name in ("model", "device", "dtype", "quantize"):
+        call = load
+    elif name == "precision":
+        call = partial(assistant.index, CLIP, tmp_path / "x.sfmem")
+    with pytest.raises(ValueError, match="xxx") as caught:
+        call(**options)
+    assert "x" * 101 not in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_more_than_the_model_can_read_is_refused(assistant: SlowFast) -> None:

@@ -1,5 +1,6 @@
 """What is asked for and what comes back: the frames to look at, how to answer, and the answer."""
 
+import reprlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -19,6 +20,7 @@ from transformers import (
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.processing.pixels import Fit
 from slowfast_mllm.video import VideoInfo
+from slowfast_mllm.video.names import short_name
 
 OnText = Callable[[str], None]
 
@@ -50,7 +52,9 @@ class Sampling:
         if self.fps is None and self.max_frames != Sampling.max_frames:
             raise ValueError("max_frames limits what fps gives; say num_frames, or fps too.")
         if self.fit not in (None, *get_args(Fit)):
-            raise ValueError(f"fit={self.fit!r}: choose one of {', '.join(get_args(Fit))}.")
+            raise ValueError(
+                f"fit={reprlib.repr(self.fit)}: choose one of {', '.join(get_args(Fit))}."
+            )
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,9 @@ class Generation:
         )
         for name, value, kind, least, most in ranges:
             if not isinstance(value, kind) or not least <= value <= most:
-                raise ValueError(f"{name}={value}: give a number between {least} and {most}.")
+                raise ValueError(
+                    f"{name}={reprlib.repr(value)}: give a number between {least} and {most}."
+                )
         if 0 < self.temperature < 1e-3:  # logits over so little are no numbers any more
             raise ValueError(f"temperature={self.temperature}: give 0, or at least 0.001.")
 
@@ -126,8 +132,8 @@ def split_options(options: dict[str, Any]) -> tuple[dict[str, Any], Generation]:
     unknown = sorted(set(options) - set(frames) - set(answer))
     if unknown:
         raise ValueError(
-            f"Unknown option {unknown[0]!r}; known are {', '.join(frames)} for the frames and "
-            f"{', '.join(answer)} for the answer."
+            f"Unknown option {short_name(unknown[0])!r}; known are {', '.join(frames)} for the "
+            f"frames and {', '.join(answer)} for the answer."
         )
     sampling = {name: value for name, value in options.items() if name in frames}
     return sampling, Generation(**{n: v for n, v in options.items() if n in answer})

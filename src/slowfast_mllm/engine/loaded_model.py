@@ -5,6 +5,7 @@ What single questions, conversations and batches share.
 
 import functools
 import os
+import reprlib
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -137,7 +138,8 @@ class LoadedModel:
         path, video = Path(path), localized(video)
         check_target(path)
         if precision not in get_args(Precision):
-            raise ValueError(f"precision {precision!r}: choose one of {get_args(Precision)}.")
+            given = reprlib.repr(precision)
+            raise ValueError(f"precision {given}: choose one of {get_args(Precision)}.")
         if _is_memory_file(video):
             raise ValueError(
                 f"{short_name(str(video))}: already a memory; index the video it was made from."

@@ -25,6 +25,7 @@ from slowfast_mllm.model.whole_checkpoint import check_path, first_line, load_wh
 from slowfast_mllm.model.wide_compute import compute_in_float32
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.processing.packaged_defaults import has_processor_files
+from slowfast_mllm.video.names import brief
 
 DEFAULT_MODEL_NAME = "slowfast-mini (packaged)"
 Quantization = Literal["int8", "nf4"]
@@ -34,6 +35,9 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 class ModelError(ValueError):
     """A checkpoint that cannot be loaded. One line: which one, the cause, and what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(brief(message))
 
 
 def load_checkpoint(
@@ -130,7 +134,7 @@ def read_config(path: str) -> SlowFastConfig:
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     except Exception as error:  # damaged files raise what they like
-        hint = "" if Path(path).exists() else "; is the id right and the hub reachable from here"
+        hint = "" if os.path.exists(path) else "; is the id right and the hub reachable from here"
         raise ModelError(f"{path}: no usable config ({first_line(error)}){hint}.") from error
     if not isinstance(config, SlowFastConfig):
         raise ModelError(

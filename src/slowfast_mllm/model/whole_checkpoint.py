@@ -1,6 +1,6 @@
 """Loads a checkpoint whole or not at all: what is missing would be random, and answers invented."""
 
-from pathlib import Path
+import os
 from typing import Any
 
 from transformers import AutoModelForImageTextToText
@@ -20,11 +20,11 @@ def check_path(path: str) -> None:
     Raises:
         ValueError: it leads to no checkpoint. One line, without the path.
     """
-    folder = Path(path)
     files = ("config.json", "adapter_config.json")
-    if folder.exists() and not any((folder / name).is_file() for name in files):
+    there = os.path.exists(path)
+    if there and not any(os.path.isfile(os.path.join(path, name)) for name in files):
         raise ValueError("no config.json in it; give the folder of a checkpoint")
-    if not folder.exists() and (path.count("/") != 1 or path.startswith((".", "/"))):
+    if not there and (path.count("/") != 1 or path.startswith((".", "/"))):
         raise ValueError("no such folder, and not a hub id like `owner/name`")
 
 

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 from huggingface_hub.errors import StrictDataclassFieldValidationError
 
+from slowfast_mllm.video.names import brief, short_name
+
 EXAMPLE = "processor(text='<video>\\nWhat happens?', videos='clip.mp4', num_frames=32)"
 
 
@@ -15,7 +17,7 @@ def check_known(given: Iterable[str], known: Iterable[str]) -> None:
     for name in sorted(set(given) - set(names)):
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(names)}."
-        raise ValueError(f"Unknown argument {name!r}; {hint} Example: {EXAMPLE}.")
+        raise ValueError(f"Unknown argument {short_name(name)!r}; {hint} Example: {EXAMPLE}.")
 
 
 @contextmanager
@@ -24,5 +26,5 @@ def argument_errors() -> Iterator[None]:
     try:
         yield
     except StrictDataclassFieldValidationError as error:
-        cause = " ".join(str(error.__cause__ or error).split())
+        cause = brief(" ".join(str(error.__cause__ or error).split()))
         raise ValueError(f"{cause} Example: {EXAMPLE}.") from error

@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 from slowfast_mllm.video.result import VideoError
 
 _LONGEST = 100  # characters of what was given that a message repeats
+_LONG_WORD = re.compile(r"\S{101,}")
 _DATA = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(;[^,;]{1,100}){0,9},", re.IGNORECASE)
 _FILE = re.compile(r"file:/", re.IGNORECASE)
 
@@ -41,6 +42,11 @@ def shortened(text: str) -> str:
     """Text of more than 100 characters without its middle."""
     end = _LONGEST - 43
     return text if len(text) <= _LONGEST else f"{text[:40]}...{text[-end:]}"
+
+
+def brief(text: str) -> str:
+    """Text in which words of more than 100 characters have lost their middle."""
+    return _LONG_WORD.sub(lambda word: shortened(word[0]), text)
 
 
 def _size(count: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from dataclasses import dataclass
 from numbers import Integral, Real
 
@@ -84,7 +85,7 @@ def require_positive(**arguments: float | None) -> None:
             continue
         whole = not name.endswith("fps")
         if not isinstance(value, Integral if whole else Real):
-            raise ValueError(f"{name}={value!r} must be a {'whole ' * whole}number")
+            raise ValueError(f"{name}={reprlib.repr(value)} must be a {'whole ' * whole}number")
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"{name}={value} must be above 0, for example {name}=8")
 
@@ -111,7 +112,7 @@ class SampleRequest:
             raise ValueError(f"num_frames={self.num_frames} must be at most {_MAX_TICKS}")
         for name, bound in (("start", self.start), ("end", self.end)):
             if bound is not None and not isinstance(bound, Real):
-                raise ValueError(f"{name}={bound!r} must be a number of seconds")
+                raise ValueError(f"{name}={reprlib.repr(bound)} must be a number of seconds")
             if bound is not None and not (math.isfinite(bound) and bound >= 0):
                 raise ValueError(f"{name}={bound} must be seconds from 0 on, for example {name}=2")
         if self.end is not None and self.end <= (self.start or 0.0):
