@@ -70,18 +70,10 @@ def load_checkpoint(
     if dtype is not None and dtype not in _DTYPES:
         raise ModelError(f"--dtype {dtype}: unknown; choose one of {', '.join(_DTYPES)}.")
     path = str(WEIGHTS if model is None else model)
-    config = read_config(path)
-    if dtype is None:
-        dtype = "bfloat16" if target.type == "cuda" or _large(config) else "float32"
+    options = _options(read_config(path), target, dtype, quantize)
     bars = logging.is_progress_bar_enabled()
     if model is None:
         logging.disable_progress_bar()  # a quarter of a second needs no bar
-    options: dict[str, Any] = {"dtype": _DTYPES[dtype]}
-    if quantize is not None:
-        options |= {
-            "quantization_config": quantization_config(quantize),
-            "device_map": {"": target},
-        }
     try:
         network = load_whole(path, **options)
     except ValueError as error:
@@ -97,10 +89,34 @@ def load_checkpoint(
     # Caches are handed in: from one turn to the next, from one question to others.
     network.generation_config.use_cache = True
     network.generation_config.cache_implementation = None
-    if quantize is None:
+    if "device_map" not in options:
         network.to(target)
     _prepare(network, target, compile)
     return network.eval(), processor
+
+
+def _options(
+    config: SlowFastConfig, target: torch.device, dtype: str | None, quantize: Quantization | None
+) -> dict[str, Any]:
+    """Arguments of `from_pretrained`. Quantized weights go to their device as they are read."""
+    if hasattr(config, "quantization_config"):
+        # What lies beside them stays as it is: transformers would convert biases, but no weights.
+        saved = str(config.dtype).removeprefix("torch.")
+        if quantize is not None or dtype not in (None, saved):
+            raise ModelError(
+                f"--quantize, --dtype: the checkpoint is quantized already, with {saved} beside; "
+                "leave them out."
+            )
+        return {"dtype": "auto", "device_map": {"": target}}
+    if dtype is None:
+        dtype = "bfloat16" if target.type == "cuda" or _large(config) else "float32"
+    options: dict[str, Any] = {"dtype": _DTYPES[dtype]}
+    if quantize is not None:
+        options |= {
+            "quantization_config": quantization_config(quantize),
+            "device_map": {"": target},
+        }
+    return options
 
 
 def _prepare(
