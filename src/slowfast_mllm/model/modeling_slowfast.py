@@ -27,12 +27,13 @@ from slowfast_mllm.model.transformers_names import (
 )
 from slowfast_mllm.model.video_memory import (
     IMAGE,
-    PIPELINE_HINT,
     TEXT,
     VIDEO,
     MemoryBatch,
     VideoMemory,
     Videos,
+    each,
+    each_video,
     pack_memories,
 )
 from slowfast_mllm.model.visual_tokens import (
@@ -359,8 +360,8 @@ class SlowFastModel(SlowFastPreTrainedModel):
                 "Give either pixels (`pixel_values_videos`, `pixel_values`) or `video_memory`, not "
                 "both."
             )
-        memories = list(memories) + [self.encode_image(image) for image in _each(pixel_values, 3)]
-        videos = _videos(pixel_values_videos, video_timestamps, video_frame_mask)
+        memories = list(memories) + [self.encode_image(image) for image in each(pixel_values, 3)]
+        videos = each_video(pixel_values_videos, video_timestamps, video_frame_mask)
         memories += [self.encode_video(frames, times) for frames, times in videos]
         if not memories:
             if (token_types != TEXT).any():
@@ -556,34 +557,6 @@ class SlowFastForConditionalGeneration(SlowFastPreTrainedModel, SlowFastGenerati
             attentions=outputs.attentions,
             **{CACHE: getattr(outputs, CACHE)},
         )
-
-
-def _each(batch: Tensor | Sequence[Any] | None, ndim: int) -> list[Tensor]:
-    """The items, of `ndim` dimensions, of a stacked tensor or of (nested) lists; none for None."""
-    items: list[Tensor] = []
-    for item in () if batch is None else batch:
-        nested = isinstance(item, list | tuple) or item.ndim > ndim
-        items += _each(item, ndim) if nested else [item]
-    return items
-
-
-def _videos(
-    pixels: Videos | None, timestamps: Videos | None, frame_mask: Videos | None
-) -> list[tuple[Tensor, Tensor | None]]:
-    """Frames and times of each video, without frames that only fill up a batch."""
-    videos = _each(pixels, 4)
-    times: list[Tensor | None] = [*_each(timestamps, 1)] or [None] * len(videos)
-    masks: list[Tensor | None] = [*_each(frame_mask, 1)] or [None] * len(videos)
-    for name, given in (("video_timestamps", times), ("video_frame_mask", masks)):
-        if len(given) != len(videos):
-            raise ValueError(f"{name}: {len(given)} given for {len(videos)} videos{PIPELINE_HINT}.")
-    found = []
-    for frames, seconds, mask in zip(videos, times, masks, strict=True):
-        if mask is not None and not mask.all():
-            real = mask.bool().cpu()
-            frames, seconds = frames[real], None if seconds is None else seconds[real]
-        found.append((frames, seconds))
-    return found
 
 
 def positions_of(attention_mask: Tensor) -> Tensor:

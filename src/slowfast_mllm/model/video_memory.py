@@ -18,7 +18,7 @@ Videos = Tensor | Sequence[Tensor]
 # Values of `mm_token_type_ids`, the Hugging Face standard.
 TEXT, IMAGE, VIDEO = 0, 1, 2
 # Pipelines of transformers keep the first video only of each prompt in a batch.
-PIPELINE_HINT = "; prompts with several videos each need batch_size=1 in a pipeline"
+_PIPELINE_HINT = "; prompts with several videos each need batch_size=1 in a pipeline"
 _KIND_OF_TYPE: dict[int, Literal["image", "video"]] = {IMAGE: "image", VIDEO: "video"}
 
 
@@ -93,6 +93,36 @@ class MemoryBatch:
         return replace(self, fast_tokens=None)
 
 
+def each(batch: Tensor | Sequence[Any] | None, ndim: int) -> list[Tensor]:
+    """The items, of `ndim` dimensions, of a stacked tensor or of (nested) lists; none for None."""
+    items: list[Tensor] = []
+    for item in () if batch is None else batch:
+        nested = isinstance(item, list | tuple) or item.ndim > ndim
+        items += each(item, ndim) if nested else [item]
+    return items
+
+
+def each_video(
+    pixels: Videos | None, timestamps: Videos | None, frame_mask: Videos | None
+) -> list[tuple[Tensor, Tensor | None]]:
+    """Frames and times of each video, without frames that only fill up a batch."""
+    videos = each(pixels, 4)
+    times: list[Tensor | None] = [*each(timestamps, 1)] or [None] * len(videos)
+    masks: list[Tensor | None] = [*each(frame_mask, 1)] or [None] * len(videos)
+    for name, given in (("video_timestamps", times), ("video_frame_mask", masks)):
+        if len(given) != len(videos):
+            raise ValueError(
+                f"{name}: {len(given)} given for {len(videos)} videos{_PIPELINE_HINT}."
+            )
+    found = []
+    for frames, seconds, mask in zip(videos, times, masks, strict=True):
+        if mask is not None and not mask.all():
+            real = mask.bool().cpu()
+            frames, seconds = frames[real], None if seconds is None else seconds[real]
+        found.append((frames, seconds))
+    return found
+
+
 def pack_memories(token_types: Tensor, memories: Sequence[VideoMemory]) -> MemoryBatch:
     """Give each row of a batch the memories that its placeholders ask for.
 
@@ -138,7 +168,7 @@ def _mismatch(row: int, kind: str, difference: str) -> str:
     return (
         f"Row {row} of the prompts (input_ids) has {difference} {kind} placeholders than the given "
         f"{kind}s have fast tokens. Expand the prompt with the processor for the same number of "
-        f"frames, e.g. processor(text=..., videos=...){PIPELINE_HINT}."
+        f"frames, e.g. processor(text=..., videos=...){_PIPELINE_HINT}."
     )
 
 
