@@ -63,12 +63,35 @@ def test_supervised_training_by_path(answers_only: bool, folder: str, tmp_path: 
     assert trainer.state.log_history[-1]["train_loss"] == pytest.approx(5.56, abs=0.3)  # ln 261
 
 
-def test_models_of_reference_are_made_by_path(folder: str) -> None:
-    """As preference and reinforcement trainers make them."""
-    pytest.importorskip("trl")
-    from trl.trainer.utils import create_model_from_path
+@pytest.mark.parametrize("method", ["DPO", "GRPO"])
+@pytest.mark.parametrize("by_path", [True, False])
+def test_models_of_reference_are_made_by_path(
+    method: str, by_path: bool, folder: str, tmp_path: Path
+) -> None:
+    """DPO without one and GRPO with beta, of a model and of its path."""
+    import trl
+    from datasets import Dataset
 
-    assert isinstance(create_model_from_path(folder), SlowFastForConditionalGeneration)
+    shared = {"output_dir": str(tmp_path), "max_steps": 1, "per_device_train_batch_size": 2}
+    shared |= {"report_to": [], "use_cpu": True, "bf16": False}
+    row: dict = {"prompt": [{"role": "user", "content": "Hi"}]}
+    if method == "DPO":
+        row["chosen"] = [{"role": "assistant", "content": "yes"}]
+        row["rejected"] = [{"role": "assistant", "content": "no"}]
+        options: dict = {"args": trl.DPOConfig(**shared)}
+    else:
+        sizes = {"num_generations": 2, "max_completion_length": 4, "beta": 0.1}
+        options = {"args": trl.GRPOConfig(**shared, **sizes)}
+        options["reward_funcs"] = lambda completions, **_: [1.0] * len(completions)
+    model = folder if by_path else SlowFastForConditionalGeneration.from_pretrained(folder)
+    trainer = getattr(trl, f"{method}Trainer")(
+        model,
+        train_dataset=Dataset.from_list([row] * 2),
+        processing_class=AutoProcessor.from_pretrained(folder),
+        **options,
+    )
+    assert isinstance(trainer.ref_model, SlowFastForConditionalGeneration)
+    trainer.train()
 
 
 def test_labels_at_placeholders_teach_nothing(folder: str) -> None:
