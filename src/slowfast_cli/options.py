@@ -136,6 +136,14 @@ class Answering:
     seed: Annotated[
         int | None, typer.Option(help="Makes a drawn answer repeatable.", rich_help_panel=REPLY)
     ] = None
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="<str>",
+            help="End the answer before this; several may be given.",
+            rich_help_panel=REPLY,
+        ),
+    ] = None
     json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=REPLY)
     ] = False
@@ -191,7 +199,7 @@ class Answering:
     @property
     def _generation(self) -> dict[str, Any]:
         names = ("max_new_tokens", "temperature", "top_p", "num_beams", "seed")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | {"stop": self.stop or ()}
 
     def answer(self, conversation: "Chat", question: str) -> None:
         """Ask, and print the answer on stdout."""

@@ -63,6 +63,14 @@ def test_help_loads_nothing_heavy() -> None:
     assert out.stdout.strip() == "[]"
 
 
+def test_an_answer_ends_where_it_is_told_to(run) -> None:
+    question = ("ask", CLIP, "How does the camera move?")
+    _, whole, _ = run(*question)
+    words = whole.split()
+    _, out, _ = run(*question, "--stop", words[-1], "--stop", words[1], "--stream")
+    assert out.split() == words[:1]
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help_with_an_example(run, verb: str) -> None:
     code, out, _ = run(verb, "--help")

@@ -25,6 +25,7 @@ from slowfast_mllm import ModelError, SlowFast, VideoError, load
 from slowfast_mllm.engine import Request
 from slowfast_mllm.engine.beginnings import Beginnings
 from slowfast_mllm.engine.loading import convert_checkpoint
+from slowfast_mllm.engine.stopping import UntilStop, before_stop
 from slowfast_mllm.train.assemble import assemble
 
 CLIP = Path(__file__).parents[2] / "examples" / "shapes.mp4"
@@ -187,6 +188,32 @@ def test_streamed_pieces_make_the_answer(assistant: SlowFast) -> None:
     answer = assistant.describe(CLIP, on_text=pieces.append)
     assert len(pieces) > 1
     assert "".join(pieces).strip() == answer.text
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 50])
+def test_a_string_to_stop_at_is_not_streamed_in_pieces(size: int) -> None:
+    text = "It ends hereby, END here. And END HERE."
+    for stop in (["END HERE"], ["END here", "."], ["hereby", "her"], ["nowhere"], []):
+        heard: list[str] = []
+        told = UntilStop(stop, heard.append)
+        pieces = [text[i : i + size] for i in range(0, len(text), size)]
+        for piece in pieces:
+            told.put(piece, last=False)
+        told.put("", last=True)
+        assert "".join(heard) == before_stop(text, stop)
+    assert before_stop(text, ["END here", "hereby"]) == "It ends "
+
+
+def test_a_conversation_goes_on_after_an_answer_that_was_stopped(assistant: SlowFast) -> None:
+    whole = assistant.ask(CLIP, QUESTION, num_beams=2, return_scores=True)
+    assert len(whole.scores) == whole.timing["tokens"]
+    chat = assistant.chat(CLIP)
+    stop = whole.text.split()[2]
+    cut = chat.ask(QUESTION, stop=[stop], num_beams=2)
+    assert stop not in cut.text
+    assert cut.timing["tokens"] < whole.timing["tokens"]
+    assert chat.messages[-1]["content"] == cut.text
+    assert chat.ask("What happens in the video?").text
 
 
 def test_control_tokens_in_a_question_are_only_text(assistant: SlowFast) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from transformers import LogitsProcessor
 
 from slowfast_mllm import SlowFast, VideoError, load
 from slowfast_mllm.engine import Batcher, Request
@@ -47,19 +48,65 @@ def test_together_equals_alone(assistant, alone, max_batch: int) -> None:
     assert [answer.text for answer in answers] == alone
 
 
+def ban(token: int) -> LogitsProcessor:
+    def without(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return scores.index_fill(1, torch.tensor([token]), -torch.inf)
+
+    return without
+
+
+def test_stop_processors_and_scores_are_the_same_together_and_alone(assistant, alone) -> None:
+    words = alone[0].split()
+    stop = [" ".join(words[2:4]), words[4]]
+    first = assistant.ask(CLIP, QUESTIONS[0][0], num_frames=32, return_scores=True).scores
+    options = [
+        {"stop": stop},
+        {"stop": ["not said"], "return_scores": True},
+        {"logits_processor": [ban(first[0].id)], "return_scores": True},
+        {"stop": stop, "temperature": 0.7, "seed": 3, "return_scores": True, "max_new_tokens": 20},
+    ]
+    heard: list[list[str]] = [[] for _ in options]
+    requests = [
+        Request(CLIP, QUESTIONS[0][0], pieces.append, {"num_frames": 32, **more})
+        for more, pieces in zip(options, heard, strict=True)
+    ]
+    together = list(assistant.generate(requests))
+    for answer, more, pieces in zip(together, options, heard, strict=True):
+        told: list[str] = []
+        single = assistant.ask(CLIP, QUESTIONS[0][0], told.append, num_frames=32, **more)
+        assert "".join(pieces).strip() == answer.text
+        assert "".join(told).strip() == single.text
+        if "temperature" in more:
+            continue  # drawn from another stream of random numbers
+        assert single.text == answer.text
+        if "return_scores" in more:
+            assert [s.text for s in single.scores] == [s.text for s in answer.scores]
+            scores = torch.tensor([[s.log_probability for s in a.scores] for a in (single, answer)])
+            torch.testing.assert_close(scores[0], scores[1], atol=1e-3, rtol=1e-3)
+            assert (scores <= 0).all()
+    assert together[0].text == alone[0].split(stop[0])[0].strip()
+    assert together[0].scores is None
+    assert together[1].text == alone[0]
+    assert together[1].to_dict()["scores"][0]["text"] == first[0].text
+    assert together[2].scores[0].id != first[0].id
+    assert not any(end in together[3].text for end in stop)
+
+
 def test_a_failing_request_fails_alone(assistant, alone) -> None:
     bad = [
         Request("no_such_file.mp4", "What happens?"),
         Request(CLIP, "  "),
         Request(CLIP, "What happens?", options={"max_tokens": 3}),
         Request(CLIP, "What happens?", options={"num_beams": 4}),
+        Request(CLIP, "What happens?", options={"stop": "."}),
+        Request(CLIP, "What happens?", options={"logits_processor": [lambda ids, scores: 1 / 0]}),
         Request(CLIP, "What happens?", on_text=lambda text: 1 / 0),
     ]
-    good = requests()
+    good = requests() + requests()[-2:]
     mixed = [request for pair in zip(good, bad, strict=True) for request in pair]
     outcomes = list(assistant.generate(mixed))
-    assert [answer.text for answer in outcomes[::2]] == alone
-    expected = [VideoError, ValueError, ValueError, ValueError, ZeroDivisionError]
+    assert [answer.text for answer in outcomes[::2]] == alone + alone[-2:]
+    expected = [VideoError, *[ValueError] * 4, *[ZeroDivisionError] * 2]
     assert [type(error) for error in outcomes[1::2]] == expected
 
 

@@ -2,7 +2,7 @@
 
 import reprlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any, get_args
@@ -17,6 +17,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from slowfast_mllm.engine.stopping import UntilStop
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.processing.pixels import Fit
 from slowfast_mllm.video import VideoInfo
@@ -68,9 +69,13 @@ class Generation:
         num_beams: search width.
         seed: makes a drawn answer repeatable, alone or in a batch; `ask` in several threads at once
             draws from one stream of random numbers.
+        stop: strings; the answer ends before the first of them.
+        logits_processor: called with ids (1, L) of prompt and answer so far and scores (1, V) of
+            the next token, before one is drawn; returns scores. As those of transformers.
+        return_scores: the answer says how likely each of its tokens was.
 
     Raises:
-        ValueError: a number is out of range.
+        ValueError: a number is out of range, or a string to stop at is empty.
     """
 
     max_new_tokens: int = 256
@@ -78,8 +83,17 @@ class Generation:
     top_p: float = 1.0
     num_beams: int = 1
     seed: int | None = None
+    stop: Sequence[str] = ()
+    logits_processor: Sequence[LogitsProcessor] = ()
+    return_scores: bool = False
 
     def __post_init__(self) -> None:
+        if isinstance(self.stop, str) or not all(isinstance(s, str) and s for s in self.stop):
+            raise ValueError(
+                f"stop={self.stop!r:.100}: give a list of strings, none of them empty."
+            )
+        if not all(callable(processor) for processor in self.logits_processor):
+            raise ValueError("logits_processor: give a list of functions of ids and scores.")
         ranges = (
             ("max_new_tokens", self.max_new_tokens, Integral, 1, 2**20),
             ("temperature", self.temperature, Real, 0, 100),
@@ -109,12 +123,15 @@ class Generation:
     def processors(self, model: SlowFastForConditionalGeneration) -> LogitsProcessorList:
         """What is done to logits in a batch: `generation_config`'s repetition penalty, and these.
 
+        In the order of `generate`.
+
         Rarer settings of a checkpoint's `generation_config` work in single questions only.
         """
         chain = LogitsProcessorList()
         penalty = model.generation_config.repetition_penalty
         if penalty not in (None, 1.0):
             chain.append(RepetitionPenaltyLogitsProcessor(penalty))
+        chain.extend(self.logits_processor)
         if self.temperature > 0:
             chain.append(TemperatureLogitsWarper(float(self.temperature)))
             if self.top_p < 1:
@@ -157,6 +174,18 @@ class RefuseNan(LogitsProcessor):
 
 
 @dataclass(frozen=True)
+class TokenScore:
+    """A token of an answer and the logarithm of the probability that the model gave it.
+
+    Before temperature, penalties and other processors of logits.
+    """
+
+    id: int
+    text: str
+    log_probability: float
+
+
+@dataclass(frozen=True)
 class Answer:
     """An answer and how it came about; `str(answer)` is the text.
 
@@ -165,6 +194,8 @@ class Answer:
         frame_indices, timestamps: the frames that were looked at, and their seconds.
         timing: seconds for `read`, `preprocess`, `encode` (0 for a video that was encoded before),
             `prefill` (to the first token), `decode` (the rest), and `tokens`, a count.
+        scores: of all generated tokens, where they were asked for; the end of the answer and what
+            made it stop among them.
     """
 
     text: str
@@ -174,6 +205,7 @@ class Answer:
     timestamps: list[float]
     timing: dict[str, float]
     warnings: list[str] = field(default_factory=list)
+    scores: list[TokenScore] | None = None
 
     def __str__(self) -> str:
         return self.text
@@ -196,15 +228,16 @@ class Answer:
             },
             "timing": {name: round(value, 4) for name, value in self.timing.items()},
             "warnings": self.warnings,
+            **({} if self.scores is None else {"scores": [vars(s) for s in self.scores]}),
         }
 
 
 class Clock(TextStreamer):
     """Passes text on as it comes and notes when the first token came."""
 
-    def __init__(self, tokenizer: Any, on_text: OnText | None) -> None:
+    def __init__(self, tokenizer: Any, on_text: OnText | None, stop: Sequence[str]) -> None:
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
-        self.on_text = on_text
+        self.told = UntilStop(stop, on_text or (lambda text: None))
         self.first: float | None = None
 
     def put(self, value: torch.Tensor) -> None:
@@ -213,5 +246,4 @@ class Clock(TextStreamer):
         super().put(value)
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        if self.on_text is not None and text:
-            self.on_text(text)
+        self.told.put(text, stream_end)

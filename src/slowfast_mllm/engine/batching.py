@@ -24,6 +24,7 @@ from transformers import DynamicCache, LogitsProcessorList
 from slowfast_mllm.engine.answers import Answer, Clock, Generation, OnText, RefuseNan, split_options
 from slowfast_mllm.engine.encoded_video import AT_HAND, EncodedVideo, source_stamp
 from slowfast_mllm.engine.loaded_model import LoadedModel
+from slowfast_mllm.engine.stopping import StopAtStrings
 from slowfast_mllm.model.video_memory import TEXT, MemoryBatch, pack_memories, pad_rows
 from slowfast_mllm.video.names import is_named, localized
 
@@ -105,12 +106,22 @@ class _Sequence:
     prompt: list[int]
     generation: Generation
     processors: LogitsProcessorList
+    stop: StopAtStrings
     clock: Clock
     generator: torch.Generator | None
     began: float
     new_ids: list[int] = field(default_factory=list)
+    log_probabilities: list[float] = field(default_factory=list)
     error: BaseException | None = None
     left: bool = False
+
+    def take(self, logits: Tensor) -> None:
+        """The next token, from logits (V,)."""
+        self.new_ids.append(self.next_id(logits))
+        if self.generation.return_scores:
+            likely = logits.float().log_softmax(-1)
+            self.log_probabilities.append(float(likely[self.new_ids[-1]]))
+        self.clock.put(torch.tensor(self.new_ids[-1:]))
 
     def next_id(self, logits: Tensor) -> int:
         """Choose a token from logits (V,)."""
@@ -273,7 +284,8 @@ class Batcher:
             prompt=ids[0].tolist(),
             generation=generation,
             processors=generation.processors(assistant.model),
-            clock=Clock(assistant.processor.tokenizer, request.on_text),
+            stop=StopAtStrings(generation.stop, assistant.decode, ids.shape[1]),
+            clock=Clock(assistant.processor.tokenizer, request.on_text, generation.stop),
             generator=generator,
             began=time.perf_counter(),
         )
@@ -404,7 +416,8 @@ class Batcher:
             sequence.error = CancelledError()
         ended = sequence.new_ids[-1:] and sequence.new_ids[-1] in self.assistant.end_ids
         full = len(sequence.new_ids) >= sequence.generation.max_new_tokens
-        if not (ended or full or sequence.error):
+        stopped = sequence.generation.stop and sequence.stop.ends(sequence.new_ids)
+        if not (ended or full or stopped or sequence.error):
             return False
         self._leave(sequence, sequence.error)
         return True
@@ -418,7 +431,12 @@ class Batcher:
         try:
             sequence.clock.end()
             answer = self.assistant.answer(
-                sequence.new_ids, sequence.video, sequence.clock, sequence.began
+                sequence.new_ids,
+                sequence.video,
+                sequence.clock,
+                sequence.began,
+                sequence.generation,
+                sequence.log_probabilities,
             )
         except BaseException as failure:
             sequence.ticket.fail(failure)
@@ -433,7 +451,6 @@ def _choose(sequences: list[_Sequence], logits: Tensor) -> None:
         try:
             if is_nan:
                 RefuseNan()(logits, scores=row)
-            sequence.new_ids.append(sequence.next_id(row))
-            sequence.clock.put(torch.tensor(sequence.new_ids[-1:]))
+            sequence.take(row)
         except BaseException as error:
             sequence.error = error

@@ -11,6 +11,7 @@ from transformers.cache_utils import Cache
 from slowfast_mllm.engine.answers import Answer, Clock, Generation, OnText, RefuseNan, split_options
 from slowfast_mllm.engine.encoded_video import AT_HAND, EncodedVideo
 from slowfast_mllm.engine.loaded_model import LoadedModel
+from slowfast_mllm.engine.stopping import StopAtStrings
 from slowfast_mllm.model.transformers_names import CACHE
 
 _ROOM = 512  # tokens
@@ -47,8 +48,8 @@ class Chat:
         message = self.assistant.user_message(question, first=not self.messages)
         messages = [*self.messages, message]
         began = time.perf_counter()
-        clock, new_ids = self._generate(messages, generation, on_text)
-        answer = self.assistant.answer(new_ids, self.video, clock, began)
+        clock, new_ids, scores = self._generate(messages, generation, on_text)
+        answer = self.assistant.answer(new_ids, self.video, clock, began, generation, scores)
         said = self.assistant.without_control_tokens(answer.text)
         self.messages = [*messages, {"role": "assistant", "content": said}]
         self.video = replace(self.video, timing=AT_HAND)  # paid for by the first answer
@@ -56,12 +57,16 @@ class Chat:
 
     def _generate(
         self, messages: list[dict[str, Any]], generation: Generation, on_text: OnText | None
-    ) -> tuple[Clock, list[int]]:
+    ) -> tuple[Clock, list[int], list[float]]:
+        """Ids of the answer and, if asked for, the logarithms of their probabilities."""
         model = self.assistant.model
         ids = self.assistant.prompt_ids(messages, self.video)
         if self._sequence != ids[0, : len(self._sequence)].tolist():
             self._cache = None  # e.g. the answer was cut off in the middle of a character
         arguments = generation.arguments()
+        if generation.stop:
+            stop = StopAtStrings(generation.stop, self.assistant.decode, ids.shape[1])
+            arguments["stopping_criteria"] = [stop]
         compiled = self.assistant.compile and generation.num_beams == 1
         if compiled:
             self._make_room(ids.shape[1] + generation.max_new_tokens)
@@ -70,7 +75,7 @@ class Chat:
         cache, self._cache = self._cache if generation.num_beams == 1 else None, None
         if cache is None and generation.num_beams == 1:
             cache = self.assistant.beginnings.cache(self.video, ids)
-        clock = Clock(self.assistant.processor.tokenizer, on_text)
+        clock = Clock(self.assistant.processor.tokenizer, on_text, generation.stop)
         if generation.seed is not None:
             torch.manual_seed(generation.seed)
         output = model.generate(
@@ -80,7 +85,8 @@ class Chat:
             **{CACHE: cache},
             streamer=clock if generation.num_beams == 1 else None,
             return_dict_in_generate=True,
-            logits_processor=[RefuseNan()],
+            logits_processor=[RefuseNan(), *generation.logits_processor],
+            output_logits=generation.return_scores,
             **arguments,
         )
         # Beams reorder the cache as a whole; only a single path can be gone on with.
@@ -88,7 +94,13 @@ class Chat:
         types = model.model.token_types(ids)
         self.assistant.beginnings.keep(self.video, ids, types, self._cache)
         self._sequence = output.sequences[0].tolist()
-        return clock, self._sequence[ids.shape[1] :]
+        scores: list[float] = []
+        if generation.return_scores:
+            beams = output.beam_indices if generation.num_beams > 1 else None
+            scores = model.compute_transition_scores(
+                output.sequences, output.logits, beams, normalize_logits=True
+            )[0].tolist()
+        return clock, self._sequence[ids.shape[1] :], scores
 
     def _make_room(self, length: int) -> None:
         """A static cache for so many tokens, unless there is one: compiled graphs need its shape.

@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 import torch
 
-from slowfast_mllm.engine.answers import Answer, Clock, Sampling
+from slowfast_mllm.engine.answers import Answer, Clock, Generation, Sampling, TokenScore
 from slowfast_mllm.engine.beginnings import Beginnings
 from slowfast_mllm.engine.encoded_video import (
     AT_HAND,
@@ -28,6 +28,7 @@ from slowfast_mllm.engine.encoded_video import (
     save_encoded,
 )
 from slowfast_mllm.engine.memory_cache import MemoryCache
+from slowfast_mllm.engine.stopping import before_stop
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.model.adapters import without_wrapper
 from slowfast_mllm.processing import SlowFastProcessor
@@ -274,12 +275,24 @@ class LoadedModel:
         ids = self.model.generation_config.eos_token_id
         return set(ids) if isinstance(ids, list) else {ids}
 
-    def answer(self, new_ids: list[int], video: EncodedVideo, clock: Clock, began: float) -> Answer:
+    def decode(self, new_ids: list[int]) -> str:
+        """The words of ids, without control tokens."""
+        return self.processor.decode(new_ids, skip_special_tokens=True)
+
+    def answer(
+        self,
+        new_ids: list[int],
+        video: EncodedVideo,
+        clock: Clock,
+        began: float,
+        generation: Generation,
+        log_probabilities: list[float],
+    ) -> Answer:
         """Ids to words, and how long it took from `began` to now."""
         ended = time.perf_counter()
         first = clock.first or ended
         return Answer(
-            text=self.processor.decode(new_ids, skip_special_tokens=True).strip(),
+            text=before_stop(self.decode(new_ids), generation.stop).strip(),
             model=self.name,
             info=video.info,
             frame_indices=video.frame_indices,
@@ -291,6 +304,12 @@ class LoadedModel:
                 "tokens": len(new_ids),
             },
             warnings=list(video.info.warnings),
+            scores=[
+                TokenScore(token, self.processor.decode([token]), score)
+                for token, score in zip(new_ids, log_probabilities, strict=True)
+            ]
+            if generation.return_scores
+            else None,
         )
 
 
