@@ -1,6 +1,7 @@
 """Records: every format that is in use, and one line for each thing that can be wrong with one."""
 
 import base64
+import io
 import json
 import shutil
 from pathlib import Path
@@ -418,6 +419,40 @@ def test_json_lines_by_another_name_and_parquet_are_sources(tmp_path: Path, monk
         assert record.media == [("image", tmp_path / "x.png")]
         assert record.carried == {"source"}
         record.check_files()
+
+
+def test_frames_that_are_stored_in_a_data_set_are_one_video(
+    tmp_path: Path, processor: SlowFastProcessor, monkeypatch
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    frames = [{"bytes": picture(level), "path": f"{level}.png"} for level in (0, 100, 200)]
+    words = datasets.Value("string")
+    features = datasets.Features(
+        {
+            "videos": datasets.List(datasets.List(datasets.Image())),
+            "messages": datasets.List({"role": words, "content": words}),
+            "frames_fps": datasets.Value("float32"),
+        }
+    )
+    rows = [
+        {"videos": [frames], "messages": said("<video>\nWhich?"), "frames_fps": rate}
+        for rate in (None, 4.0)
+    ]
+    datasets.Dataset.from_list(rows, features).to_parquet(str(tmp_path / "r.parquet"))
+    for record, last in zip(read_records(tmp_path / "r.parquet"), (2.0, 0.5), strict=True):
+        assert isinstance(record, Record), record
+        inputs = Encoder(processor, 3, 512)(record)
+        (times,) = inputs["video_timestamps"]
+        assert times.tolist() == [0.0, last / 2, last]
+        brightness = inputs["pixel_values_videos"][0].mean((1, 2, 3))
+        assert (brightness.diff() > 0).all()
+
+
+def picture(level: int) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (64, 64), (level, level, level)).save(stream, "PNG")
+    return stream.getvalue()
 
 
 def test_a_data_uri_is_never_repeated(tmp_path: Path, processor: SlowFastProcessor) -> None:

@@ -48,7 +48,9 @@ def _flat(videos: Any, depth: int, frames: tuple[str, ...]) -> list[Any]:
 
 
 def _is_frame(item: Any, depth: int, frames: tuple[str, ...]) -> bool:
-    if depth >= _DEPTH_OF_FRAMES and isinstance(item, str | os.PathLike):
+    if depth >= _DEPTH_OF_FRAMES and (
+        isinstance(item, str | os.PathLike | bytes | bytearray) or hasattr(item, "read")
+    ):
         return True
     if is_data_uri(item):
         return bool(frames) and re.match("data:image/(?!gif)", item, re.IGNORECASE) is not None
