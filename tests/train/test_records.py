@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import TrainingArguments
 
 from slowfast_mllm import SlowFastProcessor, load
 from slowfast_mllm.train.conversations import (
@@ -22,6 +23,7 @@ from slowfast_mllm.train.conversations import (
     draw,
 )
 from slowfast_mllm.train.record import Record, RecordError
+from slowfast_mllm.train.record_trainer import RecordTrainer
 from slowfast_mllm.train.records import read_records
 
 CLIP = Path(__file__).parents[2] / "examples" / "shapes.mp4"
@@ -310,7 +312,7 @@ def test_a_conversation_is_read_whole_beside_its_prompt(tmp_path: Path) -> None:
         (CLIP_ROW | {"videos": ["y.mp4"]}, "beside `videos`"),
         ({"system": "A", "messages": [{"role": "system", "content": "B"}, *said("")]}, "beside a"),
         ({"messages": [said("")[0], {**said("")[1], "loss": False}]}, "no answer carries loss"),
-        ({"messages": [said("")[0], {**said("")[1], "weight": 0.5}]}, "give false"),
+        ({"messages": [said("")[0], {**said("")[1], "weight": -0.5}]}, "give false"),
         ({"messages": [{**said("")[0], "loss": True}, said("")[1]]}, "only answers are learned"),
         (CLIP_ROW | {"video": "file://host/x.mp4"}, "another machine"),
         ({"messages": [{"role": "user", "content": "\ud800"}]}, "half a character"),
@@ -397,6 +399,27 @@ def test_a_system_prompt_and_turns_without_loss(
         assert "system\nAnswer in German.<|im_end|>" in processor.decode(inputs["input_ids"])
         taught = inputs["input_ids"][inputs["labels"] != IGNORED]
         assert processor.decode(taught) == "It stops.<|im_end|>"
+
+
+def test_weights_of_answers_scale_their_loss(tmp_path: Path) -> None:
+    assistant = load(device="cpu")
+    encode = Encoder(assistant.processor, 4, 512)
+    trainer = RecordTrainer(assistant.model, TrainingArguments(str(tmp_path), use_cpu=True))
+
+    def loss(*weights: float) -> float:
+        turns = [dict(turn) for turn in TURNS[2:] * 2]
+        for turn, weight in zip(turns[1::2], weights, strict=True):
+            turn["weight"] = weight
+        record = only(write(tmp_path, [{"conversations": turns}]))
+        batch = Collator(0)([encode(record)])
+        assert ("loss_weights" in batch) == any(weight not in (0, 1) for weight in weights)
+        with torch.no_grad():
+            return float(trainer.compute_loss(assistant.model, batch, num_items_in_batch=10))
+
+    first, second, both = loss(1, 0), loss(0, 1), loss(1, 1)
+    assert first + second == pytest.approx(both, rel=1e-4)
+    assert loss(0.5, 3) == pytest.approx(0.5 * first + 3 * second, rel=1e-4)
+    assert loss(1, 1) == both
 
 
 def test_json_lines_by_another_name_and_parquet_are_sources(tmp_path: Path, monkeypatch) -> None:

@@ -36,8 +36,8 @@ class Encoder:
     max_length: int
 
     def __call__(self, record: Record, add_generation_prompt: bool = False) -> dict[str, Any]:
-        """`input_ids`, `labels` (L,); `pixel_values_videos`, `video_timestamps`, `pixel_values`:
-        lists, one per visual input.
+        """`input_ids`, `labels`, `loss_weights` (L,); `pixel_values_videos`, `video_timestamps`,
+        `pixel_values`: lists, one per visual input.
 
         Raises:
             RecordError: a clip cannot be read, or the conversation is too long.
@@ -67,11 +67,13 @@ class Encoder:
                 f"{record.where}: the checkpoint's chat template marks no answers; it needs "
                 "`{% generation %}` around them, as the packaged one has."
             )
+        weights = _weights(mask, record)
         visual = ("pixel_values_videos", "video_timestamps", "pixel_values")
         return {
             "where": record.where,
             "input_ids": ids,
-            "labels": ids.masked_fill(~_learned(mask, record), IGNORED),
+            "labels": ids.masked_fill(weights == 0, IGNORED),
+            "loss_weights": weights,
             **{name: [torch.as_tensor(x) for x in inputs.get(name, [])] for name in visual},
         }
 
@@ -101,23 +103,23 @@ def _with_stream(part: Message) -> Message:
     return {"type": kind, kind: Clip(file, sampling) if sampling else file}
 
 
-def _learned(mask: Tensor, record: Record) -> Tensor:
-    """The mask of all answers without those that are context only.
+def _weights(mask: Tensor, record: Record) -> Tensor:
+    """How much each token counts: float32 (L,), 0 outside of answers.
 
     Args:
         mask: bool (L,); True: the token is an answer's. Each answer is one run of such tokens.
     """
-    if not record.unlearned:
-        return mask
     turns = [message for message in record.messages if message["role"] == "assistant"]
+    if not any("weight" in message for message in turns):
+        return mask.float()
     begins = mask & ~torch.cat([torch.zeros(1, dtype=torch.bool), mask[:-1]])
     if int(begins.sum()) != len(turns):
         raise RecordError(
             f"{record.where}: the checkpoint's chat template does not mark each answer by itself; "
             "`loss` of single turns needs that."
         )
-    learned = torch.tensor([False] + [message.get("loss", True) for message in turns])
-    return mask & learned[begins.cumsum(0)]
+    weights = torch.tensor([0.0] + [message.get("weight", 1.0) for message in turns])
+    return mask * weights[begins.cumsum(0)]
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,8 @@ class Collator:
     def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Returns `input_ids`, `labels`, `attention_mask` (B, L), the visual inputs of all rows in
         order (absent where there are none), `records`: where the rows come from, and `skipped`:
-        what was wrong with records that are left out.
+        what was wrong with records that are left out; `loss_weights` (B, L) where answers weigh
+        more or less than others.
         """
         rows, named = usable(items)
         if not rows:  # a step without loss keeps all processes in step
@@ -177,6 +180,11 @@ class Collator:
             "labels": _padded([row["labels"] for row in rows], IGNORED),
             "attention_mask": _padded([torch.ones(n, dtype=torch.long) for n in lengths], 0),
         }
+        weights = [
+            row.get("loss_weights", torch.ones(n)) for row, n in zip(rows, lengths, strict=True)
+        ]
+        if any(((w != 0) & (w != 1)).any() for w in weights):
+            batch["loss_weights"] = _padded(weights, 0)
         return {**batch, **_visual(rows), **named}
 
 
@@ -248,6 +256,7 @@ class PreferenceCollator:
         ]
         batch = Collator(self.pad_token_id)([*items, *worse])
         batch["completion_mask"] = (batch.pop("labels") != IGNORED).long()
+        batch.pop("loss_weights", None)  # of earlier answers, which are not compared
         batch["records"] = batch["records"][: len(worse)]
         return batch
 

@@ -50,8 +50,8 @@ class Record:
         messages: `role` and `content`; the content of users is a list of parts, and a part of type
             "video" or "image" has the `path` of a file, what is `Stored` in its place, a `data:`
             URI, or for a video a list of such frames. A video's `sampling`, where there is one,
-            says which of its frames are meant, as arguments of `read_video`. An answer with
-            `"loss": False` is context only.
+            says which of its frames are meant, as arguments of `read_video`. An answer's `weight`,
+            1 where there is none, says how much its tokens count; at 0 it is context only.
         where: file and position, for reports.
         rejected: of a preference, the words in place of the last answer that are worse.
         carried: names of what the record brings beside, which means nothing here.
@@ -81,7 +81,7 @@ class Record:
     @property
     def unlearned(self) -> int:
         """Number of answers that carry no loss."""
-        return sum(message.get("loss") is False for message in self.messages)
+        return sum(message.get("weight") == 0 for message in self.messages)
 
     def check_files(self) -> None:
         """Raises RecordError where one of `media` is not there."""

@@ -5,6 +5,7 @@ by part of the model, records left out by name, and what FSDP must know of the s
 import json
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import torch
 from torch import nn
 from torch.distributed.fsdp import register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
+from torch.nn import functional
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.model.slow_attention import SlowCrossAttention
+from slowfast_mllm.train.conversations import IGNORED
 from slowfast_mllm.train.record import RecordError
 from slowfast_mllm.train.run_folder import check_finite
 
@@ -119,7 +122,24 @@ class RecordTrainer(Trainer):
 
     def loss_of(self, model: nn.Module, inputs: dict[str, Any], **kwargs: Any) -> Any:
         """Of a batch that is not empty; what a Trainer's `compute_loss` returns."""
+        weights = inputs.pop("loss_weights", None)
+        self.compute_loss_func = None if weights is None else partial(_weighted_loss, weights)
         return super().compute_loss(model, inputs, **kwargs)
+
+
+def _weighted_loss(
+    weights: torch.Tensor,
+    outputs: Any,
+    labels: torch.Tensor,
+    num_items_in_batch: torch.Tensor | int | None = None,
+) -> torch.Tensor:
+    """The mean over tokens with labels, each times its weight (B, L)."""
+    logits, following = outputs["logits"][:, :-1].float(), labels[:, 1:]
+    each = functional.cross_entropy(
+        logits.transpose(1, 2), following, ignore_index=IGNORED, reduction="none"
+    )
+    count = (following != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+    return (each * weights[:, 1:]).sum() / count
 
 
 def _touch(model: nn.Module) -> torch.Tensor | float:

@@ -30,6 +30,7 @@ _ROLES = {
 }
 _PLACEHOLDERS = ("<video>", "<image>")
 _MOST_AT_A_RATE = 512  # frames
+_HEAVIEST = 100  # weight of an answer
 _OUTSIDE = re.compile(  # placeholders before or after the words
     r"(?:\s*<(?:video|image)>)*(?:(?!<video>|<image>).)*(?:<(?:video|image)>\s*)*", re.DOTALL
 )
@@ -248,7 +249,7 @@ def _chat_message(message: dict[str, Any], media: Path, where: str) -> Message:
         parts = [_text(content, where)]
     else:
         parts = [_part(part, media, where) for part in content]
-    return {"role": role, "content": parts, **_loss(message, role, where)}
+    return {"role": role, "content": parts, **_weight(message, role, where)}
 
 
 def _part(part: Any, media: Path, where: str) -> Message:
@@ -267,19 +268,21 @@ def _part(part: Any, media: Path, where: str) -> Message:
     return found if file is None else _give_file(found, file, media, where)
 
 
-def _loss(turn: dict[str, Any], role: str, where: str) -> dict[str, bool]:
-    """`loss` is False for an answer that is context only; learning from it is not said."""
-    said = [(key, turn[key]) for key in ("loss", "weight") if turn.get(key) is not None]
-    for key, value in said:
-        if not isinstance(value, bool | int | float) or value not in (0, 1):
+def _weight(turn: dict[str, Any], role: str, where: str) -> dict[str, float]:
+    """`weight` of an answer, from `loss` or `weight`; none where it counts as answers do."""
+    said = {key: turn[key] for key in ("loss", "weight") if turn.get(key) is not None}
+    for key, value in said.items():
+        if not isinstance(value, bool | int | float) or not 0 <= value <= _HEAVIEST:
             raise RecordError(
-                f"{where}: {key} of a turn is {str(value)[:40]!r}; give false (0) or true (1)."
+                f"{where}: {key} of a turn is {str(value)[:40]!r}; give false, true, or a number "
+                f"from 0 to {_HEAVIEST}."
             )
         if value and role != "assistant":
             raise RecordError(f"{where}: {key} on a turn of the {role}; only answers are learned.")
-    if len({bool(value) for _, value in said}) > 1:
+    weights = {float(value) for value in said.values()}
+    if len(weights) > 1:
         raise RecordError(f"{where}: loss and weight of a turn differ; leave out one of them.")
-    return {"loss": False} if role == "assistant" and said and not said[0][1] else {}
+    return {"weight": weights.pop()} if role == "assistant" and weights - {1.0} else {}
 
 
 def _llava_messages(
@@ -304,7 +307,7 @@ def _llava_messages(
             )
         visual, left = left[: len(found)], left[len(found) :]
         content = [*visual, {"type": "text", "text": text.strip()}]
-        messages.append({"role": role, "content": content, **_loss(turn, role, where)})
+        messages.append({"role": role, "content": content, **_weight(turn, role, where)})
     if left:
         name = short_name(str(left[0]["path"]))
         raise RecordError(f"{where}: no placeholder ({' or '.join(_PLACEHOLDERS)}) for {name}.")
@@ -349,7 +352,7 @@ def _check_order(messages: list[Message], where: str) -> None:
     paired = roles == ["user", "assistant"] * (len(roles) // 2)
     if not roles or not paired or messages[-1]["role"] == "system":
         raise RecordError(f"{where}: turns must alternate, a user's first and an answer last.")
-    if all(m.get("loss") is False for m in messages if m["role"] == "assistant"):
+    if all(m.get("weight") == 0 for m in messages if m["role"] == "assistant"):
         raise RecordError(f"{where}: no answer carries loss.")
     for message in messages:
         words = "".join(p["text"] for p in message["content"] if p["type"] == "text")
