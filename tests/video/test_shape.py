@@ -247,6 +247,22 @@ def test_an_encrypted_file_is_called_so() -> None:
         probe_video(CASES / "doors/cenc.mp4")
 
 
+def test_an_encrypted_webm_is_called_so() -> None:
+    data = encode_clip("vp9.webm", 4)
+    tracks = data.rindex((0x1654AE6B).to_bytes(4, "big"))  # the index at the front names it, too
+    end = tracks + 5 + (data[tracks + 4] & 0x7F)
+    entry = data[tracks + 14 : end]  # of the one track, whose size takes eight bytes
+    key = element(0x5035, element(0x47E1, b"\5") + element(0x47E2, b"k" * 16))
+    encryption = element(0x6D80, element(0x6240, element(0x5033, b"\1") + key))
+    segment = data.index((0x18538067).to_bytes(4, "big")) + 4
+    unknown_size = b"\1" + b"\xff" * 7
+    changed = element(0x1654AE6B, element(0xAE, entry + encryption))
+    with pytest.raises(VideoError, match="encrypted"):
+        probe_video(
+            data[:segment] + unknown_size + data[segment + 8 : tracks] + changed + data[end:]
+        )
+
+
 @needs_cases
 def test_recorders_files_are_read() -> None:
     info, frames = case("doors/dahua.dav")
