@@ -18,6 +18,7 @@ from slowfast_mllm.model import (
     SlowFastModel,
     SlowFastVisionConfig,
 )
+from slowfast_mllm.model.nanodet import NanoDetConfig, NanoDetModel
 from slowfast_mllm.model.official_checkpoint import (
     OfficialSlowFastConfig,
     register_official_checkpoints,
@@ -27,10 +28,11 @@ from slowfast_mllm.processing import SlowFastProcessor, SlowFastVideoProcessor
 
 def register() -> None:
     """Make the Auto classes know Slow-Fast. Importing the package calls this."""
-    for config in (SlowFastConfig, SlowFastVisionConfig, OfficialSlowFastConfig):
+    for config in (SlowFastConfig, SlowFastVisionConfig, NanoDetConfig, OfficialSlowFastConfig):
         AutoConfig.register(config.model_type, config, exist_ok=True)
     AutoModel.register(SlowFastConfig, SlowFastModel, exist_ok=True)
     AutoModel.register(SlowFastVisionConfig, SlowFastConvNextModel, exist_ok=True)
+    AutoModel.register(NanoDetConfig, NanoDetModel, exist_ok=True)
     for auto in (AutoModelForImageTextToText, AutoModelForMultimodalLM):
         auto.register(SlowFastConfig, SlowFastForConditionalGeneration, exist_ok=True)
     AutoProcessor.register(SlowFastConfig, SlowFastProcessor, exist_ok=True)

@@ -54,10 +54,12 @@ class SeenClipModel(nn.Module):
         position_ids: Tensor,
         group: Tensor,
         labels: Tensor,
+        objects: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Batches as `ConversationCollator` makes them; returns the `loss`."""
         base = self.model.model
-        clips = zip(maps.to(base.dtype), motion, timestamps, strict=True)
+        found = [None] * len(maps) if objects is None else objects
+        clips = zip(maps.to(base.dtype), motion, timestamps, found, strict=True)
         memories = [self.remember(*clip) for clip in clips]
         text = base(
             input_ids=input_ids,
@@ -71,10 +73,15 @@ class SeenClipModel(nn.Module):
         logits = self.model.lm_head(text.last_hidden_state[:, :-1][taught])
         return {"loss": F.cross_entropy(logits.float(), labels[:, 1:][taught])}
 
-    def remember(self, maps: Tensor, motion: Tensor, timestamps: Tensor) -> VideoMemory:
-        """The memory of one clip, from what `SlowFastModel.vision_maps` made of it."""
+    def remember(
+        self, maps: Tensor, motion: Tensor, timestamps: Tensor, objects: Tensor | None
+    ) -> VideoMemory:
+        """The memory of one clip, from what `SlowFastModel.vision_maps` and its object tower made
+        of it."""
         base = self.model.model
-        tokens = base.fast_and_slow(base.slow_maps(maps, motion, timestamps))
+        named = None if objects is None else base.object_tokens(objects.to(base.dtype), timestamps)
+        slow = base.slow_maps(maps, motion, timestamps)
+        tokens = base.fast_and_slow(slow, objects=named)
         return base.remember(*tokens, timestamps)
 
 
@@ -141,8 +148,8 @@ def keep_seen(
     slow_side = side // model.config.slow_spatial_pool
     frames = (clips.count, clips.num_frames)
     folder.mkdir(parents=True, exist_ok=True)
-    maps = _on_disk(folder / "maps.bin", *frames, side, side, vision.hidden_size)
-    motion = _on_disk(folder / "motion.bin", *frames, slow_side, slow_side, 16)
+    maps = on_disk(folder / "maps.bin", *frames, side, side, vision.hidden_size)
+    motion = on_disk(folder / "motion.bin", *frames, slow_side, slow_side, 16)
     progress = folder / "clips_seen.txt"
     start = int(progress.read_text()) if progress.exists() else 0
     todo = Subset(clips, range(start, clips.count))
@@ -166,7 +173,7 @@ def keep_seen(
     return maps, motion
 
 
-def _on_disk(path: Path, *shape: int) -> Tensor:
+def on_disk(path: Path, *shape: int) -> Tensor:
     """A tensor whose memory is a file.
 
     Raises:

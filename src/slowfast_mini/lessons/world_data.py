@@ -128,7 +128,8 @@ def collate_dense(moments: Sequence[Moment]) -> dict[str, Tensor]:
 class SeenClip:
     """A clip as a frozen tower left it (see `SlowFastModel.vision_maps`), and what to ask of it.
 
-    `maps` (T, h, w, C) and `motion` (T, h', w', 16) in bfloat16, `timestamps` (T,) in seconds.
+    `maps` (T, h, w, C), `motion` (T, h', w', 16) and, of models with an object tower, `objects`
+    (T, N, features) in bfloat16, `timestamps` (T,) in seconds.
     `apart`: the questions are not turns of one conversation but each the first one of its own.
     """
 
@@ -137,6 +138,7 @@ class SeenClip:
     timestamps: Tensor
     questions: list[world.QA]
     apart: bool = False
+    objects: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -209,12 +211,9 @@ class ConversationCollator:
             name: pad_sequence([torch.tensor(row[i]) for row in rows], True, filler)
             for i, (name, filler) in enumerate(zip(names, fillers, strict=True))
         }
-        return {
-            **columns,
-            "maps": torch.stack([clip.maps for clip in clips]),
-            "motion": torch.stack([clip.motion for clip in clips]),
-            "timestamps": torch.stack([clip.timestamps for clip in clips]),
-        }
+        parts = ["maps", "motion", "timestamps"]
+        parts += ["objects"] if self.processor.num_objects else []
+        return columns | {part: torch.stack([getattr(c, part) for c in clips]) for part in parts}
 
     def _tokens(self, clip: SeenClip) -> tuple[list[int], ...]:
         """Ids, labels, positions and groups of a row."""

@@ -125,7 +125,7 @@ def render(
             _draw_needle(pixels, script, script.needle, state, look)
         if script.flash is not None:
             _draw_flash(pixels, script.flash, times, look)
-        return _film(frames, script, times, state, look)
+        return film(frames, script, times, state, look)
 
 
 def _window(script: Script) -> Window:
@@ -360,7 +360,7 @@ def _distance_squared(size: int) -> torch.Tensor:
     return (axis[:, None] ** 2 + axis[None, :] ** 2) / 2
 
 
-def _film(
+def film(
     frames: torch.Tensor, script: Script, times: Floats, state: State, look: Look
 ) -> npt.NDArray[np.uint8]:
     """Fade, flicker, vignette, blur, noise, 8 bits and channels last, and compression."""

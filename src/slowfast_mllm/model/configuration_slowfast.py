@@ -56,6 +56,9 @@ class SlowFastConfig(PreTrainedConfig):
             (Qwen2, Qwen3, Llama, Mistral, ...; others are refused).
         vision_config: `SlowFastVisionConfig`, or a vision model of transformers that makes one
             token per patch (CLIP, SigLIP, DINOv2).
+        object_config: `NanoDetConfig` with `given="objects"`: what it finds and follows becomes
+            further tokens of every frame; the vision tower then sees the frames shrunk to its own
+            `image_size`. None, as in published checkpoints: no such tokens.
         hybrid_layers: indices of the decoder layers with gated cross-attention to slow tokens.
         slow_spatial_pool: average pooling of each video frame's map, before slow and fast split.
         fast_frame_stride: of the frames, every how many-th feeds the fast tokens.
@@ -94,6 +97,7 @@ class SlowFastConfig(PreTrainedConfig):
 
     text_config: Any = None  # a PreTrainedConfig once constructed
     vision_config: Any = None
+    object_config: Any = None  # a PreTrainedConfig, or None
     hybrid_layers: list[int] | tuple[int, ...] = (0, 8, 16, 24)
     slow_spatial_pool: int = 2
     fast_frame_stride: int = 1
@@ -119,6 +123,8 @@ class SlowFastConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
         self.auto_map = dict(MODEL_AUTO_MAP)  # never what a file says
+        if isinstance(self.object_config, dict):
+            self.object_config = AutoConfig.for_model(**self.object_config)
         self.hybrid_layers = sorted(int(i) for i in self.hybrid_layers)
         self._check()
 

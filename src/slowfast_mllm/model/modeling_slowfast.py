@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
@@ -17,6 +18,7 @@ from transformers.utils import can_return_tuple
 
 from slowfast_mllm.model.configuration_slowfast import SlowFastConfig
 from slowfast_mllm.model.generation import SlowFastGenerationMixin
+from slowfast_mllm.model.object_tracks import Detections
 from slowfast_mllm.model.quantization import sparing
 from slowfast_mllm.model.shim import register_nothing
 from slowfast_mllm.model.slow_attention import Gate, SlowQueries, make_hybrid
@@ -40,6 +42,8 @@ from slowfast_mllm.model.visual_tokens import (
     add_motion_channels,
     coarse_motion,
     fast_frames,
+    object_motion,
+    object_position_features,
     pool_space,
     position_features,
 )
@@ -122,6 +126,18 @@ class MultiModalProjector(nn.Sequential):
         super().__init__(*layers)
 
 
+class ObjectProjector(nn.Sequential):
+    """From what is known of an object in a frame to text width."""
+
+    def __init__(self, config: SlowFastConfig) -> None:
+        width = config.text_config.hidden_size
+        super().__init__(
+            nn.Linear(config.object_config.hidden_size, width),
+            nn.GELU(),
+            nn.Linear(width, width),
+        )
+
+
 class SlowFastModel(SlowFastPreTrainedModel):
     """Vision tower, projector and hybrid language model, without a language-model head."""
 
@@ -129,6 +145,9 @@ class SlowFastModel(SlowFastPreTrainedModel):
         super().__init__(config)
         self.vision_tower = AutoModel.from_config(config.vision_config)
         self.multi_modal_projector = MultiModalProjector(config)
+        if config.object_config is not None:
+            self.object_tower = AutoModel.from_config(config.object_config)
+            self.object_projector = ObjectProjector(config)
         if config.visual_position_encoding:
             width = config.text_config.hidden_size
             motion = 16 if config.motion_features else 0
@@ -175,6 +194,9 @@ class SlowFastModel(SlowFastPreTrainedModel):
             (T', h', w', 16).
         """
         config = self.config
+        if config.object_config is not None:
+            side = config.vision_config.image_size
+            frames = F.interpolate(frames, (side, side), mode="bilinear", antialias=True)
         if not config.motion_features:
             return self._encode_maps(frames[inner]), None
         maps = self._encode_maps(add_motion_channels(frames)[inner])
@@ -193,15 +215,46 @@ class SlowFastModel(SlowFastPreTrainedModel):
             slow = slow + self._positions(slow, motion, timestamps)
         return slow
 
-    def fast_and_slow(self, slow: Tensor, is_video: bool = True) -> tuple[Tensor, Tensor]:
-        """Slow maps (T, h', w', D) of a whole video -> fast (num_fast, D) and slow tokens."""
+    def object_tokens(self, objects: Tensor, timestamps: Tensor) -> Tensor:
+        """What `object_tower` found in the frames of a clip, (T, N, features) -> (T, N, D)."""
+        tokens = self.object_projector(objects.to(self.dtype))
+        if not self.config.visual_position_encoding:
+            return tokens
+        places = self.config.object_config.places_of(objects)
+        width = self.config.text_config.hidden_size // 6 * 6
+        features = object_position_features(timestamps.to(objects.device), places[..., :2], width)
+        if self.config.motion_features:
+            pool = self.config.slow_spatial_pool
+            cells = self.config.vision_config.image_size // self.config.vision_config.patch_size
+            motion = object_motion(places[..., 2:], cells // pool, cells // pool)
+            features = torch.cat([features, motion], dim=-1)
+        return tokens + self.visual_position_embedding(features.to(self.dtype))
+
+    def fast_and_slow(
+        self, slow: Tensor, is_video: bool = True, objects: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Slow maps (T, h', w', D) of a whole video -> fast (num_fast, D) and slow tokens.
+
+        Tokens of objects (T, N, D) stand behind the cells of their frame or step.
+        """
+        fast = self._fast(slow, is_video)
+        fast, slow = (
+            pool_space(fast, self.config.fast_spatial_pool).flatten(1, 2),
+            slow.flatten(1, 2),
+        )
+        if objects is not None:
+            fast = torch.cat([fast, self._fast(objects[:, :, None], is_video)[:, :, 0]], 1)
+            slow = torch.cat([slow, objects], 1)
+        return fast.flatten(0, 1), slow.flatten(0, 1)
+
+    def _fast(self, maps: Tensor, is_video: bool) -> Tensor:
+        """(T, h, w, D) -> (steps, h, w, D)."""
         config = self.config
-        fast = slow
-        if is_video:
-            fast = fast_frames(
-                slow, config.fast_frame_stride, config.fast_temporal_pool, config.min_fast_frames
-            )
-        return pool_space(fast, config.fast_spatial_pool).flatten(0, 2), slow.flatten(0, 2)
+        if not is_video:
+            return maps
+        return fast_frames(
+            maps, config.fast_frame_stride, config.fast_temporal_pool, config.min_fast_frames
+        )
 
     def visual_tokens(
         self,
@@ -223,6 +276,7 @@ class SlowFastModel(SlowFastPreTrainedModel):
         if isinstance(frames, Tensor):
             frames = frames.split(self.config.vision_chunk_frames)
         slow: list[Tensor] = []
+        detections: list[Detections] = []
         begin = 0
         for chunk, inner in self._with_neighbours(frames):
             # Of a model that lies on the disk accelerate moves the inputs.
@@ -231,8 +285,14 @@ class SlowFastModel(SlowFastPreTrainedModel):
             end = begin + len(maps)
             times = torch.arange(begin, end) if timestamps is None else timestamps[begin:end]
             slow.append(self.slow_maps(maps, motion, times, is_video))
+            if self.config.object_config is not None:
+                detections += self.object_tower.detect(pixels[inner])
             begin = end
-        return self.fast_and_slow(torch.cat(slow), is_video)
+        objects = None
+        if self.config.object_config is not None:
+            times = torch.arange(begin) if timestamps is None else timestamps
+            objects = self.object_tokens(self.object_tower.link(detections), times)
+        return self.fast_and_slow(torch.cat(slow), is_video, objects)
 
     def _with_neighbours(self, chunks: Iterable[Tensor]) -> Iterator[tuple[Tensor, slice]]:
         """Each chunk, with the frame before and after it where motion matters, and its place."""

@@ -102,24 +102,44 @@ def position_features(times: Tensor, rows: int, columns: int, dim: int) -> Tenso
     A third of the features speaks of each. Periods of time run from 0.5 s to 256 s, those of place
     from a quarter of the frame to four frames. `dim` must be divisible by 6.
     """
-    waves = dim // 6
-    exponent = torch.linspace(0, 1, waves, device=times.device)
-    time_waves = 2 * torch.pi / (0.5 * 512.0**exponent)
-    place_waves = 2 * torch.pi / (0.25 * 16.0**exponent)
-
-    def wave(position: Tensor, frequency: Tensor) -> Tensor:
-        angle = position[:, None] * frequency
-        return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
     def places(count: int) -> Tensor:
         return (torch.arange(count, device=times.device, dtype=torch.float32) + 0.5) / count
 
-    size = (times.shape[0], rows, columns, 2 * waves)
+    size = (times.shape[0], rows, columns, dim // 3)
+    time_waves, place_waves = _frequencies(dim, times.device)
     return torch.cat(
         [
-            wave(times.float(), time_waves)[:, None, None].expand(size),
-            wave(places(rows), place_waves)[None, :, None].expand(size),
-            wave(places(columns), place_waves)[None, None].expand(size),
+            _waves(times.float(), time_waves)[:, None, None].expand(size),
+            _waves(places(rows), place_waves)[None, :, None].expand(size),
+            _waves(places(columns), place_waves)[None, None].expand(size),
         ],
         dim=-1,
     )
+
+
+def object_position_features(times: Tensor, centres: Tensor, dim: int) -> Tensor:
+    """As `position_features`, for centres (T, N, 2) x and y in 0..1: (T, N, dim)."""
+    time_waves, place_waves = _frequencies(dim, times.device)
+    when = _waves(times.float(), time_waves)[:, None].expand(*centres.shape[:2], dim // 3)
+    column, row = (_waves(centres[..., axis].float(), place_waves) for axis in (0, 1))
+    return torch.cat([when, row, column], dim=-1)
+
+
+def object_motion(moved: Tensor, rows: int, columns: int) -> Tensor:
+    """As `coarse_motion` tells it: how far centres (T, N, 2) moved as shares of the frame -> 16."""
+    in_patches = moved * moved.new_tensor([2 * columns, 2 * rows])
+    told = torch.asinh(_SMALL_MOTION * in_patches.clamp(-1, 1))
+    return told.repeat_interleave(4, -1).repeat(1, 1, 2)
+
+
+def _frequencies(dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Of time in seconds and of place in frames."""
+    exponent = torch.linspace(0, 1, dim // 6, device=device)
+    return 2 * torch.pi / (0.5 * 512.0**exponent), 2 * torch.pi / (0.25 * 16.0**exponent)
+
+
+def _waves(position: Tensor, frequency: Tensor) -> Tensor:
+    """(...) -> (..., 2 * waves)."""
+    angle = position[..., None] * frequency
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)

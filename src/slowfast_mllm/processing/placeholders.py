@@ -15,7 +15,8 @@ class TokenLayout:
     """The fields of the model's config that decide how many fast tokens there are.
 
     Attributes:
-        patch_size: pixels per cell of the vision tower's map.
+        patch_size: pixels per cell of the vision tower's map, of frames as they are given.
+        num_objects: tokens of objects beside the cells of each step.
     """
 
     patch_size: int
@@ -24,10 +25,11 @@ class TokenLayout:
     fast_temporal_pool: int
     fast_spatial_pool: int
     min_fast_frames: int
+    num_objects: int = 0
 
     def image_tokens(self, height: int, width: int) -> int:
         """Tokens of an image of that many pixels; images are not pooled before the split."""
-        return self._cells(height, width, self.fast_spatial_pool)
+        return self._cells(height, width, self.fast_spatial_pool) + self.num_objects
 
     def video_tokens(self, num_frames: int, height: int, width: int) -> int:
         """Fast tokens of a video of that many pixels a frame."""
@@ -60,7 +62,8 @@ class TokenLayout:
         )
 
     def _step_tokens(self, height: int, width: int) -> int:
-        return self._cells(height, width, self.slow_spatial_pool, self.fast_spatial_pool)
+        cells = self._cells(height, width, self.slow_spatial_pool, self.fast_spatial_pool)
+        return cells + self.num_objects
 
     def _cells(self, height: int, width: int, *pools: int) -> int:
         """Tokens of one map: patches, then one rounding down per pooling."""

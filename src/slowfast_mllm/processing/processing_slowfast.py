@@ -97,6 +97,7 @@ class SlowFastProcessor(ProcessorMixin):
         patch_size: pixels per cell of the vision tower's map.
         slow_spatial_pool, fast_frame_stride, fast_temporal_pool, fast_spatial_pool,
             min_fast_frames: as in the model's config; they say how many fast tokens a video has.
+        num_objects: tokens of objects beside the cells of each step.
         write_timestamps: put the mean time of each fast step, like `[2.5s]`, before its tokens.
 
     Raises:
@@ -120,6 +121,7 @@ class SlowFastProcessor(ProcessorMixin):
         fast_temporal_pool: int = 4,
         fast_spatial_pool: int = 1,
         min_fast_frames: int = 16,
+        num_objects: int = 0,
         write_timestamps: bool = False,
     ) -> None:
         self.auto_map = dict(PROCESSOR_AUTO_MAP)
@@ -129,6 +131,7 @@ class SlowFastProcessor(ProcessorMixin):
         self.fast_temporal_pool = fast_temporal_pool
         self.fast_spatial_pool = fast_spatial_pool
         self.min_fast_frames = min_fast_frames
+        self.num_objects = num_objects
         self.write_timestamps = write_timestamps
         vocabulary = tokenizer.get_vocab()
         for token in (IMAGE_TOKEN, VIDEO_TOKEN):
@@ -165,21 +168,28 @@ class SlowFastProcessor(ProcessorMixin):
             **kwargs: further arguments of the class, e.g. `write_timestamps`.
         """
         tokenizer.add_tokens([IMAGE_TOKEN, VIDEO_TOKEN], special_tokens=True)
-        edge = config.vision_config.image_size
+        edge, patch = config.vision_config.image_size, config.vision_config.patch_size
+        fit = {}
+        if config.object_config is not None:  # the vision tower's frames are shrunk from these
+            cells = edge // patch
+            edge, fit = config.object_config.image_size, {"fit": "pad"}
+            patch = edge // cells
         sizes = {"size": {"shortest_edge": edge}, "crop_size": {"height": edge, "width": edge}}
         fields = {
             name: getattr(config, name)
             for name in ("slow_spatial_pool", "fast_frame_stride", "fast_temporal_pool",
                          "fast_spatial_pool", "min_fast_frames")
         }  # fmt: skip
+        if config.object_config is not None:
+            fields["num_objects"] = config.object_config.num_objects
         num_frames = num_frames or config.num_frames
         frames = {} if num_frames is None else {"num_frames": num_frames}
         return cls(
             CLIPImageProcessorPil(**sizes),
             tokenizer,
-            SlowFastVideoProcessor(**frames, **sizes),
+            SlowFastVideoProcessor(**frames, **sizes, **fit),
             chat_template=_CHAT_TEMPLATE.read_text(encoding="utf-8"),
-            patch_size=config.vision_config.patch_size,
+            patch_size=patch,
             **(fields | kwargs),
         )
 
@@ -342,6 +352,7 @@ class SlowFastProcessor(ProcessorMixin):
             fast_temporal_pool=self.fast_temporal_pool,
             fast_spatial_pool=self.fast_spatial_pool,
             min_fast_frames=self.min_fast_frames,
+            num_objects=self.num_objects,
         )
 
     def replace_image_token(self, image_inputs: Any, image_idx: int, **kwargs: Any) -> str:
