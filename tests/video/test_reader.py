@@ -219,5 +219,10 @@ def test_facts_are_json(clip: bytes) -> None:
         "codec": "h264",
         "rotation": 0,
         "has_audio": False,
+        "colour_primaries": "bt709",
+        "colour_transfer": "bt709",
+        "colour_matrix": "smpte170m",
+        "colour_range": "limited",
+        "colour_assumed": ["primaries", "transfer", "matrix", "range"],
         "warnings": [],
     }

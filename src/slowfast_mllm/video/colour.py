@@ -31,7 +31,6 @@ _MATRICES = {
     9: "bt2020nc", 10: "bt2020c", 11: "smpte2085", 12: "chroma-derived-nc",
     13: "chroma-derived-c", 14: "ictcp",
 }  # fmt: skip
-_HDR_NAMES = {hdr.PQ: "PQ", hdr.HLG: "HLG"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Colour:
 
 def colour_of(frame: VideoFrame) -> Colour:
     """What the frame is taken as when it is turned into RGB."""
-    light = _HDR_NAMES.get(int(frame.color_trc))
+    light = hdr.is_hdr(frame)
     rgb = frame.format.is_rgb or frame.format.has_palette
     told = {
         "primaries": int(frame.color_primaries),
@@ -68,14 +67,13 @@ def colour_of(frame: VideoFrame) -> Colour:
     assumed = tuple(
         name for name, value in told.items() if value == (0 if name == "range" else _UNSPECIFIED)
     )
-    line = f"HDR ({light}): tone-mapped to SDR, light above {hdr.WHITE_NITS} nits is white"
     return Colour(
         _named(told["primaries"], _PRIMARIES, "bt2020" if light else "bt709"),
         _named(told["transfer"], _TRANSFERS, "bt709"),
         _named(told["matrix"], _MATRICES, "bt2020nc" if light else "smpte170m"),
         "full" if told["range"] == _FULL else "limited",
         assumed,
-        (line,) if light else (),
+        (hdr.tone_mapping_note(told["transfer"]),) if light else (),
     )
 
 

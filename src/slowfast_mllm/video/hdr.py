@@ -27,7 +27,7 @@ Floats = NDArray[np.float32]
 PIXEL_FORMAT = "yuv420p10le"
 PQ, HLG = 16, 18  # ITU-T H.273 numbers, as FFmpeg has them
 BT709, BT2020, DISPLAY_P3 = 1, 9, 12
-_FULL_RANGE = 2
+_LIMITED_RANGE, _FULL_RANGE = 1, 2
 
 WHITE_NITS = 1000
 _REFERENCE_NITS = 203  # diffuse white, ITU-R BT.2408
@@ -59,6 +59,23 @@ _LUMA_BT2020 = (0.2627, 0.0593)
 def is_hdr(frame: VideoFrame) -> bool:
     """Whether its tags say PQ or HLG."""
     return frame.color_trc in (PQ, HLG)
+
+
+def tone_mapping_note(transfer: int) -> str:
+    """The line that says that a picture is not shown as it is."""
+    name = "PQ" if transfer == PQ else "HLG"
+    return f"HDR ({name}): tone-mapped to SDR, light above {WHITE_NITS} nits is white"
+
+
+def tone_map_rgb(picture: Picture, transfer: int, primaries: int) -> Picture:
+    """As `tone_map`, of PQ or HLG that is RGB already, uint8 (H, W, 3)."""
+    frame = VideoFrame.from_ndarray(picture, format="rgb24")
+    coded = frame.reformat(
+        format=PIXEL_FORMAT, dst_colorspace=BT2020, dst_color_range=_LIMITED_RANGE, threads=1
+    )
+    coded.color_trc, coded.color_primaries = transfer, primaries
+    coded.colorspace, coded.color_range = BT2020, _LIMITED_RANGE
+    return tone_map(coded)
 
 
 def tone_map(frame: VideoFrame) -> Picture:

@@ -256,6 +256,8 @@ class RgbConverter:
             width=size[0],
             height=size[1],
             format=hdr.PIXEL_FORMAT if light else "rgb24",
+            # What is RGB already has no matrix to keep.
+            dst_colorspace=hdr.BT2020 if light and frame.format.is_rgb else None,
             interpolation="AREA" if light and size[0] < frame.width else interpolation,
             threads=1,
         )

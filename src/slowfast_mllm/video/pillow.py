@@ -5,14 +5,18 @@ Only kinds are opened that are decoded in this process alone.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import lru_cache
+from typing import Any, BinaryIO, cast
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from slowfast_mllm.video import hdr
 from slowfast_mllm.video.picture import Picture, check_size
 from slowfast_mllm.video.result import VideoError
 
@@ -31,6 +35,13 @@ _NETPBM = re.compile(rb"P[1-6]\s")
 # Pillow opens no other kind, whatever a file is called: for some it would start other programs.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM", "JPEG2000")
 _PLUGGED_IN = "JXL"  # read where another package has taught Pillow how
+_OF_16_BITS = ("PNG", "PPM")  # of which Pillow gives 16 bits in 32
+# TIFF's tag for the kind of its numbers, and its value for those without a sign.
+_SAMPLE_FORMAT, _UNSIGNED = 339, (1,)
+# Primaries and transfer in AVIF and PNG, PQ or HLG.
+_CICP = re.compile(rb"(?:colrnclx\0(.)\0|\0\0\0\x04cICP(.))([\x10\x12])", re.DOTALL)
+_CICP_WITHIN = 1 << 16
+_HDR = "slowfast_hdr"  # where the two are kept in a picture's info
 _NAMELESS = ".tga"  # a kind that no head tells, so that its name must
 
 
@@ -54,7 +65,22 @@ def open_image(file: Any, path: str = "") -> Image.Image:
     if path.lower().endswith(_NAMELESS):
         return Image.open(file, formats=("TGA",))
     plugged_in = (_PLUGGED_IN,) if _PLUGGED_IN in Image.OPEN else ()
-    return Image.open(file, formats=_FORMATS + plugged_in)
+    image = Image.open(file, formats=_FORMATS + plugged_in)
+    if image.format in ("AVIF", "PNG"):
+        _note_hdr(image)
+    return image
+
+
+def _note_hdr(image: Image.Image) -> None:
+    """Keep in `info` what Pillow does not pass on: that colours are coded as PQ or HLG."""
+    file = cast(BinaryIO, cast(Any, image).fp)
+    position = file.tell()
+    file.seek(0)
+    found = _CICP.search(file.read(_CICP_WITHIN))
+    file.seek(position)
+    if found:
+        avif, png, transfer = found.groups()
+        image.info[_HDR] = transfer[0], (avif or png)[0]
 
 
 def is_frame_name(name: str) -> bool:
@@ -63,14 +89,68 @@ def is_frame_name(name: str) -> bool:
 
 
 def to_rgb(image: Image.Image) -> Picture:
-    """An upright uint8 (H, W, 3) picture from a PIL image."""
+    """An upright uint8 (H, W, 3) picture in sRGB from a PIL image.
+
+    Alpha is dropped. An embedded colour profile is followed, unless it is broken or not for such
+    a picture. Of more than 8 bits, 16 are brought down to 8, floats from 0 to 1 are taken as
+    shares of white, and whole numbers and floats up to 255 as they are; what is beyond is scaled
+    so that its smallest value is black and its largest white.
+    """
     upright = ImageOps.exif_transpose(image)
     check_size(*upright.size, "<image>")
-    if upright.mode.startswith("I;16"):
-        # convert("RGB") would clip 16-bit grey to its lowest 255 levels.
-        grey = (np.asarray(upright) >> 8).astype(np.uint8)
-        return np.stack([grey] * 3, axis=-1)
-    return np.asarray(upright.convert("RGB"))
+    if upright.mode[0] in "IF":
+        # convert("RGB") would clip all but the lowest 255 levels.
+        return np.stack([_grey(image, np.asarray(upright))] * 3, axis=-1)
+    picture = np.asarray(_in_srgb(upright))
+    light = image.info.get(_HDR)
+    return hdr.tone_map_rgb(picture, *light) if light else picture
+
+
+def notes_of(image: Image.Image) -> tuple[str, ...]:
+    """A line where `to_rgb` does not show the picture of `open_image` as it is."""
+    light = image.info.get(_HDR)
+    return (hdr.tone_mapping_note(light[0]),) if light else ()
+
+
+def _grey(image: Image.Image, values: NDArray[Any]) -> NDArray[np.uint8]:
+    if image.mode.startswith("I;16") or image.format in _OF_16_BITS:
+        return (values >> 8).astype(np.uint8)
+    if image.mode == "I" and getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT) == _UNSIGNED:
+        values = values.view(np.uint32)  # Pillow has but one kind of 32 bits
+    finite = np.isfinite(values)
+    if not finite.any():
+        return np.zeros(values.shape, np.uint8)
+    low, high = float(values[finite].min()), float(values[finite].max())
+    if image.mode == "F" and low >= 0 and high <= 1:
+        low, high = 0, 1
+    elif low >= 0 and high <= 255:
+        low, high = 0, 255
+    held = np.where(finite, values, low).astype(np.float64)
+    return np.rint((held - low) * (255 / ((high - low) or 1))).astype(np.uint8)
+
+
+def _in_srgb(image: Image.Image) -> Image.Image:
+    """The picture in mode RGB, by its embedded ICC profile."""
+    # Alpha goes first: colours are those stored beneath.
+    mode = {"L": "L", "LA": "L", "CMYK": "CMYK"}.get(image.mode, "RGB")
+    profile = image.info.get("icc_profile")
+    known = isinstance(profile, bytes) and _HDR not in image.info
+    transform = _to_srgb(profile, mode) if known else None
+    if transform is None:
+        return image.convert("RGB")
+    return cast(Image.Image, ImageCms.applyTransform(image.convert(mode), transform))
+
+
+@lru_cache(maxsize=8)
+def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """None where a profile changes nothing, is broken, or is not for pictures of this mode."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if ImageCms.getProfileDescription(source).startswith("sRGB"):
+            return None
+        return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
+        return None
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from slowfast_mllm.video.picture import UNCHANGED, Picture, Transform, allocate,
 from slowfast_mllm.video.pillow import (
     BrokenPictureError,
     is_frame_name,
+    notes_of,
     open_image,
     pillow_errors,
     to_rgb,
@@ -60,6 +61,7 @@ class Stills:
         duration: Seconds in all, where they have.
         rotation: Clockwise degrees that `load` applies.
         clip: The video that lies in the same file.
+        notes: One line each: what is not shown as it is.
         separate: Whether each is a file of its own, which may be broken.
         broken: What is wrong with those that are known to be, by position.
     """
@@ -73,6 +75,7 @@ class Stills:
     duration: float = 0.0
     rotation: int = 0
     clip: Media | None = None
+    notes: tuple[str, ...] = ()
     separate: bool = False
     broken: Mapping[int, str] = field(default_factory=dict)
 
@@ -97,6 +100,7 @@ class Stills:
             warnings=(
                 *((_TIMELESS,) if self.timestamps is None else ()),
                 *((_CLIP_INSIDE,) if self.clip is not None else ()),
+                *self.notes,
                 *_left_out(broken),
             ),
         )
@@ -197,6 +201,7 @@ def open_picture(opener: Callable[[], Image.Image], name: str, clip: Media | Non
         starts, duration = [0.0], 0.0
         if count > 1:
             starts, duration = _animation_times(image, range(first, first + count))
+        notes = notes_of(image)
         timed = count == 1 or duration > 0  # pages of a TIFF have no times
         size = image.size[::-1] if orientation in (5, 6, 7, 8) else image.size
 
@@ -209,7 +214,7 @@ def open_picture(opener: Callable[[], Image.Image], name: str, clip: Media | Non
 
     turn = _EXIF_TURNS.get(orientation, 0)
     times = np.array(starts) if timed else None
-    return Stills(name, count, size, load, codec, times, duration, turn, clip)
+    return Stills(name, count, size, load, codec, times, duration, turn, clip, notes)
 
 
 def _animation_times(image: Image.Image, positions: range) -> tuple[list[float], float]:
