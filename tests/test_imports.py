@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,19 @@ def test_info_on_a_clip_imports_what_reads_it_and_no_more() -> None:
     )
     assert loaded - READING - TYPER == {"slowfast_cli", "slowfast_mllm"}
     assert "av" in loaded
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux")
+def test_info_on_a_clip_needs_little_memory() -> None:
+    out = run(
+        f"import sys; sys.argv = ['slowfast', 'info', {CLIP!r}]\n"
+        "from slowfast_cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "print(open('/proc/self/status').read())"
+    )
+    peak = re.search(r"VmHWM:\s+(\d+) kB", out)
+    assert peak
+    assert int(peak[1]) < 120_000
 
 
 def test_the_package_loads_its_parts_when_they_are_used() -> None:
