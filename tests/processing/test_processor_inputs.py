@@ -166,6 +166,12 @@ def test_what_was_read_before_is_taken_as_it_is(processor: SlowFastProcessor, cl
     inputs = processor(text="<video>", videos=sampled, return_tensors="pt")
     assert shown(inputs) == [10, 14, 19]
     assert inputs["video_timestamps"][0].tolist() == pytest.approx(sampled.timestamps.tolist())
+    told = chat(processor, conversation(sampled))
+    assert torch.equal(told["pixel_values_videos"], inputs["pixel_values_videos"])
+    asked = conversation(sampled)
+    asked[0]["content"][0]["nframes"] = 2
+    with pytest.raises(ValueError, match="sampled already"):
+        chat(processor, asked)
 
 
 def test_a_batch_of_videos_of_different_length(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from slowfast_mllm.video import SampledVideo
 from slowfast_mllm.video.sampling import SampleRequest, require_positive
 
 # Keys of a part, and the arguments of `read_video` that they are.
@@ -52,6 +53,8 @@ def sampling_of(part: Mapping[str, Any], source: Any) -> dict[str, Any]:
         if argument in found:
             raise ValueError(f"{key}: beside another number of frames; leave out one of them")
         found[argument] = part[key]
+    if isinstance(source, SampledVideo) and found:
+        raise ValueError(f"{next(iter(found))}: of a video that is sampled already; leave it out")
     if isinstance(source, list | tuple) and "fps" in found:
         if "frames_fps" in found:
             raise ValueError("fps: beside frames_fps; of a list of frames both are their rate")

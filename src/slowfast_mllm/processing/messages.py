@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from slowfast_mllm.processing.clips import SAMPLING, Clip, sampling_of
+from slowfast_mllm.video import SampledVideo
 
 
 def with_known_parts(conversation: Any) -> Any:
@@ -47,7 +48,10 @@ def _known(part: Any) -> Any:
 def _with_frames(part: Mapping[str, Any]) -> Mapping[str, Any]:
     """With a video that brings what the part says about its frames."""
     key = next((key for key in ("video", "url", "path") if key in part), None)
-    if key is None or not (sampling := sampling_of(part, part[key])):
+    if key is None:
+        return part
+    sampling = sampling_of(part, part[key])
+    if not sampling and not isinstance(part[key], SampledVideo):
         return part
     rest = {name: value for name, value in part.items() if name not in SAMPLING}
     return {**rest, key: Clip(part[key], sampling)}

@@ -200,11 +200,11 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
         self, video: Any, metadata: VideoMetadata | None, options: dict[str, Any]
     ) -> SampledVideo:
         transform = _transform(options)
-        if isinstance(video, SampledVideo):
-            return _shrunk(video, transform)
         own = None
         if isinstance(video, Clip):
             own, options, video = _as_its_part_says(video, options)
+        if isinstance(video, SampledVideo):
+            return _shrunk(video, transform)
         in_memory = isinstance(video, list) or hasattr(video, "ndim")
         video = with_channels_last(at_hand(video), options["input_data_format"])
         request = _request(options)
