@@ -29,8 +29,14 @@ _TRANSFERS = {
 _MATRICES = {
     0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco",
     9: "bt2020nc", 10: "bt2020c", 11: "smpte2085", 12: "chroma-derived-nc",
-    13: "chroma-derived-c", 14: "ictcp",
+    13: "chroma-derived-c", 14: "ictcp", 15: "ipt-c2",
 }  # fmt: skip
+# Of no luma and chroma: FFmpeg's converter has no way back from them.
+_PERCEPTUAL = (14, 15)
+_OTHER_HUES = (
+    "colours are coded as ICtCp or Dolby Vision's own (profile 5), which is not undone: hues are "
+    "wrong; give an HDR10, HLG or SDR copy"
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class Colour:
         matrix: How luma and chroma are made of red, green and blue; `gbr` where they are not.
         range: `limited` or `full`.
         assumed: Which of the four the stream does not tell.
-        warnings: A line where light is mapped.
+        warnings: One line each: where light is mapped, or colours come out wrong.
     """
 
     primaries: str
@@ -73,7 +79,10 @@ def colour_of(frame: VideoFrame) -> Colour:
         _named(told["matrix"], _MATRICES, "bt2020nc" if light else "smpte170m"),
         "full" if told["range"] == _FULL else "limited",
         assumed,
-        (hdr.tone_mapping_note(told["transfer"]),) if light else (),
+        (
+            *((hdr.tone_mapping_note(told["transfer"]),) if light else ()),
+            *((_OTHER_HUES,) if told["matrix"] in _PERCEPTUAL else ()),
+        ),
     )
 
 

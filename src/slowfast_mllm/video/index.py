@@ -43,6 +43,12 @@ from slowfast_mllm.video.truncation import missing_bytes
 _SEEKABLE_FORMATS = ("mov", "matroska", "avi")
 # Bit of the first byte of a VP8 packet: the picture is shown, not only referred to.
 _VP8_SHOWN = 0x10
+# Codecs that can predict and yet are often written without it. Of others that can, a file of key
+# frames alone is one that does not tell them, like FFmpeg's own RPZA.
+_ALL_KEYS_POSSIBLE = (
+    *("h264", "hevc", "vvc", "av1", "vp8", "vp9", "mpeg1video", "mpeg2video", "mpeg4"),
+    *("cinepak", "flashsv", "flashsv2", "wmv3", "vc1", "theora"),
+)
 # Where FFmpeg keeps the key's number of an encrypted Matroska track.
 _KEY_ID = "enc_key_id"
 
@@ -104,6 +110,10 @@ class _Packets:
         self.delayed &= stamp != packet.dts
         hidden = codec == "vp8" and not memoryview(packet)[0] & _VP8_SHOWN
         self.in_doubt |= stamp is None or packet.is_corrupt or hidden
+
+    def keys_are_told(self, codec: str) -> bool:
+        """Whether key frames are marked: all are where a writer forgot to say which."""
+        return self.count == 1 or len(self.keys) < self.count or codec in _ALL_KEYS_POSSIBLE
 
     @property
     def stamps(self) -> list[int | None]:
@@ -167,6 +177,7 @@ def index_stream(media: Media) -> StreamIndex:
         exact = complete and not (missing or damage) and _is_exact(container, packets, codec)
         # A palette comes with the first packet alone, and is lost by a seek.
         exact = exact and not first.format.has_palette
+        exact = exact and (stream.codec_context.codec.intra_only or packets.keys_are_told(codec))
         if exact and clock.in_decode_order:
             exact = packets.delayed and not pictures_are_reordered(media)
         return StreamIndex(
