@@ -8,7 +8,7 @@ from transformers.quantizers import AutoQuantizationConfig
 # Of these little is gained and much is lost: what every token of every frame goes through once, the
 # gates' single numbers, and the words themselves.
 NOT_QUANTIZED = [
-    r"(model\.)?(vision_tower|multi_modal_projector|visual_position_embedding)",
+    r"(model\.)?(?!(model|language_model)\.)\w+",  # all beside the language model
     r".*\.cross_attn",
     "lm_head",
 ]
