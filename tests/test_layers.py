@@ -25,8 +25,10 @@ ALLOWED = {
     },
     "slowfast_mini.__init__": set(),
     "slowfast_mini.world": set(),
+    "slowfast_mini.things": {"slowfast_mini.world"},
     "slowfast_mini.lessons": {
-        *("slowfast_mini.world", "slowfast_mllm.model", "slowfast_mllm.processing"),
+        *("slowfast_mini.world", "slowfast_mini.things"),
+        *("slowfast_mllm.model", "slowfast_mllm.processing"),
         "slowfast_mllm.train",
     },
 }

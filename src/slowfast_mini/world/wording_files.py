@@ -1,7 +1,8 @@
 """Reads the wordings that questions are drawn from: text files, one wording a line.
 
 In `wordings/<language>/`, `plain.txt` and `voices.txt` are what training draws, the latter in the
-voices of many people; `held_out.txt` is what it never does. A file has sections, each under a
+voices of many people; `held_out.txt` is what it never does. The questions about everyday things
+have files of the same kind in their package. A file has sections, each under a
 heading like `== color first ==`; lines that begin with "#" explain. In a wording, "[a|b|]" stands
 for one of "a", "b", nothing; {x} and the other placeholders are named below. What a seed draws
 depends on the order of the lines, and on their number.
@@ -9,6 +10,7 @@ depends on the order of the lines, and on their number.
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 FOLDER = Path(__file__).with_name("wordings")
@@ -27,9 +29,7 @@ QUESTIONS = {
     "presence": frozenset({"any"}),
 }
 UNKNOWN = "unknown"  # questions about what this world does not contain
-_PLACEHOLDERS = {
-    **QUESTIONS,
-    UNKNOWN: _NONE,
+HELPERS = {
     "unknown things": frozenset({"thing"}),  # makes more of them, from
     "things": _NONE,
     "around": frozenset({"q"}),  # surrounds a question: {Q}, or {q} as the middle of a sentence
@@ -40,20 +40,35 @@ _HEADING = re.compile(r"== (.*) ==")
 ALTERNATIVES = re.compile(r"\[([^][]*)\]")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
+ASKED = QUESTIONS | {UNKNOWN: _NONE}
 Sections = dict[str, tuple[str, ...]]
+Placeholders = Mapping[str, frozenset[str]]
 
 
-def read_wordings(folder: Path) -> tuple[Sections, Sections]:
+def read_wordings(
+    folder: Path,
+    questions: Placeholders = ASKED,
+    helpers: Placeholders = HELPERS,
+) -> tuple[Sections, Sections]:
     """The wordings of a language, by section: what training draws, and what it never does.
+
+    Args:
+        folder: its `held_out.txt` is what training never draws, all other files what it does.
+        questions: sections that both have, and the placeholders of each of their wordings.
+        helpers: sections that may be there beside them.
 
     Raises:
         ValueError: a wording that cannot be drawn from, is there twice, is taught and held out, or
             a question that has none.
     """
-    plain, voices = (read_sections(folder / f"{name}.txt") for name in ("plain", "voices"))
-    taught = {name: plain.get(name, ()) + voices.get(name, ()) for name in _PLACEHOLDERS}
-    held_out = read_sections(folder / "held_out.txt")
-    for name in (*QUESTIONS, UNKNOWN):
+    sections = {**questions, **helpers}
+    files = {path.name: read_sections(path, sections) for path in sorted(folder.glob("*.txt"))}
+    held_out = files.pop("held_out.txt")
+    taught = {
+        name: tuple(wording for file in files.values() for wording in file.get(name, ()))
+        for name in sections
+    }
+    for name in questions:
         if not taught[name] or name not in held_out:
             raise ValueError(f"{folder}: no wordings of {name!r}.")
         both = sorted(set(map(_bare, held_out[name])) & set(map(_bare, taught[name])))
@@ -71,7 +86,7 @@ def _bare(wording: str) -> str:
     return wording.lower().rstrip("?.？。")
 
 
-def read_sections(path: Path) -> Sections:
+def read_sections(path: Path, placeholders: Placeholders = ASKED | HELPERS) -> Sections:
     """The wordings of one file by section, in order.
 
     Raises:
@@ -84,27 +99,27 @@ def read_sections(path: Path) -> Sections:
             continue
         if heading := _HEADING.fullmatch(line):
             section = heading[1]
-        elif fault := _fault(section, line):
+        elif fault := _fault(section, line, placeholders):
             raise ValueError(f"{path}:{number}: {fault}: {line}")
         else:
             found.setdefault(section, []).append(line)
     return {name: tuple(wordings) for name, wordings in found.items()}
 
 
-def _fault(section: str, wording: str) -> str:
+def _fault(section: str, wording: str, placeholders: Placeholders) -> str:
     """What is wrong with a wording; "" if nothing is."""
-    if section not in _PLACEHOLDERS:
+    if section not in placeholders:
         return f"unknown section {section!r}"
     if wording != wording.strip():
         return "blanks at an end"
-    placeholders = {"q" if name == "Q" else name for name in _PLACEHOLDER.findall(wording)}
-    if placeholders != _PLACEHOLDERS[section]:
-        wanted = " and ".join(f"{{{name}}}" for name in sorted(_PLACEHOLDERS[section]))
+    found = {"q" if name == "Q" else name for name in _PLACEHOLDER.findall(wording)}
+    if found != placeholders[section]:
+        wanted = " and ".join(f"{{{name}}}" for name in sorted(placeholders[section]))
         return f"a wording of {section!r} has {wanted or 'no placeholder'}"
     if re.search(r"[][{}|]", _PLACEHOLDER.sub("", ALTERNATIVES.sub("", wording))):
         return "unbalanced brackets"
-    for found in ALTERNATIVES.findall(wording):
-        alternatives = found.split("|")
+    for drawn in ALTERNATIVES.findall(wording):
+        alternatives = drawn.split("|")
         if len(alternatives) < 2 or len(set(alternatives)) < len(alternatives):
-            return f"alternatives are one, or the same: [{found}]"
+            return f"alternatives are one, or the same: [{drawn}]"
     return ""

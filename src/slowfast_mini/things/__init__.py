@@ -1,0 +1,18 @@
+"""What is asked about everyday things that a detector follows through a clip, and answered."""
+
+from slowfast_mini.things.facts import Thing, ThingFacts, gather_things
+from slowfast_mini.things.names import BROADER, CLASSES, UNKNOWN_THINGS, named_things
+from slowfast_mini.things.questions import TYPES, score_thing, thing_questions
+
+__all__ = [
+    "BROADER",
+    "CLASSES",
+    "TYPES",
+    "UNKNOWN_THINGS",
+    "Thing",
+    "ThingFacts",
+    "gather_things",
+    "named_things",
+    "score_thing",
+    "thing_questions",
+]
