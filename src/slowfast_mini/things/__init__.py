@@ -2,7 +2,8 @@
 
 from slowfast_mini.things.facts import Thing, ThingFacts, gather_things
 from slowfast_mini.things.names import BROADER, CLASSES, UNKNOWN_THINGS, named_things
-from slowfast_mini.things.questions import TYPES, score_thing, thing_questions
+from slowfast_mini.things.questions import TYPES, thing_questions
+from slowfast_mini.things.scoring import score_thing
 
 __all__ = [
     "BROADER",

@@ -199,7 +199,7 @@ def _thing(tracks: _Tracks, index: int) -> Thing:
     counted = tracks.of(index, _COUNTED).sum(1)
     person = _NAMES[index] == "person"
     usual = np.median(counted if person or not counted.any() else counted[counted > 0])
-    main = int(np.where(tracks.classes == index, tracks.scores.sum(0), -1).argmax())
+    main = int(np.where(there, tracks.scores, 0).sum(0).argmax())
     alone = bool(there.sum(1).max() <= 1)
     sure = tracks.of(index, _SURE)
     intervals = tuple(_intervals(np.any(there, 1), np.any(sure, 1), tracks.times))
