@@ -36,7 +36,7 @@ _NETPBM = re.compile(rb"P[1-6]\s")
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "PPM", "JPEG2000")
 _PLUGGED_IN = "JXL"  # read where another package has taught Pillow how
 _OF_16_BITS = ("PNG", "PPM")  # of which Pillow gives 16 bits in 32
-# TIFF's tag for the kind of its numbers, and its value for those without a sign.
+# TIFF's tag for the kind of its numbers, and its value for those without a sign (the default).
 _SAMPLE_FORMAT, _UNSIGNED = 339, (1,)
 # Primaries and transfer in AVIF and PNG, PQ or HLG.
 _CICP = re.compile(rb"(?:colrnclx\0(.)\0|\0\0\0\x04cICP(.))([\x10\x12])", re.DOTALL)
@@ -115,7 +115,8 @@ def notes_of(image: Image.Image) -> tuple[str, ...]:
 def _grey(image: Image.Image, values: NDArray[Any]) -> NDArray[np.uint8]:
     if image.mode.startswith("I;16") or image.format in _OF_16_BITS:
         return (values >> 8).astype(np.uint8)
-    if image.mode == "I" and getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT) == _UNSIGNED:
+    tags = getattr(image, "tag_v2", {_SAMPLE_FORMAT: None})
+    if image.mode == "I" and tags.get(_SAMPLE_FORMAT, _UNSIGNED) == _UNSIGNED:
         values = values.view(np.uint32)  # Pillow has but one kind of 32 bits
     finite = np.isfinite(values)
     if not finite.any():

@@ -77,9 +77,10 @@ def read_video(
     pixels have the colour stored beneath, white where a GIF stores none. Frames of interlaced
     video are not split. A picture whose size differs from the first is fitted into it, with black
     borders where its aspect differs, too. Crops that the container asks for are applied, and of
-    stereo pictures the left eye's is taken. Broken pictures of a set are left out. The best
-    video stream is taken, never cover art; edit lists are obeyed and loop flags are not.
-    Damaged files give what can be decoded, and warnings.
+    stereo pictures the left eye's is taken. HDR is tone-mapped, profiles of still pictures are
+    followed, and what else a video tells of its colours is obeyed but for its primaries. Broken
+    pictures of a set are left out. The best video stream is taken, never cover art; edit lists are
+    obeyed and loop flags are not. Damaged files give what can be decoded, and warnings.
 
     Args:
         source: A local path or `file:` URI (video, still picture, folder or zip of pictures
