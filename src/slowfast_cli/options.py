@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 # Panels of the help. What the library checks itself has no range here: the help column is narrow.
 LOOK, REPLY, PLACE = "What to look at", "How to answer", "Where to run"
 
-Video = Annotated[str, typer.Argument(help="A video, an image, or a folder of frames.")]
+Video = Annotated[str, typer.Argument(help="A video, an image, a folder or zip of frames.")]
 Watched = Annotated[
-    str, typer.Argument(help="A video, an image, a folder of frames, or a memory (.sfmem).")
+    str, typer.Argument(help="A video, an image, a folder or zip of frames, or a memory (.sfmem).")
 ]
 Model = Annotated[
     str | None,
