@@ -325,3 +325,8 @@ def test_a_folder_of_frames_is_told_by_its_files(tmp_path) -> None:
     before = source_digest(folder)
     (folder / "2.png").write_bytes(b"two")
     assert source_digest(folder) != before
+
+
+def test_memories_of_the_packaged_model_outlive_versions(assistant: SlowFast) -> None:
+    """Fields that a config gains must not turn away the files that users have."""
+    assert assistant.fingerprint.startswith("001afd038339e127")

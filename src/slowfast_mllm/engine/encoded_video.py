@@ -95,13 +95,16 @@ def fingerprint(
 # pictures were fitted may differ from question to question; a memory says so itself.
 _CHANGES_NOTHING = {"_name_or_path", "name_or_path", "transformers_version", "dtype", "torch_dtype",
                     "quantization_config", "auto_map", "fit", "answer_without_vision"}  # fmt: skip
+# Fields that came later, at the values that leave a model as it was: older memories stay good.
+_ABSENT = {"object_config": None, "num_objects": 0}
 # Weights of the language model's own layers, which may be quantized, make nothing of a memory.
 _AFTER_MEMORIES = re.compile(r"language_model\.layers\.\d+\.(self_attn\.(?!cross_attn)|mlp)")
 
 
 def _essence(settings: Any) -> Any:
     if isinstance(settings, dict):
-        kept = {k: v for k, v in settings.items() if k not in _CHANGES_NOTHING}
+        absent = (k for k, v in _ABSENT.items() if k in settings and settings[k] == v)
+        kept = {k: settings[k] for k in settings.keys() - _CHANGES_NOTHING - set(absent)}
         return {k: _essence(v) for k, v in kept.items()}
     return [_essence(v) for v in settings] if isinstance(settings, list) else settings
 
