@@ -28,7 +28,7 @@ _WIDE = 0.4  # range of x beyond which a thing is on no one side
 _BORDER = 0.02  # shares of the frame around the thirds where nobody can tell the side
 _MOVED, _RESTS, _AXIS = 0.12, 0.05, 1.8  # shares of the frame; how much more than the other axis
 _GROWN, _SAME_SIZE = 1.45, 1.15  # ratio of the sides of a box
-_NEAR, _FAR = 0.03, 0.2  # shares of the frame between two boxes
+_NEAR, _FAR = 0.04, 0.12  # shares of the frame between two boxes
 SIDES = ("left", "middle", "right")
 
 

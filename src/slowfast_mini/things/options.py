@@ -97,7 +97,7 @@ def _things(facts: ThingFacts, rng: Rng) -> list[Option]:
     options = [_option("things", answer, (answer,))]
     options += _kinds(facts, rng) + _which(facts, rng)
     side = str(rng.choice(SIDES))
-    if all(thing.side is not None for thing in facts.things) and not facts.perhaps:
+    if all(thing.side is not None for thing in facts.things):
         there = [thing for thing in facts.things if thing.side == side]
         if there or rng.random() < 0.4:
             told: Answer = ("list", _items(there)) if there else _NOTHING
@@ -185,7 +185,7 @@ def _count(facts: ThingFacts, rng: Rng) -> list[Option]:
     options = []
     for thing in facts.things:
         several = thing.count > 1
-        if several or rng.random() < 0.5:
+        if several or rng.random() < 0.25:
             options.append(_how_many(("class", thing.name), thing.count, thing.name))
         if several or rng.random() < 0.3:
             options.append(_check_count(thing, rng))
@@ -351,7 +351,7 @@ def _color(facts: ThingFacts, rng: Rng) -> list[Option]:
 def _near(facts: ThingFacts, rng: Rng) -> list[Option]:
     options = []
     for thing in _single(facts):
-        if thing.near is None or facts.perhaps or (not thing.near and rng.random() < 0.7):
+        if thing.near is None or (not thing.near and rng.random() < 0.7):
             continue
         there = [other for other in facts.things if other.name in thing.near]
         answer: Answer = ("list", _items(there)) if there else _NOTHING

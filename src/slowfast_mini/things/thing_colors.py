@@ -20,7 +20,8 @@ _TONES: dict[str, tuple[tuple[int, int, int], ...]] = {
     "black": ((15, 15, 15), (35, 35, 36), (50, 50, 52)),
 }
 COLORS = tuple(_TONES)
-_FARTHEST = 24.0  # CIE76 difference to the nearest tone
+_FARTHEST = 20.0  # CIE76 difference to the nearest tone
+_GRAY_FARTHEST = 10.0  # what has patches of several colors is grayish on the whole
 _MARGIN = 1.35  # times nearer than the nearest tone of another name
 _STEADY = 12.0  # mean difference of the frames to their median
 
@@ -46,5 +47,6 @@ def plain_color(rgb: Floats) -> str | None:
         return None
     far = {name: float(np.linalg.norm(p - middle, axis=1).min()) for name, p in _POINTS.items()}
     first, second = sorted(far, key=far.__getitem__)[:2]
-    plain = far[first] <= _FARTHEST and far[second] >= _MARGIN * far[first]
+    farthest = _GRAY_FARTHEST if first == "gray" else _FARTHEST
+    plain = far[first] <= farthest and far[second] >= _MARGIN * far[first]
     return first if plain else None

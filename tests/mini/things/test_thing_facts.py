@@ -113,6 +113,7 @@ def test_direction(
         ("dog", (0.1, 0.1, 0.1), "black"),
         ("banana", (0.93, 0.82, 0.2), "yellow"),
         ("car", (0.15, 0.5, 0.5), None),  # teal
+        ("dog", (0.71, 0.65, 0.57), None),  # a white one with brown patches
         ("person", (0.8, 0.1, 0.1), None),
         ("bicycle", (0.8, 0.1, 0.1), None),  # one sees through it
     ],

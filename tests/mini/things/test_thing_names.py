@@ -52,6 +52,7 @@ def test_chinese_names_have_measure_words_and_no_latin_letters() -> None:
     ("text", "language", "named"),
     [
         ("There is a person and two dogs.", "en", ["person", "dog"]),
+        ("Three people and a lorry", "en", ["person", "truck"]),
         ("My couch, two phones and a hot dog", "en", ["couch", "cell phone", "hot dog"]),
         ("A teddy bear by the wine glasses", "en", ["teddy bear", "wine glass"]),
         ("A guitar and a carpet", "en", []),
