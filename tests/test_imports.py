@@ -92,3 +92,29 @@ def test_auto_classes_know_the_model_in_whatever_order_things_are_imported(impor
         "print(MODEL_MAPPING[C].__name__, PROCESSOR_MAPPING[C].__name__)"
     )
     assert out.split() == ["SlowFastModel", "SlowFastProcessor"]
+
+
+def test_a_module_that_cannot_be_imported_says_so_itself_and_stops_nothing_else() -> None:
+    out = run(
+        "import sys, slowfast_mllm\n"
+        "class Lacking:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == self.name:\n"
+        "            raise ImportError(f'{name} is broken')\n"
+        "sys.meta_path.insert(0, lacking := Lacking())\n"
+        "def tell(name, part):\n"
+        "    lacking.name = name\n"
+        "    try:\n"
+        "        getattr(slowfast_mllm, part)\n"
+        "    except ImportError as error:\n"
+        "        print(error)\n"
+        "tell('slowfast_mllm.processing.pixels', 'SlowFastProcessor')\n"
+        "tell('slowfast_mllm.engine.stopping', 'load')\n"
+        "from transformers import AutoModel\n"
+        "print(slowfast_mllm.SlowFastConfig in AutoModel._model_mapping)"
+    )
+    assert out.splitlines() == [
+        "slowfast_mllm.processing.pixels is broken",
+        "slowfast_mllm.engine.stopping is broken",
+        "True",
+    ]

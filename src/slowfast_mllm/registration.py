@@ -10,6 +10,7 @@ what registers must not meet one of them half executed.
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -48,7 +49,6 @@ class _Watcher(MetaPathFinder):
         with self._lock:
             self._under_way -= 1
             self._auto_loaded |= name.startswith(_AUTO) and name in sys.modules
-        self.register_if_due()
 
     def register_if_due(self) -> None:
         """Register, unless there is nothing to register with yet, or an import is under way."""
@@ -85,8 +85,14 @@ class _WatchedLoader(Loader):
         self._watcher.begin()
         try:
             self._loader.exec_module(module)
-        finally:
+        except BaseException:
             self._watcher.end(module.__name__)
+            # The importer may do without this module; if not, this error is the one to be seen.
+            with suppress(Exception):
+                self._watcher.register_if_due()
+            raise
+        self._watcher.end(module.__name__)
+        self._watcher.register_if_due()
 
 
 def register_when_needed() -> None:
