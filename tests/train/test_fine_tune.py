@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, Phi3Config, Qwen2Config, Trainer
 
 from slowfast_mllm import load
 from slowfast_mllm.model import SlowFastConvNextModel, SlowFastVisionConfig
+from slowfast_mllm.model.nanodet import NanoDetConfig, NanoDetModel
 from slowfast_mllm.train.assemble import (
     AssemblyError,
     assemble,
@@ -28,6 +29,7 @@ from slowfast_mllm.train.assemble import (
 from slowfast_mllm.train.conversations import Encoder, PreferenceCollator, PreferenceEncoder
 from slowfast_mllm.train.fine_tune import _start, choose_parts, fine_tune
 from slowfast_mllm.train.recipe import (
+    TRAINABLE,
     FineTuneRecipe,
     FineTuneStage,
     Source,
@@ -116,6 +118,26 @@ def test_fused_projections_are_split_per_head(tmp_path: Path, parts: tuple[Path,
     weight = attention.qkv_proj.weight  # 48 rows of queries, 24 of keys, 24 of values
     assert torch.equal(attention.cross_attn.k_proj.weight, weight[48:72])
     assert torch.equal(attention.cross_attn.v_proj.weight, weight[72:96])
+
+
+def test_an_object_tower_comes_with_its_weights_and_keeps_them(
+    parts: tuple[Path, Path], tmp_path: Path
+) -> None:
+    small = NanoDetConfig(num_classes=4, stem_width=8, stage_blocks=(1,) * 4, pyramid_width=16)
+    trained = NanoDetModel(small)
+    trained.save_pretrained(tmp_path / "objects")
+    model = assemble(*map(str, parts), object_tower=str(tmp_path / "objects"), **FIELDS)
+    assert model.config.object_config.given == "objects"
+    mine = model.model.object_tower.state_dict()
+    assert all(torch.equal(mine[name], weight) for name, weight in trained.state_dict().items())
+    stage = FineTuneStage("x", [Source("r")], list(TRAINABLE), 1e-3)
+    choose_parts(model, dataclasses.replace(stage, train=["projector"]))
+    learn = {name.split(".")[1] for name, p in model.named_parameters() if p.requires_grad}
+    assert learn == {"multi_modal_projector", "object_projector"}
+    choose_parts(model, stage)
+    assert not any(p.requires_grad for p in model.model.object_tower.parameters())
+    with pytest.raises(AssemblyError, match="not an object tower"):
+        assemble(*map(str, parts), object_tower=str(parts[0]), **FIELDS)
 
 
 def test_parts_that_do_not_fit_are_named(parts: tuple[Path, Path], tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from slowfast_mllm.model import (
     SlowFastForConditionalGeneration,
     SlowFastVisionConfig,
 )
+from slowfast_mllm.model.nanodet import NanoDetConfig, NanoDetModel
 from slowfast_mllm.model.whole_checkpoint import first_line
 
 
@@ -49,7 +50,11 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def assemble(
-    language_model: str, vision_tower: str, dtype: torch.dtype = torch.float32, **fields: Any
+    language_model: str,
+    vision_tower: str,
+    dtype: torch.dtype = torch.float32,
+    object_tower: str | None = None,
+    **fields: Any,
 ) -> SlowFastForConditionalGeneration:
     """Put a model together.
 
@@ -58,6 +63,7 @@ def assemble(
         vision_tower: checkpoint of a vision model of transformers, or a folder with a ConvNeXt's
             `model.safetensors` in the layout of timm and an optional `config.json` with the fields
             of `SlowFastVisionConfig`.
+        object_tower: folder of a NanoDet, whose objects become tokens beside the vision tower's.
         **fields: of `SlowFastConfig`, e.g. `hybrid_layers`.
 
     Raises:
@@ -76,6 +82,9 @@ def assemble(
             f"{language_model}: not a language model ({first_line(error)})."
         ) from error
     tower = _tower(vision_tower, dtype)
+    objects = None if object_tower is None else _object_tower(object_tower, dtype)
+    if objects is not None:
+        fields["object_config"] = objects.config
     try:
         config = SlowFastConfig(
             text_config=text.config,
@@ -91,6 +100,8 @@ def assemble(
     _load(model.model.language_model, weights, language_model, new="cross_attn")
     model.lm_head.weight.data.copy_(text.get_output_embeddings().weight)
     _load(model.model.vision_tower, tower.state_dict(), vision_tower)
+    if objects is not None:
+        model.model.object_tower.load_state_dict(objects.state_dict())
     start_slow_path(model)
     return model
 
@@ -127,6 +138,16 @@ def _tower(path: str, dtype: torch.dtype) -> PreTrainedModel:
         raise AssemblyError(f"{file}: damaged ({first_line(error)}).") from error
     _load(tower, weights, path)
     return tower.to(dtype)
+
+
+def _object_tower(path: str, dtype: torch.dtype) -> NanoDetModel:
+    try:
+        kind = AutoConfig.from_pretrained(path, trust_remote_code=False).model_type
+        if kind != NanoDetConfig.model_type:
+            raise ValueError(f"its model_type is {kind!r}, not {NanoDetConfig.model_type!r}")
+        return NanoDetModel.from_pretrained(path, given="objects", dtype=dtype)
+    except (OSError, ValueError) as error:
+        raise AssemblyError(f"{path}: not an object tower ({first_line(error)}).") from error
 
 
 def _load(module: nn.Module, weights: dict[str, Tensor], name: str, new: str | None = None) -> None:

@@ -115,7 +115,8 @@ def _start(
         return model, processor
     assert start.language_model is not None
     assert start.vision_tower is not None
-    model = assemble(start.language_model, start.vision_tower, dtype, **start.config)
+    parts = start.language_model, start.vision_tower, dtype, start.object_tower
+    model = assemble(*parts, **start.config)
     tokenizer = AutoTokenizer.from_pretrained(start.language_model, trust_remote_code=False)
     processor = SlowFastProcessor.from_config(model.config, tokenizer, recipe.num_frames)
     for name, value in pixel_statistics(start.vision_tower).items():

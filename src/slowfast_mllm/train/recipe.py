@@ -18,12 +18,13 @@ class Start:
 
     Attributes:
         checkpoint: a Slow-Fast model, native or official layout.
-        language_model, vision_tower, config: see `slowfast_mllm.train.assemble`.
+        language_model, vision_tower, object_tower, config: see `slowfast_mllm.train.assemble`.
     """
 
     checkpoint: str | None = None
     language_model: str | None = None
     vision_tower: str | None = None
+    object_tower: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
 
 
@@ -126,7 +127,7 @@ def check_recipe(content: Any, path: str | Path) -> FineTuneRecipe:
     """What `read_recipe` gave, checked; see `load_recipe`."""
     top = section(FineTuneRecipe, content, str(path))
     start = Start(**section(Start, top["start"], f"{path}: start"))
-    parts = [start.language_model, start.vision_tower, start.config or None]
+    parts = [start.language_model, start.vision_tower, start.object_tower, start.config or None]
     given = [part is not None for part in parts]
     if any(given) if start.checkpoint is not None else not all(given[:2]):
         raise RecipeError(

@@ -25,9 +25,10 @@ from slowfast_mllm.train.run_folder import check_finite
 
 # The modules of each part of the model; the language model is what is left.
 PARTS = {
-    "projector": ("multi_modal_projector", "visual_position_embedding"),
+    "projector": ("multi_modal_projector", "object_projector", "visual_position_embedding"),
     "slow": ("cross_attn",),
     "vision": ("vision_tower",),
+    "objects": ("object_tower",),  # never learns: what it finds is chosen, not computed
 }
 
 
