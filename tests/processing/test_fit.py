@@ -88,3 +88,13 @@ def test_a_crop_that_loses_much_is_told(height: int, width: int, said: str | Non
     warnings = processor.crop_warnings(height, width)
     assert [said in line and "--fit pad" in line for line in warnings] == [True] * bool(said)
     assert processor.crop_warnings(height, width, fit="pad") == []
+
+
+def test_a_processor_tells_once_of_a_crop_that_loses_much(
+    processor: SlowFastProcessor, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = np.zeros((2, 9, 99, 3), np.uint8)
+    for fit in ("pad", "crop", "crop"):
+        processor.video_processor(frames, fit=fit)
+    told = [line for line in caplog.messages if "outside the centre crop" in line]
+    assert len(told) == 1

@@ -134,6 +134,8 @@ def test_the_rate_of_a_list_of_frames_stands_in_its_part(processor: SlowFastProc
         ({"nframes": 4, "fps": 1}, "together|fps"),
         ({"video_start": 3, "video_end": 2}, "must come after"),
         ({"video_start": "soon"}, "start='soon'"),
+        ({"clip": "yes"}, "clip='yes'"),
+        ({"clip": True}, "holds no clip"),
     ],
 )
 def test_a_part_that_makes_no_sense_is_refused(
@@ -143,6 +145,18 @@ def test_a_part_that_makes_no_sense_is_refused(
     asked[0]["content"][0] |= part
     with pytest.raises(ValueError, match=said):
         chat(processor, asked)
+
+
+def test_a_part_can_mean_the_clip_inside_a_motion_photo(
+    processor: SlowFastProcessor, clip: str, tmp_path: Path
+) -> None:
+    photo = tmp_path / "photo.jpg"
+    Image.new("RGB", (64, 64)).save(photo)
+    photo.write_bytes(photo.read_bytes() + Path(clip).read_bytes())
+    asked = conversation(str(photo))
+    assert chat(processor, asked)["video_timestamps"][0].tolist() == [0.0] * 4
+    asked[0]["content"][0] |= {"clip": True, "nframes": 2}
+    assert shown(chat(processor, asked)) == [0, 19]
 
 
 @pytest.mark.parametrize("suffix", ["webp", "png"])

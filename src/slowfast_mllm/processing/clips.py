@@ -1,5 +1,6 @@
 """A video with the frames that its own part of a message asks for."""
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,10 @@ SAMPLING = {
     "nframes": "num_frames",
     "max_frames": "max_frames",
     "frames_fps": "frames_fps",
+    "clip": "clip",
 }
+# Those that say how a source is opened, not which of its frames are taken.
+READING = ("frames_fps", "clip")
 
 
 class Clip:
@@ -25,7 +29,7 @@ class Clip:
 
     Attributes:
         source: as `read_video` takes it.
-        sampling: `start`, `end`, `num_frames` or `fps`, `max_frames`, `frames_fps`.
+        sampling: `start`, `end`, `num_frames` or `fps`, `max_frames`, `frames_fps`, `clip`.
     """
 
     def __init__(self, source: Any, sampling: dict[str, Any]) -> None:
@@ -59,7 +63,8 @@ def sampling_of(part: Mapping[str, Any], source: Any) -> dict[str, Any]:
         if "frames_fps" in found:
             raise ValueError("fps: beside frames_fps; of a list of frames both are their rate")
         found["frames_fps"] = found.pop("fps")
-    request = {name: value for name, value in found.items() if name != "frames_fps"}
-    SampleRequest(**request)
+    SampleRequest(**{name: value for name, value in found.items() if name not in READING})
     require_positive(frames_fps=found.get("frames_fps"))
+    if not isinstance(found.get("clip", False), bool):
+        raise ValueError(f"clip={reprlib.repr(found['clip'])}: give true or false")
     return found

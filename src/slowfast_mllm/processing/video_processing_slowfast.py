@@ -6,6 +6,7 @@ Reading files is the work of `slowfast_mllm.video`; prompts are the work of the 
 import logging
 import os
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from transformers.video_processing_utils import VideoProcessorMixin
 from transformers.video_utils import VideoMetadata
 
 from slowfast_mllm.processing.arguments import argument_errors, check_known
-from slowfast_mllm.processing.clips import Clip
+from slowfast_mllm.processing.clips import READING, Clip
 from slowfast_mllm.processing.fetch import at_hand
 from slowfast_mllm.processing.inputs import list_videos, with_channels_last
 from slowfast_mllm.processing.pixels import (
@@ -200,9 +201,10 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
         self, video: Any, metadata: VideoMetadata | None, options: dict[str, Any]
     ) -> SampledVideo:
         transform = _transform(options)
-        own = None
+        reading: dict[str, Any] = {}
         if isinstance(video, Clip):
-            own, options, video = _as_its_part_says(video, options)
+            reading, options, video = _as_its_part_says(video, options)
+        own = reading.get("frames_fps")
         if isinstance(video, SampledVideo):
             return _shrunk(video, transform)
         in_memory = isinstance(video, list) or hasattr(video, "ndim")
@@ -212,14 +214,17 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
         if in_memory and request.uses_time and not rate:
             raise ValueError(_RATE_NEEDED)
         if in_memory and metadata is not None and rate and own is None:
-            frames = read_video(video, frames_fps=rate)
+            frames = read_video(video, **{**reading, "frames_fps": rate})
             sampled = _shrunk(_sample_timed(frames, metadata, request), transform)
         else:
             if own is None and not (rate and _is_timeless_file(video)):
                 rate = None
-            sampled = read_video(video, **vars(request), frames_fps=rate, transform=transform)
+            reading["frames_fps"] = rate
+            sampled = read_video(video, **vars(request), **reading, transform=transform)
         for warning in sampled.warnings:
             _log.warning("%s: %s", sampled.info.path, warning)
+        for warning in _crop_warnings(sampled.info.height, sampled.info.width, options):
+            _warn_once(warning)
         return sampled
 
     def frame_transform(self, **kwargs: Any) -> Transform:
@@ -236,17 +241,7 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
         Args:
             **kwargs: as for `preprocess`.
         """
-        options = self._options(kwargs)
-        if not (options["fit"] == "crop" and options["do_resize"] and options["do_center_crop"]):
-            return []
-        outside = outside_crop(height, width, options["size"], options["crop_size"])
-        if outside <= _MUCH:
-            return []
-        where = "left and right" if width > height else "above and below"
-        return [
-            f"{outside:.0%} of the picture, {where}, is outside the centre crop; "
-            "fit='pad' (--fit pad) shows all of it"
-        ]
+        return _crop_warnings(height, width, self._options(kwargs))
 
     def normalise(self, frames: np.ndarray, **kwargs: Any) -> Tensor:
         """Frames that `frame_transform` was applied to, as the model wants them.
@@ -261,18 +256,38 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
         return _normalise(frames, self._options(kwargs))
 
 
+def _crop_warnings(height: int, width: int, options: dict[str, Any]) -> list[str]:
+    if not (options["fit"] == "crop" and options["do_resize"] and options["do_center_crop"]):
+        return []
+    outside = outside_crop(height, width, options["size"], options["crop_size"])
+    if outside <= _MUCH:
+        return []
+    where = "left and right" if width > height else "above and below"
+    return [
+        f"{outside:.0%} of the picture, {where}, is outside the centre crop; "
+        "fit='pad' (--fit pad) shows all of it"
+    ]
+
+
+@cache
+def _warn_once(line: str) -> None:
+    """Of what a clip shares with most others of its set."""
+    _log.warning(line)
+
+
 def _is_timeless_file(video: Any) -> bool:
     return isinstance(video, str | os.PathLike | bytes) and is_timeless(video)
 
 
 def _as_its_part_says(
     clip: Clip, options: dict[str, Any]
-) -> tuple[float | None, dict[str, Any], Any]:
-    """The rate of its frames, the options of a call overridden by the clip's, and its source."""
-    given = {name: value for name, value in clip.sampling.items() if name != "frames_fps"}
+) -> tuple[dict[str, Any], dict[str, Any], Any]:
+    """How it is opened, the options of a call overridden by the clip's, and its source."""
+    reading = {name: value for name, value in clip.sampling.items() if name in READING}
+    given = {name: value for name, value in clip.sampling.items() if name not in READING}
     if "fps" in given or "num_frames" in given:
         given = {**_without_the_other(given), "do_sample_frames": True}
-    return clip.sampling.get("frames_fps"), {**options, **given}, clip.source
+    return reading, {**options, **given}, clip.source
 
 
 def _without_the_other(given: dict[str, Any]) -> dict[str, Any]:
