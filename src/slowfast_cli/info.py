@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from slowfast_cli.options import Clip, FramesFps, Json, Precision, Quantization
+from slowfast_cli.options import Clip, FramesFps, Json, Precision, Quantization, wrong_usage
 from slowfast_cli.terminal import say, say_json
 
 _CHECKPOINT = "What a checkpoint needs"
@@ -68,7 +68,10 @@ def _facts(
     reading: dict[str, Any],
 ) -> dict[str, Any]:
     from slowfast_mllm.video.names import localized
+    from slowfast_mllm.video.sampling import require_positive
 
+    with wrong_usage():
+        require_positive(frames_fps=reading["frames_fps"])
     target = localized(target)
     path = Path(target)
     file = path.suffix == ".sfmem" or mimetypes.guess_type(target)[0] is not None

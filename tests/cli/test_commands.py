@@ -143,7 +143,10 @@ def test_a_folder_of_frames_is_asked_at_the_rate_that_is_stated(run, tmp_path) -
     facts = json.loads(run("info", str(folder), "--frames-fps", "5", "--json")[1])
     assert (facts["duration"], facts["fps"]) == (1.2, 5)
     assert run("ask", CLIP, "?", "--frames-fps", "5")[0] == 1
-    assert run("ask", str(folder), "?", "--frames-fps", "0")[0] == 2
+    for verb in (("ask", str(folder), "?"), ("info", str(folder))):
+        code, _, err = run(*verb, "--frames-fps", "0")
+        assert code == 2
+        assert "--frames-fps=0" in err
 
 
 def test_wide_video_can_be_seen_whole(run, tmp_path) -> None:

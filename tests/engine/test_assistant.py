@@ -296,6 +296,13 @@ def test_wrong_use_names_the_argument(assistant: SlowFast) -> None:
     for name, value in (("num_frames", 8.5), ("num_frames", "8"), ("fps", "2"), ("start", "1")):
         with pytest.raises(ValueError, match=f"{name}='?{value}'? must be a"):
             assistant.ask(CLIP, QUESTION, **{name: value})
+    for name in ("stop", "logits_processor"):
+        for value in (None, 3, [None]):
+            with pytest.raises(ValueError, match=f"{name}.*: give a list of"):
+                assistant.ask(CLIP, QUESTION, **{name: value})
+    together = assistant.generate([Request(CLIP, QUESTION, options={"fit": ["pad"]})])
+    with pytest.raises(ValueError, match="choose one of crop, pad, squash"):
+        raise next(together)
     with pytest.raises(ValueError, match="question: give words, not NoneType"):
         assistant.ask(CLIP, None)
 

@@ -88,11 +88,11 @@ class Generation:
     return_scores: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.stop, str) or not all(isinstance(s, str) and s for s in self.stop):
+        if not _are_all(self.stop, lambda end: isinstance(end, str) and end != ""):
             raise ValueError(
                 f"stop={self.stop!r:.100}: give a list of strings, none of them empty."
             )
-        if not all(callable(processor) for processor in self.logits_processor):
+        if not _are_all(self.logits_processor, callable):
             raise ValueError("logits_processor: give a list of functions of ids and scores.")
         ranges = (
             ("max_new_tokens", self.max_new_tokens, Integral, 1, 2**20),
@@ -137,6 +137,11 @@ class Generation:
             if self.top_p < 1:
                 chain.append(TopPLogitsWarper(self.top_p))
         return chain
+
+
+def _are_all(values: Any, of_kind: Callable[[Any], bool]) -> bool:
+    """Whether it is a list or tuple of such values."""
+    return isinstance(values, list | tuple) and all(map(of_kind, values))
 
 
 def split_options(options: dict[str, Any]) -> tuple[dict[str, Any], Generation]:

@@ -314,7 +314,7 @@ class Batcher:
         if not is_named(video):
             return self.assistant.encode(video, **sampling), None
         try:
-            key = (os.fspath(video), source_stamp(video), *sorted(sampling.items()))
+            key = (os.fspath(video), source_stamp(video), repr(sorted(sampling.items())))
         except (OSError, ValueError):  # to be told by reading it
             return self.assistant.encode(video, **sampling), None
         with self._encodings_lock:
