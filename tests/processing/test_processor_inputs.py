@@ -120,7 +120,12 @@ def test_a_part_says_which_of_its_frames_are_meant(
 
 
 def test_the_rate_of_a_list_of_frames_stands_in_its_part(processor: SlowFastProcessor) -> None:
-    asked = conversation([Image.fromarray(frame) for frame in numbered_frames(10)])
+    frames = tuple(Image.fromarray(frame) for frame in numbered_frames(10))
+    asked = conversation(frames)
+    asked[0]["content"][0]["video_start"] = 1.0
+    with pytest.raises(ValueError, match="need the frame rate"):
+        chat(processor, asked)
+    asked = conversation(list(frames))
     asked[0]["content"][0] |= {"fps": 4.0, "video_start": 1.0, "nframes": 3}
     inputs = chat(processor, asked, num_frames=2)
     assert shown(inputs) == [4, 6, 9]
@@ -136,6 +141,7 @@ def test_the_rate_of_a_list_of_frames_stands_in_its_part(processor: SlowFastProc
         ({"video_start": "soon"}, "start='soon'"),
         ({"clip": "yes"}, "clip='yes'"),
         ({"clip": True}, "holds no clip"),
+        ({"fpss": 2, "_mine": 1}, "unknown key 'fpss'; did you mean 'fps'"),
     ],
 )
 def test_a_part_that_makes_no_sense_is_refused(

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from slowfast_mllm.processing.clips import SAMPLING, Clip, sampling_of
+from slowfast_mllm.processing.keys import unknown_key
 from slowfast_mllm.video import SampledVideo
+
+_FILES = ("video", "url", "path")  # of which a part has one
 
 
 def with_known_parts(conversation: Any) -> Any:
@@ -16,7 +19,8 @@ def with_known_parts(conversation: Any) -> Any:
     Nothing is changed in place.
 
     Raises:
-        ValueError: what a part says about its frames is out of range or in conflict.
+        ValueError: what a part says about its frames is out of range, in conflict, or not
+            understood.
     """
     if hasattr(conversation, "messages"):
         return with_known_parts(conversation.messages)
@@ -34,11 +38,8 @@ def _known(part: Any) -> Any:
     if kind == "video_url" and "video_url" in part:
         rest = {name: value for name, value in part.items() if name != "video_url"}
         given = part["video_url"]
-        part = {
-            **rest,
-            "type": "video",
-            "url": given["url"] if isinstance(given, Mapping) else given,
-        }
+        url = given.get("url") if isinstance(given, Mapping) else given
+        part = {**rest, "type": "video", "url": url}
     elif kind == "video" and "base64" in part:
         rest = {name: value for name, value in part.items() if name != "base64"}
         part = {**rest, "video": part["base64"]}
@@ -47,7 +48,10 @@ def _known(part: Any) -> Any:
 
 def _with_frames(part: Mapping[str, Any]) -> Mapping[str, Any]:
     """With a video that brings what the part says about its frames."""
-    key = next((key for key in ("video", "url", "path") if key in part), None)
+    given = {name for name, value in part.items() if value is not None}
+    if wrong := unknown_key((n for n in given if n[:1] != "_"), ("type", *_FILES, *SAMPLING)):
+        raise ValueError(f"A part of type video: {wrong} What begins with _ is not looked at.")
+    key = next((key for key in _FILES if key in part), None)
     if key is None:
         return part
     sampling = sampling_of(part, part[key])

@@ -207,7 +207,7 @@ class SlowFastVideoProcessor(VideoProcessorMixin):
         own = reading.get("frames_fps")
         if isinstance(video, SampledVideo):
             return _shrunk(video, transform)
-        in_memory = isinstance(video, list) or hasattr(video, "ndim")
+        in_memory = isinstance(video, list | tuple) or hasattr(video, "ndim")
         video = with_channels_last(at_hand(video), options["input_data_format"])
         request = _request(options)
         rate = own or (metadata.fps if metadata is not None else None)

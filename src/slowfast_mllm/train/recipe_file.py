@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import yaml
 
-from slowfast_mllm.train.keys import unknown_key
+from slowfast_mllm.processing.keys import unknown_key
 
 Section = TypeVar("Section")
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from slowfast_mllm.processing.clips import SAMPLING
-from slowfast_mllm.train.keys import unknown_key
+from slowfast_mllm.processing.keys import unknown_key
 from slowfast_mllm.train.record import RecordError
 
 OF_RECORDS = (

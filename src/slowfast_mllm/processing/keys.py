@@ -1,7 +1,9 @@
-"""Keys that are not understood are refused by name, in recipes and in records."""
+"""Keys that are not understood are refused by name, in messages, records and recipes."""
 
 import difflib
 from collections.abc import Iterable
+
+from slowfast_mllm.video.names import short_name
 
 
 def unknown_key(given: Iterable[object], known: Iterable[str]) -> str | None:
@@ -16,4 +18,4 @@ def unknown_key(given: Iterable[object], known: Iterable[str]) -> str | None:
         return None
     close = difflib.get_close_matches(unknown[0], names, n=1)
     likely = f"did you mean {close[0]!r}? Known" if close else "known"
-    return f"unknown key {unknown[0][:100]!r}; {likely} are {', '.join(names)}."
+    return f"unknown key {short_name(unknown[0])!r}; {likely} are {', '.join(names)}."
