@@ -1,6 +1,7 @@
 """A model and a tokenizer made from nothing, for training on the procedural world."""
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config
 
 from slowfast_mini import world
 from slowfast_mini.lessons.recipe import ModelRecipe
+from slowfast_mini.lessons.simulated_objects import Bank, simulate
+from slowfast_mini.things import CLASSES, gather_things, thing_questions
 from slowfast_mllm import processing
 from slowfast_mllm.model import (
     SlowFastConfig,
@@ -22,8 +25,11 @@ _NOTHING_TO_SEE = "There is nothing to look at. Give a video or an image."
 CHAT_TEMPLATE = Path(processing.__file__).with_name("chat_template.jinja")
 
 
-def new_tokenizer(vocab_size: int, num_scripts: int = 4000) -> PreTrainedTokenizerFast:
-    """Byte-level BPE taught on the world's questions and answers; any other text is spelled out.
+def new_tokenizer(
+    vocab_size: int, num_scripts: int = 4000, things: bool = False
+) -> PreTrainedTokenizerFast:
+    """Byte-level BPE taught on the world's questions and answers, and on those about everyday
+    things where `things` says so; any other text is spelled out.
 
     No token has more than one Chinese character: Chinese writes no blanks, so that whole questions
     would become tokens, and a question in other words would consist of tokens hardly ever met.
@@ -42,7 +48,10 @@ def new_tokenizer(vocab_size: int, num_scripts: int = 4000) -> PreTrainedTokeniz
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_world_text(num_scripts), trainer)
+    text = _world_text(num_scripts)
+    if things:
+        text = chain(text, _things_text(num_scripts))
+    tokenizer.train_from_iterator(text, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",
@@ -61,6 +70,20 @@ def _world_text(num_scripts: int) -> Iterator[str]:
         times = np.linspace(0, script.duration, 32, endpoint=False)
         language = "zh-TW" if seed % 3 == 0 else "en"
         for qa in world.questions(script, seed, times, language, multiple_choice=0.1):
+            yield qa.question
+            yield qa.answer
+
+
+def _things_text(num_clips: int) -> Iterator[str]:
+    """Questions and answers about things that are all as sure."""
+    number = len(CLASSES)
+    bank = Bank(np.eye(number) * 0.7 + 0.01, np.full((number, 2), 0.2), np.arange(number))
+    for seed in range(num_clips):
+        rng = np.random.default_rng([10**9, seed])
+        times = world.frame_times(float(rng.uniform(4, 12)), 32)
+        objects = simulate(rng, times, bank, num_objects=10).numpy()
+        facts = gather_things(objects, times, float(times[-1] + times[1]))
+        for qa in thing_questions(facts, rng, "zh-TW" if seed % 3 == 0 else "en"):
             yield qa.question
             yield qa.answer
 

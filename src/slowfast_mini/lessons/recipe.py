@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from slowfast_mini.things import TYPES as THING_TYPES
 from slowfast_mini.world import TYPES
 from slowfast_mllm.train.recipe_file import RecipeError, check_names, read_recipe, section
 
@@ -49,7 +50,9 @@ class StageRecipe:
 
     Attributes:
         kind: "dense" teaches the vision tower what is under each cell; "questions" teaches
-            everything else to answer, and leaves the tower as it is.
+            everything else to answer, and leaves the tower as it is; "everyday" is "questions" with
+            photographs as scenes and simulated tracks beside the drawn clips, for a model with an
+            object tower.
         clips: different clips.
         epochs: passes over them, each with other questions. What is made once is kept: rendered
             moments in memory ("dense"; 83 KB each at 96 px, in every process that renders), what
@@ -66,12 +69,14 @@ class StageRecipe:
         apart: share of the clips whose questions do not see one another, so that each is answered
             as a first question is; in the others, earlier answers tell later ones ("questions"
             only).
+        scenes: photographed scenes ("everyday" only; each comes three times an epoch).
+        tracks: clips of simulated tracks ("everyday" only).
         compile: compile the decoder's layers: minutes at the start, then faster steps ("questions"
             only).
     """
 
     name: str
-    kind: Literal["dense", "questions"]
+    kind: Literal["dense", "questions", "everyday"]
     clips: int
     first_seed: int
     batch_size: int
@@ -84,6 +89,8 @@ class StageRecipe:
     chinese: float = 0.0
     multiple_choice: float = 0.0
     apart: float = 0.0
+    scenes: int = 0
+    tracks: int = 0
     compile: bool = False
     muon_learning_rate: float | None = None
 
@@ -93,8 +100,10 @@ class Recipe:
     """A whole training: a model, its stages in order, and a seed for weights and order.
 
     Attributes:
-        photos: a folder of pictures for the backgrounds of half of the shots.
+        photos: a folder of pictures for the backgrounds of half of the shots, and for scenes.
         weights: the folder of a saved model of this shape, which learns on with its tokenizer.
+        tower: the folder of a `NanoDetModel` (see `slowfast_mini.lessons.fetch_tower`), which the
+            model of `weights` gets for an object tower, with a new tokenizer that knows the words.
     """
 
     name: str
@@ -103,6 +112,7 @@ class Recipe:
     stages: list[StageRecipe]
     photos: str | None = None
     weights: str | None = None
+    tower: str | None = None
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -130,6 +140,10 @@ def check_recipe(content: Any, path: str | Path) -> Recipe:
             f"{path}: weights: a stage of kind 'dense' would begin the rest of the model anew; "
             "give stages of kind 'questions' alone."
         )
+    if top.get("tower") is not None and top.get("weights") is None:
+        raise RecipeError(f"{path}: tower: give the model that gets it (weights:) too.")
+    if any(stage.kind == "everyday" for stage in stages) and top.get("photos") is None:
+        raise RecipeError(f"{path}: photos: a stage of kind 'everyday' needs a folder of them.")
     return Recipe(**{**top, "model": ModelRecipe(**model), "stages": stages})
 
 
@@ -137,9 +151,12 @@ def _check_stage(stage: StageRecipe, where: str) -> None:
     for key in ("chinese", "multiple_choice", "apart"):
         if not 0 <= getattr(stage, key) <= 1:
             raise RecipeError(f"{where}: {key}: a share is between 0 and 1.")
+    if stage.kind == "everyday" and not (stage.scenes > 0 and stage.tracks > 0):
+        raise RecipeError(f"{where}: scenes, tracks: give numbers above 0.")
+    known = (*TYPES, *THING_TYPES) if stage.kind == "everyday" else TYPES
     for kind, weight in stage.question_weights.items():
-        if kind not in TYPES or not weight > 0:
+        if kind not in known or not weight > 0:
             raise RecipeError(
                 f"{where}: question_weights: {kind}: {weight}; give numbers above 0 for "
-                f"{', '.join(TYPES)}."
+                f"{', '.join(known)}."
             )

@@ -17,7 +17,9 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments, set_seed
 
 from slowfast_mini.lessons.dense_labels import DenseLabelModel
+from slowfast_mini.lessons.everyday import see_everyday
 from slowfast_mini.lessons.first_weights import start_from_dense_stage
+from slowfast_mini.lessons.grown_model import grow
 from slowfast_mini.lessons.new_model import new_model, new_tokenizer
 from slowfast_mini.lessons.optimizer import ADAM_BETAS, MuonWithAdamW
 from slowfast_mini.lessons.recipe import Recipe, StageRecipe
@@ -76,8 +78,9 @@ def train(recipe: Recipe, output: Path, num_workers: int = 1, save_steps: int = 
 def _tokenizer(recipe: Recipe, output: Path) -> PreTrainedTokenizerFast:
     folder = output / "tokenizer"
     if not folder.exists():
-        if recipe.weights is None:
-            tokenizer = new_tokenizer(recipe.model.vocab_size)
+        if recipe.weights is None or recipe.tower is not None:
+            things = recipe.tower is not None
+            tokenizer = new_tokenizer(recipe.model.vocab_size, things=things)
         else:
             tokenizer = _of_saved(recipe.weights, PreTrainedTokenizerFast.from_pretrained)
         new = folder.with_name("tokenizer.new")
@@ -92,6 +95,10 @@ def _first_model(
     model = new_model(recipe.model, tokenizer)
     if recipe.weights is not None:
         saved = _of_saved(recipe.weights, load_whole).float()
+        if recipe.tower is not None:
+            old = _of_saved(recipe.weights, PreTrainedTokenizerFast.from_pretrained)
+            saved = _of_saved(recipe.tower, lambda tower: grow(saved, old, tokenizer, tower))
+            model = SlowFastForConditionalGeneration(saved.config)
         # Weights that fit are not yet attended by the same number of heads, nor pooled alike.
         here, there = _architecture(model.config), _architecture(saved.config)
         for name in here:
@@ -179,11 +186,17 @@ def _run_stage(
         )
         collator = collate_dense
     else:
+        everyday = stage.kind == "everyday"
+        if everyday and model.config.object_config is None:
+            raise TrainingError(f"{stage.name}: everyday things need an object tower; give tower.")
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         model.model.vision_tower.requires_grad_(False)
+        if model.config.object_config is not None:
+            model.model.object_tower.requires_grad_(False)
         if not torch.cuda.is_available():  # the fused kernel's backward pass is slow on CPUs
             model.set_attn_implementation("eager")
-        data = see_clips(model, recipe.model, stage, folder / _SEEN, num_workers, photos)
+        see = see_everyday if everyday else see_clips
+        data = see(model, recipe.model, stage, folder / _SEEN, num_workers, photos)
         learner = SeenClipModel(model)
         if stage.compile:
             learner.compile_layers()

@@ -4,15 +4,20 @@ import errno
 import os
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+import yaml
+from PIL import Image
 from safetensors.torch import load_file
 from transformers import Trainer
 
 from slowfast_mini import world
-from slowfast_mini.lessons import run
+from slowfast_mini.lessons import everyday, run
 from slowfast_mini.lessons.new_model import new_model, new_tokenizer
 from slowfast_mini.lessons.optimizer import WideMuon
 from slowfast_mini.lessons.recipe import ModelRecipe, Recipe, StageRecipe, load_recipe
@@ -27,6 +32,7 @@ from slowfast_mini.lessons.world_data import (
 )
 from slowfast_mllm import load
 from slowfast_mllm.model import SlowFastForConditionalGeneration
+from slowfast_mllm.model.nanodet import NanoDetConfig, NanoDetModel
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.train.recipe_file import RecipeError
 from slowfast_mllm.train.run_folder import TrainingError, last_checkpoint
@@ -241,6 +247,55 @@ def test_a_saved_model_learns_on(tmp_path: Path) -> None:
         run.train(other, tmp_path / "third", num_workers=0)
     with pytest.raises(TrainingError, match="no model to go on from"):
         run.train(replace(more, weights=str(tmp_path)), tmp_path / "fourth", num_workers=0)
+
+
+def test_a_model_gets_eyes_for_everyday_things(tmp_path: Path, monkeypatch) -> None:
+    torch.manual_seed(0)
+    detector = NanoDetModel(
+        NanoDetConfig(stem_width=8, pyramid_width=16, stage_blocks=[1, 1, 1, 1], image_size=96,
+                      num_objects=3)
+    )  # fmt: skip
+    detector.save_pretrained(tmp_path / "tower")
+    (tmp_path / "photos").mkdir()
+    for i in range(3):
+        noise = np.random.default_rng(i).integers(0, 255, (40, 60, 3), np.uint8)
+        Image.fromarray(noise).save(tmp_path / "photos" / f"{i}.jpg")
+    monkeypatch.setattr(everyday, "_DRAWN_SEEN", 2)
+    few = partial(new_tokenizer, num_scripts=20)
+    monkeypatch.setattr(run, "new_tokenizer", few)
+    questions = replace(RECIPE.stages[1], clips=4)
+    saved = run.train(replace(RECIPE, stages=[questions]), tmp_path / "first", num_workers=0)
+    stage = replace(questions, name="everyday", kind="everyday", scenes=2, tracks=4)
+    recipe = replace(
+        RECIPE, stages=[stage], weights=str(saved), tower=str(tmp_path / "tower"),
+        photos=str(tmp_path / "photos"), model=replace(TINY, vocab_size=420),
+    )  # fmt: skip
+    grown = load(run.train(recipe, tmp_path / "second", num_workers=0))
+    assert len(grown.processor.tokenizer) == 420
+    assert grown.processor.token_layout.num_objects == 3
+    tower = grown.model.model.object_tower.state_dict()
+    for name, weight in detector.state_dict().items():
+        torch.testing.assert_close(tower[name].float(), weight.bfloat16().float())
+    clip = world.sample_clip(0, num_frames=6)
+    assert isinstance(grown.ask(clip.frames, "What is there?", max_new_tokens=3).text, str)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tower": "a/tower"}, "give the model that gets it"),
+        ({"stage": {"kind": "everyday"}}, "scenes, tracks"),
+        ({"stage": {"kind": "everyday", "scenes": 5, "tracks": 5}}, "needs a folder of them"),
+    ],
+)
+def test_an_everyday_stage_says_what_it_lacks(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    content = yaml.safe_load((RECIPES / "default_model.yaml").read_text())
+    content["stages"] = [content["stages"][1] | change.pop("stage", {})]
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content | change))
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(tmp_path / "recipe.yaml")
 
 
 def test_photos_are_looked_at_before_a_run(tmp_path: Path) -> None:

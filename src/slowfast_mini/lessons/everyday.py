@@ -1,0 +1,246 @@
+"""The stage in which words learn everyday things: photographs as scenes, tracks that nobody filmed,
+and drawn clips beside them, so that nothing is lost.
+
+What is asked about things is what the object tower's tokens tell by rule (`slowfast_mini.things`):
+the words are to lose nothing of what the tower knows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+from tqdm import tqdm
+
+from slowfast_mini import world
+from slowfast_mini.lessons.photo_scenes import BORDER, PhotoScenes, scene_script
+from slowfast_mini.lessons.recipe import ModelRecipe, StageRecipe
+from slowfast_mini.lessons.seen_clips import on_disk, see_clips
+from slowfast_mini.lessons.simulated_objects import Bank, simulate
+from slowfast_mini.lessons.world_data import FramesDataset, SeenClip, SeenClipDataset, normalise
+from slowfast_mini.things import gather_things, named_things, thing_questions
+from slowfast_mllm.model import SlowFastForConditionalGeneration
+from slowfast_mllm.model.hardware import bfloat16_is_fast
+
+_CLIPS_AT_ONCE = 4
+_DRAWN_SEEN = 60  # drawn clips that the object tower looks at
+_SCENE_VISITS = 3  # of each scene in an epoch
+# What the world can ask of a scene in which nothing is drawn.
+_OF_SCENES = ("camera", "cuts", "fade", "text", "presence")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What both towers made of clips: `maps`, `motion`, `objects`, an entry per clip."""
+
+    maps: Tensor
+    motion: Tensor
+    objects: Tensor
+
+    def __len__(self) -> int:
+        return len(self.maps)
+
+
+@torch.no_grad()
+def see(
+    model: SlowFastForConditionalGeneration,
+    clips: PhotoScenes | FramesDataset,
+    folder: Path,
+    num_workers: int,
+) -> Seen:
+    """Run both towers over clips, or over those that an interrupted call left.
+
+    Args:
+        clips: of the size that the object tower reads.
+        folder: gets `maps.bin`, `motion.bin` and `objects.bin` (bfloat16).
+    """
+    vision, found = model.config.vision_config, model.config.object_config
+    side = vision.image_size // vision.patch_size
+    slow_side = side // model.config.slow_spatial_pool
+    frames = (len(clips), clips.num_frames)
+    folder.mkdir(parents=True, exist_ok=True)
+    seen = Seen(
+        on_disk(folder / "maps.bin", *frames, side, side, vision.hidden_size),
+        on_disk(folder / "motion.bin", *frames, slow_side, slow_side, 16),
+        on_disk(folder / "objects.bin", *frames, found.num_objects, found.hidden_size),
+    )
+    progress = folder / "clips_seen.txt"
+    start = int(progress.read_text()) if progress.exists() else 0
+    todo = Subset(clips, range(start, len(clips)))
+    batches = DataLoader(todo, _CLIPS_AT_ONCE, num_workers=num_workers, collate_fn=list)
+    bfloat16 = bfloat16_is_fast(model.device)
+    bar = tqdm(total=len(clips), initial=start, desc="clips through both towers")
+    for batch in batches:
+        for frames_of_clip in batch:
+            pixels = normalise(frames_of_clip).to(model.device)
+            with torch.autocast(model.device.type, torch.bfloat16, bfloat16):
+                maps, moves = model.model.vision_maps(pixels)
+            assert moves is not None  # models of `new_model` have motion features
+            seen.maps[start], seen.motion[start] = maps, moves
+            tower = model.model.object_tower
+            seen.objects[start] = tower.link(tower.detect(pixels))
+            start += 1
+        written = progress.with_suffix(".new")
+        written.write_text(str(start))
+        written.replace(progress)
+        bar.update(len(batch))
+    bar.close()
+    return seen
+
+
+@torch.no_grad()
+def bank_of(model: SlowFastForConditionalGeneration, photos: Sequence[str]) -> Bank:
+    """What the object tower finds in photographs."""
+    size = model.config.object_config.image_size
+    found = []
+    for path in tqdm(photos, desc="photographs through the object tower"):
+        picture = np.full((1, size, size, 3), BORDER, np.uint8)
+        with Image.open(path) as image:
+            shrunk = image.convert("RGB")
+        scale = size / max(shrunk.size)
+        shrunk = shrunk.resize((round(shrunk.width * scale), round(shrunk.height * scale)))
+        top, left = (size - shrunk.height) // 2, (size - shrunk.width) // 2
+        picture[0, top : top + shrunk.height, left : left + shrunk.width] = np.asarray(shrunk)
+        found += model.model.object_tower.detect(normalise(picture).to(model.device))
+    return Bank.of([d for d in found if len(d.boxes)])
+
+
+def simulated_tracks(
+    bank: Bank, count: int, seed: int, num_frames: int, num_objects: int
+) -> Tensor:
+    """`count` clips of tracks, bfloat16 (count, T, num_objects, features)."""
+    clips = []
+    for index in tqdm(range(count), desc="simulated tracks"):
+        rng = np.random.default_rng([seed, index])
+        times = world.frame_times(float(rng.uniform(4, 12)), num_frames)
+        clips.append(simulate(rng, times, bank, num_objects).bfloat16())
+    return torch.stack(clips)
+
+
+def see_everyday(
+    model: SlowFastForConditionalGeneration,
+    recipe: ModelRecipe,
+    stage: StageRecipe,
+    folder: Path,
+    num_workers: int,
+    photos: tuple[str, ...],
+) -> "EverydayDataset":
+    """What a stage of everyday things trains on, or what is left to make of it."""
+    found = model.config.object_config
+    frames, size = recipe.num_frames, found.image_size
+    tracks = folder / "tracks.safetensors"
+    if not tracks.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        simulated = simulated_tracks(
+            bank_of(model, photos), stage.tracks, stage.first_seed, frames, found.num_objects
+        )
+        new = tracks.with_suffix(".new")
+        save_file({"tracks": simulated}, new)
+        new.replace(tracks)
+    some = FramesDataset(stage.first_seed + stage.clips, _DRAWN_SEEN, frames, size, photos)
+    scenes = PhotoScenes(stage.first_seed, stage.scenes, frames, size, photos)
+    return EverydayDataset(
+        see_clips(model, recipe, stage, folder, num_workers, photos),
+        see(model, some, folder / "drawn", num_workers).objects,
+        see(model, scenes, folder / "scenes", num_workers),
+        stage.first_seed,
+        stage.epochs * _SCENE_VISITS,
+        load_file(tracks)["tracks"],
+        stage.epochs,
+        stage.question_weights,
+        stage.questions_per_clip,
+        stage.chinese,
+        stage.apart,
+    )
+
+
+@dataclass(frozen=True)
+class EverydayDataset(Dataset):
+    """Visits of drawn clips, of photographed scenes, and of simulated tracks, in this order.
+
+    `drawn_objects` (n, T, N, features) is what the object tower finds in some drawn clips: others
+    get that of one of these. `simulated` (n, T, N, features) are tracks that nobody filmed, over a
+    scene of any kind. `visits`: how often each scene comes, `simulated_visits` how often each of
+    the tracks. The other fields are those of `SeenClipDataset`.
+    """
+
+    drawn: SeenClipDataset
+    drawn_objects: Tensor
+    scenes: Seen
+    first_scene: int
+    visits: int
+    simulated: Tensor
+    simulated_visits: int
+    weights: dict[str, float]
+    questions_per_clip: int
+    chinese: float
+    apart: float
+
+    def __len__(self) -> int:
+        scenes = len(self.scenes) * self.visits
+        return len(self.drawn) + scenes + len(self.simulated) * self.simulated_visits
+
+    def __getitem__(self, index: int) -> SeenClip:
+        if index < len(self.drawn):
+            return self._drawn(index)
+        index -= len(self.drawn)
+        number = len(self.scenes) * self.visits
+        rng = np.random.default_rng([self.first_scene, index])
+        if index < number:
+            scene = index % len(self.scenes)
+            return self._scene(scene, self.scenes.objects[scene], rng)
+        scene = int(rng.integers(len(self.scenes)))
+        return self._scene(scene, self.simulated[index % len(self.simulated)], rng)
+
+    @property
+    def _num_frames(self) -> int:
+        return self.scenes.maps.shape[1]
+
+    def _drawn(self, index: int) -> SeenClip:
+        clip = self.drawn[index]
+        questions = [qa for qa in clip.questions if not _is_known_now(qa)] or clip.questions
+        objects = self.drawn_objects[index * 7919 % len(self.drawn_objects)]
+        return SeenClip(
+            clip.maps, clip.motion, clip.timestamps, questions, clip.apart, objects.bfloat16()
+        )
+
+    def _scene(self, scene: int, objects: Tensor, rng: np.random.Generator) -> SeenClip:
+        script = scene_script(self.first_scene + scene)
+        times = world.frame_times(script.duration, self._num_frames)
+        language = "zh-TW" if rng.random() < self.chinese else "en"
+        still = script.camera.motion == "still"
+        facts = gather_things(objects.float().numpy(), times, script.duration, still)
+        asked = world.questions(script, rng, times, language)
+        drawn = [qa for qa in asked if qa.type in _OF_SCENES]
+        for _ in range(2):
+            drawn += [_asked_openly(qa, rng) for qa in thing_questions(facts, rng, language)]
+        questions = list({(qa.type, qa.form, qa.answer): qa for qa in drawn}.values())
+        weights = np.array([self.weights.get(qa.type, 1.0) for qa in questions])
+        count = min(self.questions_per_clip, len(questions))
+        chosen = rng.choice(len(questions), count, replace=False, p=weights / weights.sum())
+        return SeenClip(
+            self.scenes.maps[scene],
+            self.scenes.motion[scene],
+            torch.from_numpy(times).float(),
+            [questions[i] for i in chosen],
+            bool(rng.random() < self.apart),
+            objects.bfloat16(),
+        )
+
+
+def _is_known_now(qa: world.QA) -> bool:
+    """Whether it was beyond what drawn worlds teach, and is not any more."""
+    return qa.type == "unknown" and bool(named_things(qa.question, qa.language))
+
+
+def _asked_openly(qa: world.QA, rng: np.random.Generator) -> world.QA:
+    """Half of the descriptions are asked for in the words that ask for those of drawn clips: which
+    are meant is seen, not said."""
+    if qa.type != "thing describe" or rng.random() < 0.5:
+        return qa
+    return replace(qa, question=world.LANGUAGES[qa.language].ask("describe", rng, False))
