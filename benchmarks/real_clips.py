@@ -22,7 +22,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from real_questions import CHINESE, ENGLISH, IN_WINDOWS, Question, questions_of, read_answer
+from real_questions import (
+    CHINESE,
+    ENGLISH,
+    IN_WINDOWS,
+    NOT_SEEN,
+    Question,
+    questions_of,
+    read_answer,
+)
 from real_scores import Scores, totals_table
 from world_accuracy import TURN
 
@@ -324,7 +332,7 @@ def said_to(
 
 
 def by_rule(question: Question, facts: ThingFacts) -> Any:
-    """The rule's answer to a question about things; None where it has none."""
+    """The rule's answer to a question about things; None where it tells nothing."""
     if question.kind == "things":
         return list(facts.seen)
     if question.kind == "presence":
@@ -333,7 +341,7 @@ def by_rule(question: Question, facts: ThingFacts) -> Any:
         return facts.people
     thing = facts.seen.get(question.thing or "")
     if thing is None:
-        return None
+        return NOT_SEEN
     fields = {"appears": "appears", "gone": "leaves", "direction": "motion"}
     return getattr(thing, fields.get(question.kind, question.kind), None)
 

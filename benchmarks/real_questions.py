@@ -17,6 +17,7 @@ from slowfast_mini.things.names import NAMES
 from slowfast_mini.things.thing_colors import COLORS
 
 ENGLISH, CHINESE = "en", "zh-TW"
+NOT_SEEN = "not seen"  # what is told of a thing that is not found
 # Asked of every window of some seconds; the others of the whole clip, or of a stretch of it.
 IN_WINDOWS = ("camera", "cuts", "moves", "enters", "leaves")
 WORDINGS = {
@@ -204,6 +205,8 @@ def read_answer(kind: str, said: str, language: str) -> Any:
         return named_things(said, language)
     if turned_away(said, language):
         return None
+    if said.strip() == LANGUAGES[language].say((NOT_SEEN,)):
+        return NOT_SEEN
     if kind in ("presence", "moves", "enters", "leaves"):
         return _yes_or_no(text)
     if kind in ("people", "cuts"):
@@ -265,7 +268,7 @@ def is_right(question: Question, told: Any) -> bool | None:
     if question.kind in ("things", "camera"):
         return None
     if question.kind in ("appears", "gone"):
-        return told is not None and abs(told - question.truth) <= 1
+        return isinstance(told, int | float) and abs(told - question.truth) <= 1
     if question.kind in ("direction", "color"):
         return told in question.truth
     return told == question.truth

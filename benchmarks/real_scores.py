@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from real_questions import Question, is_right
+from real_questions import NOT_SEEN, Question, is_right
 
 _BINS = 10
 KINDS = {  # of answers that are right or wrong, and what the table calls them
@@ -15,7 +15,8 @@ KINDS = {  # of answers that are right or wrong, and what the table calls them
     "camera kind": "how it moves, of moving ones",
     "cuts": "cuts exact",
     "when": "when within 1 s",
-    "side": "left, middle, right",
+    "side": "left, middle, right of things found",
+    "side found": "of those asked, things found",
     "direction": "which way it moves",
     "color": "color",
     "moves": "something moves",
@@ -57,7 +58,11 @@ class Scores:
             self.presence[question.truth].append(hit)
             if p_yes is not None:
                 self.surety.append((p_yes, question.truth))
+        elif question.kind == "side" and told == NOT_SEEN:
+            self.right["side found"].append(False)
         else:
+            if question.kind == "side":
+                self.right["side found"].append(True)
             kind = "when" if question.kind in ("appears", "gone") else question.kind
             self.right[kind].append(hit)
 

@@ -46,6 +46,7 @@ TRUTHS = json.loads((BENCHMARKS / "real_clips_truth.json").read_text(encoding="u
         ("appears", ("start",), None),
         ("gone", ("stays",), None),
         ("side", ("side", "middle"), "middle"),
+        ("side", ("not seen",), "not seen"),
         ("direction", ("direction", "up"), "up"),
         ("direction", ("direction", "nearer"), "nearer"),
         ("direction", ("direction", "right"), "right"),
@@ -88,6 +89,9 @@ def test_answers_are_counted():
         scores.add(Question("gone", "", 3.9, "dog"), told)
     scores.add(Question("direction", "", ["up", "left"], "dog"), "left")
     assert (scores.share("when"), scores.share("direction")) == ((2, 4), (1, 1))
+    for told in ("left", "right", None, "not seen"):  # the side is scored of things found
+        scores.add(Question("side", "", "left", "dog"), told)
+    assert (scores.share("side"), scores.share("side found")) == ((1, 3), (3, 4))
     scores.add_camera("zoom in", {"moves": True, "kinds": ["pan left"]})
     scores.add_camera("still", {"moves": False, "kinds": []})
     scores.add_camera(None, {"moves": True, "kinds": []})
@@ -107,7 +111,7 @@ def test_the_rule_answers_what_the_tokens_tell():
     assert by_rule(Question("things", ""), facts) == ["dog"]
     assert by_rule(Question("presence", "", thing="cat"), facts) is False
     assert by_rule(Question("people", ""), facts) == 0
-    assert by_rule(Question("side", "", thing="cat"), facts) is None
+    assert by_rule(Question("side", "", thing="cat"), facts) == "not seen"
 
 
 def test_the_truth_can_be_asked():
