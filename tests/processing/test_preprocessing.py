@@ -257,6 +257,11 @@ def test_urls_that_give_no_video_are_named(
         with pytest.raises(VideoError, match=f"{address}/{name}: .*{reason}") as caught:
             processor.video_processor(f"{address}/{name}")
         assert "\n" not in str(caught.value)
+    with pytest.raises(VideoError, match=r"^<base64 text>: no base64 .*encode"):
+        processor.video_processor("A" * 1001)
+    with pytest.raises(VideoError, match="cannot be fetched") as caught:
+        processor.video_processor(f"http://127.0.0.1:9/{'a' * 999}.mp4")
+    assert str(caught.value).index(": cannot be fetched") == 100
     monkeypatch.setattr(fetch, "_LIMIT", 100)
     with pytest.raises(VideoError, match="more than"):
         processor.video_processor(f"{address}/page.mp4")

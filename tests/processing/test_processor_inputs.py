@@ -14,6 +14,7 @@ from processor_parts import EDGE, frame_numbers, numbered_frames, tiny_processor
 
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.processing import SlowFastProcessor
+from slowfast_mllm.processing.inputs import list_videos
 from slowfast_mllm.video import read_video
 
 TOKENS_PER_STEP = 4
@@ -179,6 +180,13 @@ def test_animations_are_videos_and_not_frames(
         assert all(shown(inputs, row) == [0, 2, 4, 7] for row in range(text.count("<video>")))
     pages = processor(text="<video>", videos=[path, path], return_tensors="pt")
     assert shown(pages) == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("suffix", "clips"), [("avif", 1), ("j2k", 1), ("GIF", 2), ("mp4", 2)])
+def test_files_that_are_called_as_pictures_are_frames(suffix: str, clips: int) -> None:
+    files = [f"{number}.{suffix}" for number in range(2)]
+    assert list_videos(files) == (files if clips == 2 else [files])
+    assert list_videos(files, wanted=2) == files
 
 
 def test_what_was_read_before_is_taken_as_it_is(processor: SlowFastProcessor, clip: str) -> None:

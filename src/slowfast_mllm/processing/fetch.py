@@ -13,13 +13,13 @@ import urllib.request
 from typing import Any
 
 from slowfast_mllm.video import VideoError
+from slowfast_mllm.video.names import short_name
 
 FAILURES = (OSError, ValueError, http.client.HTTPException)
 _SILENCE = 20.0  # seconds without a sign of life
 _PATIENCE = 600.0  # seconds in all
 _LIMIT = 1 << 30  # bytes
 _CHUNK = 1 << 20
-_SHOWN = 100  # characters of a name in messages
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]{256,}={0,2}\s*")  # a short text is the name of a file
 
 
@@ -35,19 +35,22 @@ def at_hand(video: Any) -> Any:
     """A video, or a list of frames, with URLs and base64 text made files in memory; the rest as is.
 
     Raises:
-        VideoError: a URL cannot be fetched; one line that names it.
+        VideoError: a URL cannot be fetched, or text is no base64; one line that names it.
     """
     if isinstance(video, list | tuple):
         return [at_hand(frame) for frame in video]
     if not isinstance(video, str) or not (_is_url(video) or _is_base64(video)):
         return video
+    name = short_name(video) if _is_url(video) else "<base64 text>"
     try:
-        return _Named(fetched(video), video[:_SHOWN] if _is_url(video) else "<base64 text>")
+        return _Named(fetched(video), name)
     except FAILURES as error:
         reason = " ".join(str(error).split()) or type(error).__name__
+        if not _is_url(video):
+            raise VideoError(f"{name}: no base64 ({reason}); encode the file again") from error
         raise VideoError(
-            f"{video[:_SHOWN]}: cannot be fetched ({reason}); check the address, or download it "
-            "and give its path"
+            f"{name}: cannot be fetched ({reason}); check the address, or download it and give its "
+            "path"
         ) from error
 
 

@@ -11,11 +11,8 @@ from torch import Tensor
 from slowfast_mllm.processing.fetch import FAILURES, fetched
 from slowfast_mllm.video import VideoError, read_video
 from slowfast_mllm.video.names import is_data_uri, localized, short_name
+from slowfast_mllm.video.pillow import is_frame_name
 
-_STILL_SUFFIXES = (
-    *(".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"),
-    *(".jp2", ".jxl", ".ppm", ".pgm", ".tga"),
-)
 _CHANNELS = (1, 3, 4)
 # Nesting of a batch: rows of prompts, then the videos of a row. A list below that is frames.
 _DEPTH_OF_FRAMES = 2
@@ -28,14 +25,15 @@ def list_videos(videos: Any, wanted: int | None = None) -> list[Any]:
     five dimensions is a batch; anything else that is no list is one video. Where that does not
     make the `wanted` number, paths of pictures are a video each (WebP and PNG may be animations).
     """
-    found = _flat(videos, 0, _STILL_SUFFIXES)
+    found = _flat(videos, 0, True)
     if wanted is not None and len(found) != wanted:
-        each = _flat(videos, 0, ())
+        each = _flat(videos, 0, False)
         return each if len(each) == wanted else found
     return found
 
 
-def _flat(videos: Any, depth: int, frames: tuple[str, ...]) -> list[Any]:
+def _flat(videos: Any, depth: int, frames: bool) -> list[Any]:
+    """`frames`: whether files that are called as pictures are those of one video."""
     if getattr(videos, "ndim", 0) == 5:
         return list(videos)
     if not isinstance(videos, Sequence) or isinstance(videos, str | bytes | bytearray | memoryview):
@@ -47,15 +45,16 @@ def _flat(videos: Any, depth: int, frames: tuple[str, ...]) -> list[Any]:
     return [video for item in videos for video in _flat(item, depth + 1, frames)]
 
 
-def _is_frame(item: Any, depth: int, frames: tuple[str, ...]) -> bool:
+def _is_frame(item: Any, depth: int, frames: bool) -> bool:
     if depth >= _DEPTH_OF_FRAMES and (
         isinstance(item, str | os.PathLike | bytes | bytearray) or hasattr(item, "read")
     ):
         return True
     if is_data_uri(item):
-        return bool(frames) and re.match("data:image/(?!gif)", item, re.IGNORECASE) is not None
+        return frames and re.match("data:image/(?!gif)", item, re.IGNORECASE) is not None
     if isinstance(item, str | os.PathLike):
-        return os.fspath(item).lower().endswith(frames)
+        name = os.fspath(item)
+        return frames and is_frame_name(name) and not name.lower().endswith(".gif")
     return hasattr(item, "getpixel") or _is_one_picture(item)
 
 

@@ -91,7 +91,7 @@ class Record:
             try:
                 there = path.exists()
             except (OSError, ValueError) as error:  # a name that no file can have
-                name = f"{str(path)[:60]}..."
-                raise RecordError(f"{self.where}: {name}: {first_line(error)[:60]}.") from error
+                why = first_line(error)[:60]  # and the name again
+                raise RecordError(f"{self.where}: {short_name(str(path))}: {why}.") from error
             if not there:
                 raise RecordError(f"{self.where}: {short_name(str(path))}: no such file.")
