@@ -87,6 +87,7 @@ def test_adapters_that_cannot_be_used_are_named(tmp_path: Path) -> None:
 
     truncated = changed("truncated") / "adapter_model.safetensors"
     truncated.write_bytes(truncated.read_bytes()[:1000])
+    (changed("lacking") / "adapter_model.safetensors").unlink()
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "adapter_config.json").write_text("{")
     for path, words in (
@@ -96,6 +97,7 @@ def test_adapters_that_cannot_be_used_are_named(tmp_path: Path) -> None:
         (changed("missing", target_modules=["q_proj", "multi_modal_projector.0"]), "adapter"),
         (changed("elsewhere", target_modules=["no_such_layer"]), "no_such_layer"),
         (truncated.parent, "an adapter of"),
+        (tmp_path / "lacking", r"no adapter_model\.safetensors in its folder"),
         (tmp_path / "damaged", "adapter_config.json is damaged"),
     ):
         with pytest.raises(ModelError, match=words) as caught:

@@ -21,7 +21,7 @@ from slowfast_mini import WEIGHTS
 from slowfast_mllm.model import SlowFastConfig, SlowFastForConditionalGeneration
 from slowfast_mllm.model.adapters import base_of_adapter
 from slowfast_mllm.model.hardware import bfloat16_is_fast
-from slowfast_mllm.model.whole_checkpoint import check_path, first_line, load_whole
+from slowfast_mllm.model.whole_checkpoint import check_path, checked_base, first_line, load_whole
 from slowfast_mllm.model.wide_compute import compute_in_float32
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.processing.packaged_defaults import has_processor_files
@@ -142,11 +142,11 @@ def read_config(path: str) -> SlowFastConfig:
     """
     try:
         check_path(path)
-        base = base_of_adapter(path)
+        base = checked_base(path)
     except ValueError as error:
         raise ModelError(f"{path}: {error}.") from error
     if base is not None:
-        return _config_of_base(path, base)
+        return read_config(base)
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     except Exception as error:  # damaged files raise what they like
@@ -158,17 +158,6 @@ def read_config(path: str) -> SlowFastConfig:
             "are listed in the README."
         )
     return config
-
-
-def _config_of_base(path: str, base: str) -> SlowFastConfig:
-    """Of the checkpoint that an adapter was made for."""
-    try:
-        check_path(base)
-        if base_of_adapter(base) is not None:
-            raise ValueError("an adapter too")
-    except ValueError as error:
-        raise ModelError(f"{path}: an adapter of {base}: {error}.") from error
-    return read_config(base)
 
 
 def load_processor(path: str) -> SlowFastProcessor:

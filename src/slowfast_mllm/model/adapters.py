@@ -4,6 +4,7 @@ peft is imported only where there is an adapter.
 """
 
 import json
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -56,13 +57,19 @@ def with_adapter(model: Any, path: str) -> Any:
     """A model with an adapter merged into its weights; beside them where they are quantized.
 
     Raises:
-        ValueError: peft is not installed, or the adapter is none of the layers.
+        ValueError: peft is not installed, the weights are missing, or the adapter is none of the
+            layers.
         Exception: of peft's; it is damaged or was made for another model.
     """
     try:
         from peft import PeftModel
+        from peft.utils import SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME
     except ImportError as error:
         raise ValueError("needs peft; `pip install peft`") from error
+    files = (SAFETENSORS_WEIGHTS_NAME, WEIGHTS_NAME)
+    if os.path.isdir(path) and not any(os.path.isfile(os.path.join(path, f)) for f in files):
+        # peft would go on and look for a hub's adapter of that name.
+        raise ValueError(f"no {SAFETENSORS_WEIGHTS_NAME} in its folder")
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="Found missing adapter keys")
         wrapped = PeftModel.from_pretrained(model, path)

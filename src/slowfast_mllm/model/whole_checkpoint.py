@@ -28,6 +28,24 @@ def check_path(path: str) -> None:
         raise ValueError("no such folder, and not a hub id like `owner/name`")
 
 
+def checked_base(path: str) -> str | None:
+    """As `base_of_adapter`, of a checkpoint that may be there.
+
+    Raises:
+        ValueError: the adapter's files are damaged, or it leads to no checkpoint. One line, without
+            the path.
+    """
+    base = base_of_adapter(path)
+    if base is not None:
+        try:
+            check_path(base)
+            if base_of_adapter(base) is not None:
+                raise ValueError("an adapter too")
+        except ValueError as error:
+            raise ValueError(f"an adapter of {base}: {error}") from error
+    return base
+
+
 def load_whole(path: str, **options: Any) -> SlowFastForConditionalGeneration:
     """`from_pretrained` for files that may be damaged.
 
@@ -40,12 +58,9 @@ def load_whole(path: str, **options: Any) -> SlowFastForConditionalGeneration:
             another shape than the config says. One line, without the path.
     """
     check_path(path)
-    base = base_of_adapter(path)
+    base = checked_base(path)
     if base is not None:
         try:
-            check_path(base)
-            if base_of_adapter(base) is not None:
-                raise ValueError("an adapter too")
             return with_adapter(load_whole(base, **options), path)
         except Exception as error:
             raise ValueError(f"an adapter of {base}: {first_line(error)}") from error
