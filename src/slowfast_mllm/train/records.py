@@ -264,8 +264,10 @@ def _part(part: Any, media: Path, where: str) -> Message:
         return _text(part.get("text"), where)
     given = {key: part[key] for key in SAMPLING if part.get(key) is not None}
     found = {"type": kind, "sampling": given} if given else {"type": kind}
-    file = next((part[key] for key in ("path", "url", kind) if part.get(key)), None)
-    return found if file is None else _give_file(found, file, media, where)
+    files = [key for key in ("path", "url", kind) if part.get(key)]
+    if len(files) > 1:
+        raise RecordError(f"{where}: `{files[0]}` beside `{files[1]}`; leave out one of them.")
+    return _give_file(found, part[files[0]], media, where) if files else found
 
 
 def _weight(turn: dict[str, Any], role: str, where: str) -> dict[str, float]:
