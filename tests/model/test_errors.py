@@ -47,6 +47,12 @@ def test_more_videos_than_placeholders(model) -> None:
     refused(model, "video", **pad([one_video_prompt(6)]), pixel_values_videos=[video(), video()])
 
 
+def test_a_mask_of_other_frames(model) -> None:
+    inputs = {**pad([one_video_prompt(6)]), "pixel_values_videos": video()[None]}
+    mask = torch.ones(1, 3, dtype=torch.long)
+    refused(model, "video_frame_mask: 3 given for 6 frames", **inputs, video_frame_mask=mask)
+
+
 def test_a_video_without_any_placeholder(model) -> None:
     refused(model, "video", **pad([[5, 6, 7]]), pixel_values_videos=video()[None])
 

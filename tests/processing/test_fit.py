@@ -70,6 +70,16 @@ def test_a_processor_keeps_how_it_fits(tmp_path: Path) -> None:
 def test_an_unknown_fit_is_refused(processor: SlowFastProcessor) -> None:
     with pytest.raises(ValueError, match=r"'fit' with value 'zoom'.*crop"):
         processor(text="<video>", videos=wide_frames(), fit="zoom")
+    other = tiny_processor()
+    other.video_processor.fit = "zoom"  # as a file may have it
+    with pytest.raises(ValueError, match="choose one of crop, pad, squash"):
+        other(text="<video>", videos=wide_frames())
+
+
+def test_one_number_stands_for_all_channels(processor: SlowFastProcessor) -> None:
+    statistics = {"image_mean": 0.5, "image_std": 0.5}
+    pixels = processor(text="<video>", videos=wide_frames(), fit="pad", **statistics)
+    assert pixels["pixel_values_videos"][..., :7, :].abs().max() < 0.01
 
 
 def test_fitting_is_part_of_resizing() -> None:

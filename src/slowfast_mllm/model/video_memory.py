@@ -116,6 +116,8 @@ def each_video(
             )
     found = []
     for frames, seconds, mask in zip(videos, times, masks, strict=True):
+        if mask is not None and len(mask) != len(frames):
+            raise ValueError(f"video_frame_mask: {len(mask)} given for {len(frames)} frames.")
         if mask is not None and not mask.all():
             real = mask.bool().cpu()
             frames, seconds = frames[real], None if seconds is None else seconds[real]

@@ -6,7 +6,7 @@ levels of it.
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -76,7 +76,7 @@ def resize_whole(
     picture: np.ndarray,
     crop: Any,
     fit: Literal["pad", "squash"],
-    border: Sequence[float],
+    border: float | Sequence[float],
     resample: int = Image.Resampling.BICUBIC,
 ) -> Tensor:
     """Resize with antialiasing so that all of a picture is seen.
@@ -84,20 +84,25 @@ def resize_whole(
     Args:
         picture: uint8 (H, W, 3).
         crop: a mapping with `height` and `width` of the result.
-        border: what is put around it under "pad": three numbers from 0 to 1. The mean of the
+        border: what is put around it under "pad": one or three numbers from 0 to 1. The mean of the
             statistics becomes zero, which says least to a vision tower.
         resample: as for `resize_and_crop`.
 
     Returns:
         uint8 (3, height, width).
+
+    Raises:
+        ValueError: another filter or `fit`.
     """
+    if fit not in ("pad", "squash"):
+        raise ValueError(f"fit={fit!r:.100}: choose one of {', '.join(get_args(Fit))}.")
     _check_filter(resample)
     shape = crop["height"], crop["width"]
     if fit == "squash":
         return _resize(picture, shape, resample)
     inner = fitted_size(picture.shape[1::-1], shape[::-1])[::-1]
-    levels = torch.tensor([round(255 * level) for level in border], dtype=torch.uint8)
-    whole = levels[:, None, None].repeat(1, *shape)
+    levels = torch.as_tensor(border, dtype=torch.float64).mul(255).round().expand(3)
+    whole = levels.to(torch.uint8)[:, None, None].repeat(1, *shape)
     top, left = (shape[0] - inner[0]) // 2, (shape[1] - inner[1]) // 2
     whole[:, top : top + inner[0], left : left + inner[1]] = _resize(picture, inner, resample)
     return whole
