@@ -383,6 +383,16 @@ def test_records_say_which_frames_are_meant(
     assert "\n" not in caplog.text or "x" * 101 not in caplog.text
 
 
+def test_pictures_in_the_column_of_a_video_are_its_frames_and_animations_are_not(
+    tmp_path: Path,
+) -> None:
+    for suffix, videos in (("png", 1), ("gif", 2)):
+        names = [f"{number}.{suffix}" for number in range(2)]
+        turns = [{"from": "human", "value": "<video>" * videos}, TURNS[1]]
+        record = only(write(tmp_path, [{"video": names, "conversations": turns}]))
+        assert len(record.visual_parts) == videos
+
+
 def test_a_system_prompt_and_turns_without_loss(
     tmp_path: Path, processor: SlowFastProcessor
 ) -> None:

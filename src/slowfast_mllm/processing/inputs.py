@@ -50,12 +50,16 @@ def _is_frame(item: Any, depth: int, frames: bool) -> bool:
         isinstance(item, str | os.PathLike | bytes | bytearray) or hasattr(item, "read")
     ):
         return True
-    if is_data_uri(item):
-        return frames and re.match("data:image/(?!gif)", item, re.IGNORECASE) is not None
     if isinstance(item, str | os.PathLike):
-        name = os.fspath(item)
-        return frames and is_frame_name(name) and not name.lower().endswith(".gif")
+        return frames and is_frame_file(os.fspath(item))
     return hasattr(item, "getpixel") or _is_one_picture(item)
+
+
+def is_frame_file(name: str) -> bool:
+    """Whether a file is called, or a `data:` URI says, a picture; a GIF is rather a clip."""
+    if is_data_uri(name):
+        return re.match("data:image/(?!gif)", name, re.IGNORECASE) is not None
+    return is_frame_name(name) and not name.lower().endswith(".gif")
 
 
 def _is_one_picture(array: Any) -> bool:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from slowfast_mllm.processing.clips import SAMPLING, sampling_of
+from slowfast_mllm.processing.inputs import is_frame_file
 from slowfast_mllm.train.record import Message, Record, RecordError, Stored
 from slowfast_mllm.train.record_keys import OF_PARTS, OF_RECORDS, OF_TURNS, check_keys
 from slowfast_mllm.train.record_rows import rows_of
 from slowfast_mllm.video import VideoError
 from slowfast_mllm.video.names import is_data_uri, is_utf8, localized, short_name
-from slowfast_mllm.video.stills import is_frame_name
 
 _ROLES = {
     "human": "user",
@@ -186,14 +186,12 @@ def _column(row: dict[str, Any], kind: str, where: str) -> list[Any]:
     one, many = row.get(kind), row.get(f"{kind}s")
     if one and many:
         raise RecordError(f"{where}: `{kind}` beside `{kind}s`; leave out one of them.")
-    if kind == "video" and isinstance(one, list) and len(one) > 1 and all(map(_is_frame, one)):
-        return [one]
     files = many or one or []
-    return files if isinstance(files, list) else [files]
-
-
-def _is_frame(file: Any) -> bool:
-    return isinstance(file, str) and (is_frame_name(file) or file.startswith("data:image/"))
+    if not isinstance(files, list):
+        return [files]
+    frames = kind == "video" and not many and len(files) > 1
+    frames = frames and all(isinstance(file, str) and is_frame_file(file) for file in files)
+    return [files] if frames else files
 
 
 def _without_placeholders(text: str, tokens: Sequence[str], where: str) -> tuple[list[str], str]:
