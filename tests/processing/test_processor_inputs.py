@@ -202,6 +202,20 @@ def test_what_was_read_before_is_taken_as_it_is(processor: SlowFastProcessor, cl
         chat(processor, asked)
 
 
+def test_labels_never_teach_placeholders(processor: SlowFastProcessor, clip: str) -> None:
+    for types in (True, False):
+        inputs = processor(
+            text="<video> hm", videos=clip, return_tensors="pt", return_mm_token_type_ids=types
+        )
+        ids = inputs["input_ids"]
+        inputs["labels"] = ids.clone()
+        learned = inputs["labels"][inputs["labels"] != -100].tolist()
+        # Without types the model itself leaves them out.
+        assert (processor.video_token_id in learned) != types
+        inputs["labels"] = ids[:, -2:]
+        assert inputs["labels"].tolist() == ids[:, -2:].tolist()
+
+
 def test_a_batch_of_videos_of_different_length(
     processor: SlowFastProcessor, clip: str, short_clip: str
 ) -> None:

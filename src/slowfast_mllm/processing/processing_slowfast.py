@@ -72,9 +72,11 @@ class ModelInputs(BatchFeature):
     """
 
     def __setitem__(self, name: str, value: Any) -> None:
-        if name == "labels" and isinstance(value, Tensor):
-            types = torch.as_tensor(self.data["mm_token_type_ids"])
-            value = value.masked_fill(types != 0, _IGNORED)
+        types = self.data.get("mm_token_type_ids")
+        if name == "labels" and isinstance(value, Tensor) and types is not None:
+            placeholders = torch.as_tensor(types, device=value.device) != 0
+            if placeholders.shape == value.shape:
+                value = value.masked_fill(placeholders, _IGNORED)
         self.data[name] = value
 
     def to(self, *args: Any, **kwargs: Any) -> "ModelInputs":
