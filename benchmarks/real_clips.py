@@ -9,6 +9,9 @@ way of the stretch that the truth names. What is asked is in `real_questions.py`
 
     python benchmarks/real_clips.py --videos FOLDER [FOLDER ...] [--language zh-TW]
     python benchmarks/real_clips.py --photos FOLDER --labels FOLDER/labels.json
+
+"always the same" is what the best answer that never looks would score. A fact is asked in two or
+three wordings and counted each time.
 """
 
 import argparse
@@ -31,7 +34,7 @@ from real_questions import (
     questions_of,
     read_answer,
 )
-from real_scores import Scores, totals_table
+from real_scores import Scores, always_the_same, totals_table
 from world_accuracy import TURN
 
 from slowfast_mini import world
@@ -93,11 +96,14 @@ def main() -> None:
         frames = options.frames or assistant.processor.video_processor.num_frames
     asker = Asker(assistant, tower, options.language, frames)
     columns = {"model": Scores(), "rule": Scores()}
-    report = asker.photos(options, columns) if options.photos else asker.clips(options, columns)
+    report = asker.clips(options, columns) if options.videos else asker.photos(options, columns)
+    if options.videos:
+        truths = json.loads(options.truth.read_text(encoding="utf-8"))["clips"]
+        asked = ((part.question, truths[name]) for name, told in report.items() for part in told)
+        columns["always the same"] = always_the_same(asked)
+    here = {"model": assistant, "rule": tower}
     columns = {
-        name: scores
-        for name, scores in columns.items()
-        if (assistant if name == "model" else tower) is not None
+        name: scores for name, scores in columns.items() if here.get(name, "other") is not None
     }
     print(f"\n{totals_table(columns)}")
     if options.json:
@@ -119,7 +125,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--videos", type=Path, nargs="+", default=[], help="folders with clips")
     parser.add_argument("--truth", type=Path, default=_TRUTH, help="what is true of them")
-    parser.add_argument("--photos", type=Path, help="folder with photos, asked as stills instead")
+    parser.add_argument("--photos", type=Path, help="folder with photos, asked as stills")
     parser.add_argument("--labels", type=Path, help="what is on the photos")
     parser.add_argument("--named", default="coco_test_", help="how the photos' names begin")
     parser.add_argument("--model", help="checkpoint; default: the packaged model")
@@ -131,6 +137,8 @@ def _arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if not options.videos and not (options.photos and options.labels):
         parser.error("give --videos, or --photos with --labels")
+    if options.videos and options.photos:
+        parser.error("--videos and --photos are asked one by one")
     if options.rule_only and not options.tower:
         parser.error("--rule-only needs --tower")
     return options
@@ -419,7 +427,8 @@ def _share(told: list[Told], kinds: tuple[str, ...], rule: bool) -> str:
     for part in told:
         if part.question.kind in kinds:
             scores.add(part.question, part.rule if rule else part.told)
-    hits = [h for some in (*scores.presence.values(), *scores.right.values()) for h in some]
+    kinds = [hits for kind, hits in scores.right.items() if kind != "side found"]
+    hits = [hit for some in (*scores.presence.values(), *kinds) for hit in some]
     return f"{sum(hits)} of {len(hits)}" if hits else "–"
 
 

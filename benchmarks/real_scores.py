@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from real_questions import NOT_SEEN, Question, is_right
 
+from slowfast_mini.world import CAMERA_MOTIONS
+
 _BINS = 10
 KINDS = {  # of answers that are right or wrong, and what the table calls them
     "people": "people counted exactly",
@@ -119,6 +121,42 @@ class Scores:
             "yes/no expected calibration error": self.calibration_error,
             **{kind: self.share(kind) for kind in KINDS if self.right[kind]},
         }
+
+
+def always_the_same(asked: Iterable[tuple[Question, dict[str, Any]]]) -> Scores:
+    """What the best of all answers that never look would score, by kind; `asked` with the truth of
+    each clip. Things named and yes/no have none: yes/no is balanced."""
+    kinds: dict[str, list[tuple[Question, dict[str, Any]]]] = defaultdict(list)
+    for question, truth in asked:
+        if question.kind not in ("things", "presence"):
+            kind = "when" if question.kind in ("appears", "gone") else question.kind
+            kinds[kind].append((question, truth))
+    best = Scores()
+    for kind, rows in kinds.items():
+        tried = []
+        for told in _tellable(kind, rows):
+            scores = Scores()
+            for question, truth in rows:
+                if kind == "camera":
+                    scores.add_camera(told, truth["camera"])
+                else:
+                    scores.add(question, told)
+            tried.append(scores)
+        for part in KINDS:  # of the camera another is best at telling that it moves than how
+            if any(scores.right[part] for scores in tried):
+                best.right[part] = max((scores.right[part] for scores in tried), key=sum)
+    best.right.pop("side found", None)
+    return best
+
+
+def _tellable(kind: str, rows: list[tuple[Question, dict[str, Any]]]) -> list[Any]:
+    if kind == "when":
+        return [float(second) for second in range(13)]
+    if kind == "camera":
+        return list(CAMERA_MOTIONS)
+    if kind in ("direction", "color"):
+        return sorted({told for question, _ in rows for told in question.truth})
+    return sorted({question.truth for question, _ in rows})
 
 
 def totals_table(columns: dict[str, Scores]) -> str:

@@ -24,7 +24,7 @@ from real_questions import (  # noqa: E402
     questions_of,
     read_answer,
 )
-from real_scores import Scores, totals_table  # noqa: E402
+from real_scores import Scores, always_the_same, totals_table  # noqa: E402
 
 TRUTHS = json.loads((BENCHMARKS / "real_clips_truth.json").read_text(encoding="utf-8"))["clips"]
 
@@ -99,6 +99,19 @@ def test_answers_are_counted():
     table = totals_table({"model": scores, "rule": Scores()})
     assert "| when within 1 s | 0.50 (2 of 4) | – |" in table
     assert "cuts" not in table
+
+
+def test_what_needs_no_look_is_told():
+    still, moving = (
+        {"camera": {"moves": moves, "kinds": kinds}}
+        for moves, kinds in ((False, []), (True, ["pan left", "zoom in"]))
+    )
+    asked = [(Question("camera", "", t["camera"]), t) for t in (still, still, still, moving)]
+    asked += [(Question("gone", "", seconds, "dog"), still) for seconds in (1.2, 2.8, 7.0)]
+    asked += [(Question("side", "", side, "dog"), still) for side in ("left", "middle", "middle")]
+    best = always_the_same(asked)
+    kinds = ("camera moves", "camera kind", "when", "side", "side found")
+    assert [best.share(k) for k in kinds] == [(3, 4), (1, 1), (2, 3), (2, 3), (0, 0)]
 
 
 def test_the_rule_answers_what_the_tokens_tell():
