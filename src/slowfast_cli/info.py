@@ -76,7 +76,8 @@ def _facts(
     path = Path(target)
     file = path.suffix == ".sfmem" or mimetypes.guess_type(target)[0] is not None
     hub_id = target.count("/") == 1 and not file and not os.path.exists(path.parent)
-    checkpoint = os.path.isfile(path / "config.json") or hub_id
+    configs = ("config.json", "adapter_config.json")
+    checkpoint = hub_id or any(os.path.isfile(path / name) for name in configs)
     if any(reading.values()) and (checkpoint or path.suffix == ".sfmem"):
         raise typer.BadParameter(
             f"{target}: --frames-fps is for a folder of frames, --clip for a motion photo."

@@ -233,7 +233,7 @@ def test_ctrl_c_says_so(run, monkeypatch) -> None:
     assert err == "Interrupted.\n"
 
 
-def test_info_about_a_video_and_a_model(run) -> None:
+def test_info_about_a_video_and_a_model(run, tmp_path) -> None:
     code, out, _ = run("info", CLIP, "--json")
     facts = json.loads(out)
     assert code == 0
@@ -241,8 +241,12 @@ def test_info_about_a_video_and_a_model(run) -> None:
             "warnings"} <= set(facts)  # fmt: skip
     folder = ROOT / "src" / "slowfast_mini" / "weights"
     code, out, _ = run("info", str(folder), "--json")
+    facts = json.loads(out)
     assert code == 0
-    assert json.loads(out)["hybrid_layers"]
+    assert facts["hybrid_layers"]
+    adapter = {"base_model_name_or_path": str(folder), "peft_type": "LORA"}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(adapter))
+    assert json.loads(run("info", str(tmp_path), "--json")[1]) == facts | {"model": str(tmp_path)}
 
 
 @pytest.mark.parametrize(
