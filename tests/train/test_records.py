@@ -311,6 +311,7 @@ def test_a_conversation_is_read_whole_beside_its_prompt(tmp_path: Path) -> None:
         ({"messages": said("Hi"), "video_end": 1}, "beside 0 videos"),
         (CLIP_ROW | {"videos": ["y.mp4"]}, "beside `videos`"),
         ({"messages": asked(video="x.mp4", url="y.mp4")}, "`url` beside `video`"),
+        ({"messages": asked(video="https://a.b/x.mp4")}, r"https://a\.b/x\.mp4: only local files"),
         ({"system": "A", "messages": [{"role": "system", "content": "B"}, *said("")]}, "beside a"),
         ({"messages": [said("")[0], {**said("")[1], "loss": False}]}, "no answer carries loss"),
         ({"messages": [said("")[0], {**said("")[1], "weight": -0.5}]}, "give false"),

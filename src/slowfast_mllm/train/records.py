@@ -336,9 +336,14 @@ def _file(name: Any, media: Path, where: str) -> str | Stored:
     if is_data_uri(name):
         return name
     try:
-        return str(media / localized(name))
+        local = localized(name)
     except VideoError as error:
         raise RecordError(f"{where}: {error}.") from error
+    if "://" in local:
+        raise RecordError(
+            f"{where}: {short_name(local)}: only local files are read; download it first."
+        )
+    return str(media / local)
 
 
 def _refuse_half_characters(text: str, where: str) -> None:
