@@ -67,3 +67,20 @@ def test_every_tower_that_can_be_named_has_an_estimate() -> None:
         hybrid_layers=[0],
     )
     assert estimate_memory(config, 8, bytes_per_value=2).peak > 1e8
+
+
+def test_objects_are_counted() -> None:
+    """Their tokens, the detector's work, and frames of the size that it reads."""
+    fields = {"model_type": "slowfast_nanodet", "given": "objects", "num_objects": 10}
+    vision = {"model_type": "slowfast_convnext", "image_size": 96, "depths": [1, 2, 4],
+              "hidden_sizes": [48, 96, 192]}  # fmt: skip
+    text = {"model_type": "qwen2", "hidden_size": 64, "intermediate_size": 96, "vocab_size": 99,
+            "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}  # fmt: skip
+    parts = {"text_config": text, "vision_config": vision, "hybrid_layers": [1]}
+    without = count_costs(SlowFastConfig(**parts), 32)
+    costs = count_costs(SlowFastConfig(**parts, object_config=fields), 32)
+    assert costs.slow_tokens - without.slow_tokens == 320
+    # As its makers count: 2.5 GFLOP a frame.
+    assert (costs.vision - without.vision) / 32 == pytest.approx(2.5e9, rel=0.05)
+    kept = estimate_memory(SlowFastConfig(**parts, object_config=fields), 32, 4)
+    assert kept.frames == 32 * 320**2 * 3

@@ -244,6 +244,7 @@ def describe_config(path: str) -> dict[str, Any]:
     """
     config = read_config(path)
     side = config.vision_config.image_size // config.vision_config.patch_size
+    objects = config.object_config
     return {
         "model": path,
         "parameters": _count_parameters(config),
@@ -251,8 +252,10 @@ def describe_config(path: str) -> dict[str, Any]:
         "num_layers": config.text_config.num_hidden_layers,
         "hybrid_layers": list(config.hybrid_layers),
         "vision_tower": config.vision_config.model_type,
-        "image_size": config.vision_config.image_size,
-        "slow_tokens_per_frame": (side // config.slow_spatial_pool) ** 2,
+        "image_size": config.frame_size,
+        "object_tower": None if objects is None else objects.model_type,
+        "slow_tokens_per_frame": (side // config.slow_spatial_pool) ** 2
+        + (0 if objects is None else objects.num_objects),
         "fast_temporal_pool": config.fast_temporal_pool,
         "fast_frame_stride": config.fast_frame_stride,
         "min_fast_frames": config.min_fast_frames,

@@ -10,13 +10,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache, Qwen2Config
 
 from slowfast_mllm.model import (
     SlowFastConfig,
     SlowFastForConditionalGeneration,
+    SlowFastModel,
     SlowFastVisionConfig,
     VideoMemory,
 )
@@ -93,15 +94,14 @@ def count_costs(config: SlowFastConfig, num_frames: int) -> Cost:
     """
     with torch.device("meta"):
         model = SlowFastForConditionalGeneration(config).eval()
-        vision = config.vision_config
         num_fast, num_slow = _num_tokens(config, num_frames)
-        frame = torch.empty(1, model.model._num_channels, vision.image_size, vision.image_size)
+        frame = torch.empty(1, model.model._num_channels, config.frame_size, config.frame_size)
         width = config.text_config.hidden_size
         fast, slow = torch.empty(num_fast, width), torch.empty(num_slow, width)
         times = torch.empty(num_frames)
 
         # Every frame costs the same: one is counted.
-        tower = _flops(lambda: model.model.visual_tokens(frame, times[:1])) * num_frames
+        tower = _flops(lambda: _look(model.model, frame, times[:1])) * num_frames
         memory_flops = _flops(lambda: model.model.remember(fast, slow, times))
         memory = model.model.remember(fast, slow, times)
         prefill, decode = _question(model, memory, num_fast)
@@ -121,6 +121,13 @@ def count_costs(config: SlowFastConfig, num_frames: int) -> Cost:
     )
 
 
+def _look(model: SlowFastModel, frame: Tensor, times: Tensor) -> None:
+    """All that is computed of a frame but what depends on what is found in it."""
+    model.slow_maps(*model.vision_maps(frame), times)
+    if model.config.object_config is not None:
+        model.object_tower.predictions(model.object_tower.maps(frame))
+
+
 def _num_tokens(config: SlowFastConfig, num_frames: int) -> tuple[int, int]:
     """Fast and slow tokens of a video, with a square image size."""
     vision = config.vision_config
@@ -128,7 +135,9 @@ def _num_tokens(config: SlowFastConfig, num_frames: int) -> tuple[int, int]:
     steps = num_fast_frames(
         num_frames, config.fast_frame_stride, config.fast_temporal_pool, config.min_fast_frames
     )
-    return steps * (side // config.fast_spatial_pool) ** 2, num_frames * side**2
+    objects = 0 if config.object_config is None else config.object_config.num_objects
+    cells = (side // config.fast_spatial_pool) ** 2
+    return steps * (cells + objects), num_frames * (side**2 + objects)
 
 
 def _question(
@@ -218,7 +227,7 @@ def estimate_memory(
     text, vision = config.text_config, config.vision_config
     with torch.device("meta"):
         model = SlowFastForConditionalGeneration(config)
-    width, pixels = text.hidden_size, vision.image_size**2
+    width, pixels = text.hidden_size, config.frame_size**2
     num_fast, num_slow = _num_tokens(config, num_frames)
     attention = model.model.language_model.layers[0].self_attn
     per_token = 2 * text.num_key_value_heads * attention.head_dim * bytes_per_value
@@ -250,7 +259,10 @@ def _num_quantized(language_model: nn.Module) -> int:
 
 def _activations(config: SlowFastConfig) -> int:
     """Values that the tower holds of a frame where it holds most: around its widest MLP."""
-    vision = config.vision_config
+    vision, found = config.vision_config, config.object_config
+    if found is not None:
+        # Its first block: input, and twice the width before and after what follows.
+        return 6 * found.stem_width * (found.image_size // 4) ** 2
     if isinstance(vision, SlowFastVisionConfig):
         # Input, normed input, and four times the width before and after GELU.
         cells = (vision.image_size // 4) ** 2

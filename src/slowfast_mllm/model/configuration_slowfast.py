@@ -133,6 +133,11 @@ class SlowFastConfig(PreTrainedConfig):
         suggest_lora_targets(self.model_type)
         return super().to_dict()
 
+    @property
+    def frame_size(self) -> int:
+        """Height and width of the frames that the model is given, in pixels."""
+        return (self.object_config or self.vision_config).image_size
+
     def save_pretrained(self, save_directory: str | os.PathLike[str], **kwargs: Any) -> None:
         """As in transformers, with a file that names the package beside it."""
         super().save_pretrained(save_directory, **kwargs)

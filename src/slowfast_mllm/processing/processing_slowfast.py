@@ -170,12 +170,11 @@ class SlowFastProcessor(ProcessorMixin):
             **kwargs: further arguments of the class, e.g. `write_timestamps`.
         """
         tokenizer.add_tokens([IMAGE_TOKEN, VIDEO_TOKEN], special_tokens=True)
-        edge, patch = config.vision_config.image_size, config.vision_config.patch_size
+        edge, patch = config.frame_size, config.vision_config.patch_size
         fit = {}
         if config.object_config is not None:  # the vision tower's frames are shrunk from these
-            cells = edge // patch
-            edge, fit = config.object_config.image_size, {"fit": "pad"}
-            patch = edge // cells
+            fit = {"fit": "pad"}
+            patch = edge // (config.vision_config.image_size // patch)
         sizes = {"size": {"shortest_edge": edge}, "crop_size": {"height": edge, "width": edge}}
         fields = {
             name: getattr(config, name)
