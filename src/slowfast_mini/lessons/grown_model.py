@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from slowfast_mini.things.names import CHINESE, CLASSES, NAMES
+from slowfast_mini.lessons.name_retrieval import name_directions, start_retrieval_of_names
 from slowfast_mllm.model import SlowFastConfig, SlowFastForConditionalGeneration
 from slowfast_mllm.model.nanodet import NanoDetConfig, NanoDetModel
 
-_WORD = 0.9  # norm of the part of a thing's first token that its visual tokens share
+_LOUD = 11.5  # length of a name in the token of an object: that of what drawn clips show
+_STEEP, _SURE = 3.0, 0.6  # slope of a score at the projector; the score at which a name is so loud
 _RANDOM = 0.5  # norm of the random part of a new token's embedding
 
 
@@ -35,7 +36,7 @@ def grow(
     fields["object_config"] = NanoDetConfig.from_pretrained(tower, given="objects").to_dict()
     said = old.decode(fields.pop("answer_without_vision")[:-1])
     fields["answer_without_vision"] = [*new.encode(said), new.eos_token_id]
-    grown = SlowFastForConditionalGeneration(SlowFastConfig(**fields))
+    grown = SlowFastForConditionalGeneration(SlowFastConfig(**fields)).float()
     state = model.state_dict()
     embeddings = _embeddings(state["model.language_model.embed_tokens.weight"], old, new)
     for name in ("model.language_model.embed_tokens.weight", "lm_head.weight"):
@@ -46,6 +47,7 @@ def grow(
     weights = NanoDetModel.from_pretrained(tower).state_dict()
     grown.model.object_tower.load_state_dict(weights)
     _start_names(grown, new)
+    start_retrieval_of_names(grown.eval(), new)
     return grown
 
 
@@ -68,23 +70,14 @@ def _embeddings(
 def _start_names(
     model: SlowFastForConditionalGeneration, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    """Let the token of an object point where the first token of its name lies, as much as it is
-    sure: GELU(x) - GELU(-x) is x, so two rows a class carry a score through the projector."""
+    """Let the token of an object point where the first tokens of its name lie, as loud as what is
+    seen of a drawn clip, and as much as it is sure: GELU(x) - GELU(-x) is x, so two rows a class
+    carry a score through the projector."""
     first, _, last = cast(tuple[nn.Linear, nn.GELU, nn.Linear], model.model.object_projector)
-    embeddings = model.get_input_embeddings().weight
-    mean = embeddings.mean(0)
-    width = embeddings.shape[1]
-    for index, name in enumerate(CLASSES):
-        directions = []
-        for word in (f" {NAMES['en'][name].name.one}", NAMES[CHINESE][name].name.one):
-            token = tokenizer(word, add_special_tokens=False).input_ids[0]
-            directions.append(embeddings[token] - mean)
-        direction = torch.nn.functional.normalize(torch.stack(directions).mean(0), dim=0)
-        for sign in (1, -1):
-            row = 2 * index + (sign < 0)
-            if row >= width:
-                continue
-            first.weight[row] = 0
-            first.bias[row] = 0
-            first.weight[row, index] = 3.0 * sign
-            last.weight[:, row] = sign * _WORD * direction
+    for index, direction in enumerate(name_directions(model, tokenizer)):
+        for row, sign in ((2 * index, 1), (2 * index + 1, -1)):
+            if row < len(first.weight):
+                first.weight[row] = 0
+                first.bias[row] = 0
+                first.weight[row, index] = sign * _STEEP
+                last.weight[:, row] = sign * _LOUD / (_STEEP * _SURE) * direction

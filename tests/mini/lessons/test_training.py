@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from transformers import Trainer
 
 from slowfast_mini import world
-from slowfast_mini.lessons import everyday, run
+from slowfast_mini.lessons import everyday, name_retrieval, run
+from slowfast_mini.lessons.grown_model import grow
 from slowfast_mini.lessons.new_model import new_model, new_tokenizer
 from slowfast_mini.lessons.optimizer import WideMuon
 from slowfast_mini.lessons.recipe import ModelRecipe, Recipe, StageRecipe, load_recipe
@@ -278,6 +279,24 @@ def test_a_model_gets_eyes_for_everyday_things(tmp_path: Path, monkeypatch) -> N
         torch.testing.assert_close(tower[name].float(), weight.bfloat16().float())
     clip = world.sample_clip(0, num_frames=6)
     assert isinstance(grown.ask(clip.frames, "What is there?", max_new_tokens=3).text, str)
+
+
+def test_a_name_is_found_that_was_never_taught(tmp_path: Path) -> None:
+    """Its query is most like the key of its object, far more often than one in eighty times."""
+    NanoDetModel(NanoDetConfig()).save_pretrained(tmp_path)
+    packaged = load(dtype="float32")
+    torch.manual_seed(0)
+    new = new_tokenizer(600, num_scripts=20)
+    grown = grow(packaged.model, packaged.processor.tokenizer, new, tmp_path)
+    objects, _ = name_retrieval._objects(grown)
+    named, kinds = name_retrieval._hidden_of_names(grown, new)
+    for place, index in enumerate(grown.config.hybrid_layers):
+        layer = grown.model.language_model.layers[index]
+        attention, norm = layer.self_attn, layer.input_layernorm
+        queries = attention.q_proj(norm(named[place])).unflatten(1, (-1, attention.head_dim))
+        keys = attention.cross_attn.k_proj(norm(objects[:80])).unflatten(1, (-1, 64))
+        found = (queries[:, 0] @ keys[:, 0].T).argmax(1) == kinds
+        assert found.float().mean() > 0.08
 
 
 @pytest.mark.parametrize(
