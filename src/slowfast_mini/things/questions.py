@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from slowfast_mini.things.facts import ThingFacts
@@ -11,12 +9,11 @@ from slowfast_mini.things.language import LANGUAGES, words_for
 from slowfast_mini.things.names import CHINESE
 from slowfast_mini.things.options import MAKERS
 from slowfast_mini.things.scoring import score_thing
-from slowfast_mini.world.scoring import QA, told_seconds
+from slowfast_mini.world.scoring import LETTERS, QA, lettered, told_seconds
 
 Rng = np.random.Generator
 
 TYPES = tuple(MAKERS)
-_LETTERS = "ABCD"
 
 
 def thing_questions(
@@ -65,11 +62,5 @@ def _as_choice(qa: QA, rng: Rng, duration: float) -> QA:
     wrong = [choice for choice in wrong if (told_seconds(choice) or 0) <= duration]
     if not wrong:
         return qa
-    drawn = rng.permutation(len(wrong))[: len(_LETTERS) - 1]
-    offered = [qa.answer, *(wrong[int(i)] for i in drawn)]
-    order = rng.permutation(len(offered))
-    letters = tuple(f"{letter}." for letter in _LETTERS[: len(offered)])
-    lines = [f"{letter} {offered[i]}" for letter, i in zip(letters, order, strict=True)]
-    right = letters[int(np.flatnonzero(order == 0)[0])]
-    question = "\n".join([qa.question, *lines])
-    return replace(qa, question=question, answer=right, choices=letters, form="choice")
+    drawn = rng.permutation(len(wrong))[: len(LETTERS) - 1]
+    return lettered(qa, [wrong[int(i)] for i in drawn], rng)

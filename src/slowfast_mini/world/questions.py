@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -15,7 +14,7 @@ from slowfast_mini.world.facts import gather
 from slowfast_mini.world.language import Language
 from slowfast_mini.world.options import MAKERS
 from slowfast_mini.world.sampling import sample_script
-from slowfast_mini.world.scoring import QA, score, told_seconds
+from slowfast_mini.world.scoring import LETTERS, QA, lettered, score, told_seconds
 from slowfast_mini.world.script import Script, stream
 
 Floats = npt.NDArray[np.float64]
@@ -23,7 +22,6 @@ Rng = np.random.Generator
 
 LANGUAGES: dict[str, Language] = {"en": ENGLISH, "zh-TW": CHINESE}
 TYPES = tuple(MAKERS)
-_LETTERS = "ABCD"
 _COUNTED = range(500_000, 500_400)  # clips, of which answers are counted
 
 
@@ -78,20 +76,9 @@ def _as_choice(qa: QA, rng: Rng, duration: float) -> QA:
     shares = _answer_counts(qa.language)
     weights = np.array([shares[qa.type, choice] + 0.2 for choice in wrong])
     drawn = rng.choice(
-        len(wrong), min(len(_LETTERS) - 1, len(wrong)), replace=False, p=weights / weights.sum()
+        len(wrong), min(len(LETTERS) - 1, len(wrong)), replace=False, p=weights / weights.sum()
     )
-    offered = [qa.answer, *(wrong[int(i)] for i in drawn)]
-    order = rng.permutation(len(offered))
-    letters = tuple(f"{letter}." for letter in _LETTERS[: len(offered)])
-    lines = [f"{letter} {offered[i]}" for letter, i in zip(letters, order, strict=True)]
-    right = letters[int(np.flatnonzero(order == 0)[0])]
-    return replace(
-        qa,
-        question="\n".join([qa.question, *lines]),
-        answer=right,
-        choices=letters,
-        form="choice",
-    )
+    return lettered(qa, [wrong[int(i)] for i in drawn], rng)
 
 
 @cache

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
+
+import numpy as np
 
 from slowfast_mini.world.chinese import CAMERA_NAMES, COLOR_NAMES, SHAPE_NAMES
 from slowfast_mini.world.colors import COLORS
 from slowfast_mini.world.script import CAMERA_MOTIONS, SHAPES
+
+LETTERS = "ABCD"  # of the answers to choose from
 
 
 @dataclass(frozen=True)
@@ -106,3 +110,18 @@ def told_seconds(text: str) -> int | None:
     """The seconds of an answer like "At 3 seconds." or "3 秒。"; None for other answers."""
     told = re.fullmatch(r"(at |for |第 ?)?(\d+) ?(seconds?|秒)", normalise(text))
     return int(told[2]) if told else None
+
+
+def lettered(qa: QA, wrong: list[str], rng: np.random.Generator) -> QA:
+    """The same question with its answer and wrong ones to choose from by letter, in any order."""
+    offered = [qa.answer, *wrong]
+    order = rng.permutation(len(offered))
+    letters = tuple(f"{letter}." for letter in LETTERS[: len(offered)])
+    lines = [f"{letter} {offered[i]}" for letter, i in zip(letters, order, strict=True)]
+    return replace(
+        qa,
+        question="\n".join([qa.question, *lines]),
+        answer=letters[int(np.flatnonzero(order == 0)[0])],
+        choices=letters,
+        form="choice",
+    )
