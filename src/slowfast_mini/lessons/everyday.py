@@ -14,20 +14,26 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from slowfast_mini import world
-from slowfast_mini.lessons.photo_scenes import BORDER, PhotoScenes, scene_script
+from slowfast_mini.lessons.photo_scenes import PhotoScenes, scene_script
 from slowfast_mini.lessons.recipe import ModelRecipe, StageRecipe
-from slowfast_mini.lessons.seen_clips import on_disk, see_clips
+from slowfast_mini.lessons.seen_clips import Clips, on_disk, see_clips, unseen, vision_files
 from slowfast_mini.lessons.simulated_objects import Bank, simulate
-from slowfast_mini.lessons.world_data import FramesDataset, SeenClip, SeenClipDataset, normalise
+from slowfast_mini.lessons.world_data import (
+    CLIP_MEAN,
+    FramesDataset,
+    SeenClip,
+    SeenClipDataset,
+    normalise,
+)
 from slowfast_mini.things import gather_things, named_things, thing_questions
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.model.hardware import bfloat16_is_fast
+from slowfast_mllm.processing.pixels import resize_whole
 
-_CLIPS_AT_ONCE = 4
 _DRAWN_SEEN = 60  # drawn clips that the object tower looks at
 _SCENE_VISITS = 3  # of each scene in an epoch
 # What the world can ask of a scene in which nothing is drawn.
@@ -49,7 +55,7 @@ class Seen:
 @torch.no_grad()
 def see(
     model: SlowFastForConditionalGeneration,
-    clips: PhotoScenes | FramesDataset,
+    clips: Clips,
     folder: Path,
     num_workers: int,
 ) -> Seen:
@@ -59,38 +65,18 @@ def see(
         clips: of the size that the object tower reads.
         folder: gets `maps.bin`, `motion.bin` and `objects.bin` (bfloat16).
     """
-    vision, found = model.config.vision_config, model.config.object_config
-    side = vision.image_size // vision.patch_size
-    slow_side = side // model.config.slow_spatial_pool
+    found, tower = model.config.object_config, model.model.object_tower
+    maps, motion = vision_files(model, clips, folder)
     frames = (len(clips), clips.num_frames)
-    folder.mkdir(parents=True, exist_ok=True)
-    seen = Seen(
-        on_disk(folder / "maps.bin", *frames, side, side, vision.hidden_size),
-        on_disk(folder / "motion.bin", *frames, slow_side, slow_side, 16),
-        on_disk(folder / "objects.bin", *frames, found.num_objects, found.hidden_size),
-    )
-    progress = folder / "clips_seen.txt"
-    start = int(progress.read_text()) if progress.exists() else 0
-    todo = Subset(clips, range(start, len(clips)))
-    batches = DataLoader(todo, _CLIPS_AT_ONCE, num_workers=num_workers, collate_fn=list)
+    objects = on_disk(folder / "objects.bin", *frames, found.num_objects, found.hidden_size)
     bfloat16 = bfloat16_is_fast(model.device)
-    bar = tqdm(total=len(clips), initial=start, desc="clips through both towers")
-    for batch in batches:
-        for frames_of_clip in batch:
-            pixels = normalise(frames_of_clip).to(model.device)
-            with torch.autocast(model.device.type, torch.bfloat16, bfloat16):
-                maps, moves = model.model.vision_maps(pixels)
-            assert moves is not None  # models of `new_model` have motion features
-            seen.maps[start], seen.motion[start] = maps, moves
-            tower = model.model.object_tower
-            seen.objects[start] = tower.link(tower.detect(pixels))
-            start += 1
-        written = progress.with_suffix(".new")
-        written.write_text(str(start))
-        written.replace(progress)
-        bar.update(len(batch))
-    bar.close()
-    return seen
+    for index, pixels in unseen(model, clips, folder, num_workers):
+        with torch.autocast(model.device.type, torch.bfloat16, bfloat16):
+            seen, moves = model.model.vision_maps(pixels)
+        assert moves is not None  # models of `new_model` have motion features
+        maps[index], motion[index] = seen, moves
+        objects[index] = tower.link(tower.detect(pixels))
+    return Seen(maps, motion, objects)
 
 
 @torch.no_grad()
@@ -99,14 +85,11 @@ def bank_of(model: SlowFastForConditionalGeneration, photos: Sequence[str]) -> B
     size = model.config.object_config.image_size
     found = []
     for path in tqdm(photos, desc="photographs through the object tower"):
-        picture = np.full((1, size, size, 3), BORDER, np.uint8)
         with Image.open(path) as image:
-            shrunk = image.convert("RGB")
-        scale = size / max(shrunk.size)
-        shrunk = shrunk.resize((round(shrunk.width * scale), round(shrunk.height * scale)))
-        top, left = (size - shrunk.height) // 2, (size - shrunk.width) // 2
-        picture[0, top : top + shrunk.height, left : left + shrunk.width] = np.asarray(shrunk)
-        found += model.model.object_tower.detect(normalise(picture).to(model.device))
+            picture = np.array(image.convert("RGB"))
+        padded = resize_whole(picture, {"height": size, "width": size}, "pad", CLIP_MEAN)
+        pixels = normalise(padded.permute(1, 2, 0).numpy()[None])
+        found += model.model.object_tower.detect(pixels.to(model.device))
     return Bank.of([d for d in found if len(d.boxes)])
 
 

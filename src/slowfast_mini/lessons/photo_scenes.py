@@ -13,13 +13,14 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from slowfast_mini import world
+from slowfast_mini.lessons.world_data import CLIP_MEAN
 from slowfast_mini.world.geometry import camera_at, evaluate
 from slowfast_mini.world.render import film, sample_look
 from slowfast_mini.world.script import Script, stream
 
 # Width to height of what people film: phones upright and across, old and new television, square.
 _ASPECTS = (16 / 9, 16 / 9, 16 / 9, 4 / 3, 3 / 2, 1.0, 9 / 16, 3 / 4)
-BORDER = (122, 116, 104)  # the mean of CLIP's statistics, with which a processor pads
+BORDER = tuple(round(255 * level) for level in CLIP_MEAN)  # with which a processor pads
 
 
 def scene_script(seed: int) -> Script:

@@ -4,13 +4,14 @@ The language model's epochs then cost no rendering and no vision.
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
 from slowfast_mini.lessons.recipe import ModelRecipe, StageRecipe
@@ -21,6 +22,17 @@ from slowfast_mllm.train.conversations import IGNORED
 from slowfast_mllm.train.run_folder import full_disk_told
 
 _CLIPS_AT_ONCE = 8
+
+
+class Clips(Protocol):
+    """A data set of clips: item i is uint8 (num_frames, H, W, 3)."""
+
+    @property
+    def num_frames(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Any: ...
 
 
 class SeenClipModel(nn.Module):
@@ -128,7 +140,7 @@ def see_clips(
 @torch.no_grad()
 def keep_seen(
     model: SlowFastForConditionalGeneration,
-    clips: FramesDataset,
+    clips: Clips,
     folder: Path,
     num_workers: int,
     series: int = 1,
@@ -143,34 +155,54 @@ def keep_seen(
     Returns:
         Maps (N, T, h, w, C) and motion (N, T, h', w', 16) of the N clips.
     """
+    maps, motion = vision_files(model, clips, folder)
+    bfloat16 = bfloat16_is_fast(model.device)
+    for index, pixels in unseen(model, clips, folder, num_workers):
+        for first in range(series):
+            with torch.autocast(model.device.type, torch.bfloat16, bfloat16):
+                seen, moves = model.model.vision_maps(pixels[first::series])
+            assert moves is not None  # models of `new_model` have motion features
+            maps[index, first::series], motion[index, first::series] = seen, moves
+    return maps, motion
+
+
+def vision_files(
+    model: SlowFastForConditionalGeneration, clips: Clips, folder: Path
+) -> tuple[Tensor, Tensor]:
+    """Tensors for the maps (N, T, h, w, C) and motion (N, T, h', w', 16) of N clips, in files of
+    `folder`, which may hold some already."""
     vision = model.config.vision_config
     side = vision.image_size // vision.patch_size
     slow_side = side // model.config.slow_spatial_pool
-    frames = (clips.count, clips.num_frames)
+    frames = (len(clips), clips.num_frames)
     folder.mkdir(parents=True, exist_ok=True)
-    maps = on_disk(folder / "maps.bin", *frames, side, side, vision.hidden_size)
-    motion = on_disk(folder / "motion.bin", *frames, slow_side, slow_side, 16)
+    return (
+        on_disk(folder / "maps.bin", *frames, side, side, vision.hidden_size),
+        on_disk(folder / "motion.bin", *frames, slow_side, slow_side, 16),
+    )
+
+
+def unseen(
+    model: SlowFastForConditionalGeneration, clips: Clips, folder: Path, num_workers: int
+) -> Iterator[tuple[int, Tensor]]:
+    """Positions and pixels (T, 3, H, W) of the clips that an interrupted walk through them left.
+
+    `folder` keeps how far it has come: a clip counts when the next batch is asked for.
+    """
     progress = folder / "clips_seen.txt"
     start = int(progress.read_text()) if progress.exists() else 0
-    todo = Subset(clips, range(start, clips.count))
+    todo = Subset(cast(Dataset[Any], clips), range(start, len(clips)))
     batches = DataLoader(todo, _CLIPS_AT_ONCE, num_workers=num_workers, collate_fn=list)
-    bfloat16 = bfloat16_is_fast(model.device)
-    bar = tqdm(total=clips.count, initial=start, desc="clips through the tower")
+    bar = tqdm(total=len(clips), initial=start, desc="clips through the tower")
     for batch in batches:
         for frames_of_clip in batch:
-            pixels = normalise(frames_of_clip).to(model.device)
-            for first in range(series):
-                with torch.autocast(model.device.type, torch.bfloat16, bfloat16):
-                    seen, moves = model.model.vision_maps(pixels[first::series])
-                assert moves is not None  # models of `new_model` have motion features
-                maps[start, first::series], motion[start, first::series] = seen, moves
+            yield start, normalise(frames_of_clip).to(model.device)
             start += 1
         written = progress.with_suffix(".new")
         written.write_text(str(start))
         written.replace(progress)
         bar.update(len(batch))
     bar.close()
-    return maps, motion
 
 
 def on_disk(path: Path, *shape: int) -> Tensor:
