@@ -12,7 +12,14 @@ from transformers import AutoConfig, AutoModel
 from slowfast_mllm.engine import SlowFast
 from slowfast_mllm.model import SlowFastConfig, SlowFastForConditionalGeneration
 from slowfast_mllm.model.nanodet import NanoDetConfig, NanoDetModel
-from slowfast_mllm.model.object_tracks import Detections, features_of, follow, without_overlaps
+from slowfast_mllm.model.object_tracks import (
+    NUM_TRACK_FEATURES,
+    Detections,
+    features_of,
+    follow,
+    track_features,
+    without_overlaps,
+)
 from slowfast_mllm.processing import SlowFastProcessor
 
 SMALL = {
@@ -92,6 +99,26 @@ def test_things_are_followed_where_they_cross_and_come_back() -> None:
     assert not tokens[3:5, other].any()
 
 
+def test_a_token_tells_of_its_whole_track() -> None:
+    """What it is, is what a fifth of the frames are sure of; when it comes and goes; its way."""
+    frames = [
+        detections(*([(0, 0.1 + 0.05 * t, 0.4)] if 4 <= t < 12 else []), (1, 0.5, 0.8))
+        for t in range(16)
+    ]
+    told = track_features(features_of(follow(frames, 3), 16, 3, 5), 5)
+    thing = int(told[6, :, 0].argmax())
+    assert told[4:12, thing, 0].tolist() == pytest.approx([0.8] * 8)
+    assert not torch.cat([told[:4, thing], told[12:, thing], told[:, 2]]).any()
+    comes, goes, share, x, y, growth, first, last = told[..., -NUM_TRACK_FEATURES:].unbind(-1)
+    assert [flags.nonzero().tolist() for flags in (comes, goes)] == [[[4, thing]], [[11, thing]]]
+    assert share[6, thing] == 0.5
+    assert [v[6, thing].item() for v in (x, y, growth)] == pytest.approx([0.35, 0, 0], abs=1e-5)
+    assert (first[6, thing], last[6, thing]) == (0.25, 0.75)
+    # Seen in two frames of sixteen, it is nothing that anybody should name.
+    brief = [detections(*([(0, 0.1, 0.4)] if t in (4, 5) else [])) for t in range(16)]
+    assert not track_features(features_of(follow(brief, 3), 16, 3, 5), 5)[..., :5].any()
+
+
 def test_what_moves_fast_is_the_same_if_it_is_the_only_one_of_its_kind() -> None:
     assert len(follow([detections((2, 0.1, 0.5)), detections((2, 0.9, 0.5))], 5)) == 1
     two = [detections((2, 0.1, 0.5), (2, 0.3, 0.5)), detections((2, 0.9, 0.5))]
@@ -121,26 +148,26 @@ def frames(seed: int, num_frames: int = 8) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 255, (num_frames, 48, 64, 3), np.uint8)
 
 
-def test_objects_stand_behind_the_cells_of_each_step(assistant: SlowFast) -> None:
-    """And frames are given whole, in the size that the detector reads."""
+def test_a_track_is_one_fast_token_behind_those_of_the_video(assistant: SlowFast) -> None:
+    """And a slow token in each frame. Frames are given whole, in the size the detector reads."""
     inputs = assistant.processor(text="<video>", videos=frames(0), return_tensors="pt")
     assert inputs["pixel_values_videos"].shape == (1, 8, 3, 64, 64)
     memory = assistant.encode(frames(0)).memory
-    assert memory.fast_tokens.shape[0] == 4 * (4 + 3) == (inputs["mm_token_type_ids"] == 2).sum()
+    assert memory.fast_tokens.shape[0] == 4 * 4 + 3 == (inputs["mm_token_type_ids"] == 2).sum()
     assert memory.slow_keys[0].shape[1] == 8 * (4 + 3)
 
 
 def test_what_is_found_changes_the_memory(assistant: SlowFast) -> None:
     tower = assistant.model.model.object_tower
-    before = assistant.encode(frames(0)).memory.fast_tokens.view(4, 7, -1)
+    before = assistant.encode(frames(0)).memory.fast_tokens
     threshold = tower.config.score_threshold
     try:
         tower.config.score_threshold = 1.1
-        after = assistant.encode(frames(0)).memory.fast_tokens.view(4, 7, -1)
+        after = assistant.encode(frames(0)).memory.fast_tokens
     finally:
         tower.config.score_threshold = threshold
-    assert torch.equal(before[:, :4], after[:, :4])
-    assert not torch.allclose(before[:, 4:], after[:, 4:])
+    assert torch.equal(before[:-3], after[:-3])
+    assert not torch.allclose(before[-3:], after[-3:])
 
 
 def test_frames_in_pieces_give_what_all_together_do(assistant: SlowFast) -> None:

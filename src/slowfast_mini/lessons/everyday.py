@@ -29,13 +29,14 @@ from slowfast_mini.lessons.world_data import (
     SeenClipDataset,
     normalise,
 )
-from slowfast_mini.things import gather_things, named_things, thing_questions
+from slowfast_mini.things import CLASSES, gather_things, named_things, thing_questions
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.model.hardware import bfloat16_is_fast
 from slowfast_mllm.processing.pixels import resize_whole
 
 _DRAWN_SEEN = 60  # drawn clips that the object tower looks at
 _SCENE_VISITS = 3  # of each scene in an epoch
+_DRAWS = 3  # sets of questions to choose from
 # What the world can ask of a scene in which nothing is drawn.
 _OF_SCENES = ("camera", "cuts", "fade", "text", "presence")
 
@@ -178,7 +179,8 @@ class EverydayDataset(Dataset):
             scene = index % len(self.scenes)
             return self._scene(scene, self.scenes.objects[scene], rng)
         scene = int(rng.integers(len(self.scenes)))
-        return self._scene(scene, self.simulated[index % len(self.simulated)], rng)
+        tracks = self.simulated[index % len(self.simulated)]
+        return self._scene(scene, _renamed(tracks, rng), rng)
 
     @property
     def _num_frames(self) -> int:
@@ -200,7 +202,7 @@ class EverydayDataset(Dataset):
         facts = gather_things(objects.float().numpy(), times, script.duration, still)
         asked = world.questions(script, rng, times, language)
         drawn = [qa for qa in asked if qa.type in _OF_SCENES]
-        for _ in range(2):
+        for _ in range(_DRAWS):
             drawn += [_asked_openly(qa, rng) for qa in thing_questions(facts, rng, language)]
         questions = list({(qa.type, qa.form, qa.answer): qa for qa in drawn}.values())
         weights = np.array([self.weights.get(qa.type, 1.0) for qa in questions])
@@ -214,6 +216,15 @@ class EverydayDataset(Dataset):
             bool(rng.random() < self.apart),
             objects.bfloat16(),
         )
+
+
+def _renamed(tracks: Tensor, rng: np.random.Generator) -> Tensor:
+    """Half of the visits: other things on the same ways, of any class but people."""
+    if rng.random() < 0.5:
+        return tracks
+    others = torch.from_numpy(rng.permutation(np.arange(1, len(CLASSES))))
+    order = torch.cat([torch.zeros(1, dtype=torch.int64), others])
+    return torch.cat([tracks[..., order], tracks[..., len(CLASSES) :]], -1)
 
 
 def _is_known_now(qa: world.QA) -> bool:

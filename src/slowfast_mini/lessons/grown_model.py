@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from slowfast_mini.lessons.name_retrieval import name_directions, start_retrieval_of_names
+from slowfast_mini.things import CLASSES, sure_of
 from slowfast_mllm.model import SlowFastConfig, SlowFastForConditionalGeneration
 from slowfast_mllm.model.nanodet import NanoDetConfig, NanoDetModel
 
 _LOUD = 11.5  # length of a name in the token of an object: that of what drawn clips show
-_STEEP, _SURE = 3.0, 0.6  # slope of a score at the projector; the score at which a name is so loud
+_STEEP, _BEFORE = 25.0, 0.1  # slope of a score at the projector; how far below sure it begins
 _RANDOM = 0.5  # norm of the random part of a new token's embedding
 
 
@@ -71,13 +72,14 @@ def _start_names(
     model: SlowFastForConditionalGeneration, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     """Let the token of an object point where the first tokens of its name lie, as loud as what is
-    seen of a drawn clip, and as much as it is sure: GELU(x) - GELU(-x) is x, so two rows a class
-    carry a score through the projector."""
+    seen of a drawn clip, if its track is sure enough: GELU(x - a) - GELU(x - b) is a ramp from a to
+    b, so two rows a class carry a score through the projector."""
     first, _, last = cast(tuple[nn.Linear, nn.GELU, nn.Linear], model.model.object_projector)
+    sure = [sure_of(name) for name in CLASSES]
     for index, direction in enumerate(name_directions(model, tokenizer)):
         for row, sign in ((2 * index, 1), (2 * index + 1, -1)):
             if row < len(first.weight):
                 first.weight[row] = 0
-                first.bias[row] = 0
-                first.weight[row, index] = sign * _STEEP
-                last.weight[:, row] = sign * _LOUD / (_STEEP * _SURE) * direction
+                first.weight[row, index] = _STEEP
+                first.bias[row] = -_STEEP * (sure[index] - (_BEFORE if sign > 0 else 0))
+                last.weight[:, row] = sign * _LOUD / (_STEEP * _BEFORE) * direction

@@ -87,18 +87,21 @@ def _objects(model: SlowFastForConditionalGeneration) -> tuple[Tensor, Tensor]:
     number = config.num_classes
     kinds = torch.arange(number).repeat(_VIEWS)
     count = len(kinds)
-    features = torch.zeros(count, 1, config.hidden_size)
     scores = 0.12 * torch.rand(count, number) ** 4
     scores[torch.arange(count), kinds] = sure = 0.45 + 0.45 * torch.rand(count)
     place, size = 0.1 + 0.8 * torch.rand(count, 2), 0.05 + 0.5 * torch.rand(count, 2)
     rest = [place, size, sure[:, None], torch.ones(count, 1), torch.rand(count, 3),
             0.01 * torch.randn(count, 2)]  # fmt: skip
-    features[:, 0] = torch.cat([scores, *rest], 1)
-    return model.model.object_tokens(features, 10 * torch.rand(count))[:, 0], kinds
+    features = torch.cat([scores, *rest], 1)
+    frames = [  # each a clip of one frame
+        model.model.object_tokens(view[None], 10 * torch.rand(1))[0]
+        for view in features.split(number)
+    ]
+    return torch.cat(frames), kinds
 
 
 def _tokens_of_drawn_clips(model: SlowFastForConditionalGeneration) -> Tensor:
-    """Slow tokens (n, D) of clips without such things, and those of objects that are not there."""
+    """Slow tokens (n, D) of clips without such things."""
     base, config = model.model, model.config
     num_frames = 4 * config.fast_temporal_pool
     frames = FramesDataset(_FIRST_SEED, _CLIPS, num_frames, config.vision_config.image_size)
@@ -107,8 +110,7 @@ def _tokens_of_drawn_clips(model: SlowFastForConditionalGeneration) -> Tensor:
         base.slow_maps(*base.vision_maps(normalise_frames(frames[i])), times).flatten(0, 2)
         for i in range(_CLIPS)
     ]
-    nothing = torch.zeros(num_frames, 4, config.object_config.hidden_size)
-    return torch.cat([*tokens, *[base.object_tokens(nothing, times).flatten(0, 1)] * 6])
+    return torch.cat(tokens)
 
 
 def _hidden_of_names(

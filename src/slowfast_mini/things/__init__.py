@@ -1,6 +1,6 @@
 """What is asked about everyday things that a detector follows through a clip, and answered."""
 
-from slowfast_mini.things.facts import Thing, ThingFacts, gather_things
+from slowfast_mini.things.facts import Thing, ThingFacts, gather_things, sure_of
 from slowfast_mini.things.names import BROADER, CLASSES, UNKNOWN_THINGS, named_things
 from slowfast_mini.things.questions import TYPES, thing_questions
 from slowfast_mini.things.scoring import score_thing
@@ -15,5 +15,6 @@ __all__ = [
     "gather_things",
     "named_things",
     "score_thing",
+    "sure_of",
     "thing_questions",
 ]

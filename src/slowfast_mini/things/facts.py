@@ -22,6 +22,7 @@ _NAMES = tuple(CLASSES)
 # Columns of a token after the class scores.
 CENTER, SIZE, SEEN, COLOR = slice(0, 2), slice(2, 4), 5, slice(6, 9)
 _SURE, _COUNTED, _THERE, _PERHAPS = 0.5, 0.45, 0.4, 0.3  # scores
+_SURE_OF_A_PERSON = 0.4  # a detector that has seen people most takes nothing else for one
 _SHARE = 3 / 16  # of the frames that must be sure of a class
 _GAP_SECONDS, _GAP_FRAMES = 0.8, 2  # shorter gaps are misses of the detector
 _WIDE = 0.4  # range of x beyond which a thing is on no one side
@@ -167,7 +168,7 @@ def gather_things(
     tracks = _tracks(objects, times)
     sure = max(1, round(_SHARE * len(times)))
     frames_of = {
-        index: int((tracks.of(index, _SURE) & tracks.best).any(1).sum())
+        index: int((tracks.of(index, sure_of(_NAMES[index])) & tracks.best).any(1).sum())
         for index in sorted(set(tracks.classes[tracks.classes >= 0].tolist()))
     }
     things = [_thing(tracks, index) for index, n in frames_of.items() if n >= sure]
@@ -180,6 +181,11 @@ def gather_things(
     step = float(np.median(np.diff(times))) if len(times) > 1 else duration
     placed = tuple(_beside(thing, things, tracks) for thing in things)
     return ThingFacts(placed, perhaps, times, duration, step, still_camera)
+
+
+def sure_of(name: str) -> float:
+    """The score from which on a class is there."""
+    return _SURE_OF_A_PERSON if name == "person" else _SURE
 
 
 def _tracks(objects: Floats, times: Floats) -> _Tracks:
@@ -201,7 +207,7 @@ def _thing(tracks: _Tracks, index: int) -> Thing:
     usual = np.median(counted if person or not counted.any() else counted[counted > 0])
     main = int(np.where(there, tracks.scores, 0).sum(0).argmax())
     alone = bool(there.sum(1).max() <= 1)
-    sure = tracks.of(index, _SURE)
+    sure = tracks.of(index, sure_of(_NAMES[index]))
     intervals = tuple(_intervals(np.any(there, 1), np.any(sure, 1), tracks.times))
     inside = np.zeros(len(tracks.times), bool)
     for interval in intervals:

@@ -137,7 +137,7 @@ def _num_tokens(config: SlowFastConfig, num_frames: int) -> tuple[int, int]:
     )
     objects = 0 if config.object_config is None else config.object_config.num_objects
     cells = (side // config.fast_spatial_pool) ** 2
-    return steps * (cells + objects), num_frames * (side**2 + objects)
+    return steps * cells + objects, num_frames * (side**2 + objects)
 
 
 def _question(

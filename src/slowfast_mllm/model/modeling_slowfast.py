@@ -17,7 +17,12 @@ from transformers.utils import can_return_tuple
 
 from slowfast_mllm.model.configuration_slowfast import SlowFastConfig
 from slowfast_mllm.model.generation import SlowFastGenerationMixin
-from slowfast_mllm.model.object_tracks import Detections
+from slowfast_mllm.model.object_tracks import (
+    NUM_TRACK_FEATURES,
+    Detections,
+    is_seen,
+    track_features,
+)
 from slowfast_mllm.model.pretrained_slowfast import SlowFastPreTrainedModel
 from slowfast_mllm.model.slow_attention import SlowQueries, make_hybrid
 from slowfast_mllm.model.transformers_names import CACHE, takes_either_name
@@ -55,12 +60,12 @@ class MultiModalProjector(nn.Sequential):
 
 
 class ObjectProjector(nn.Sequential):
-    """From what is known of an object in a frame to text width."""
+    """From what is known of an object in a frame, and of its track, to text width."""
 
     def __init__(self, config: SlowFastConfig) -> None:
         width = config.text_config.hidden_size
         super().__init__(
-            nn.Linear(config.object_config.hidden_size, width),
+            nn.Linear(config.object_config.hidden_size + NUM_TRACK_FEATURES, width),
             nn.GELU(),
             nn.Linear(width, width),
         )
@@ -144,11 +149,16 @@ class SlowFastModel(SlowFastPreTrainedModel):
         return slow
 
     def object_tokens(self, objects: Tensor, timestamps: Tensor) -> Tensor:
-        """What `object_tower` found in the frames of a clip, (T, N, features) -> (T, N, D)."""
-        tokens = self.object_projector(objects.to(self.dtype))
+        """What `object_tower` found in the frames of a clip, (T, N, features) -> (T, N, D).
+
+        A column is a track; zero where it is not seen.
+        """
+        found = self.config.object_config
+        seen = is_seen(objects, found.num_classes)[..., None]
+        tokens = self.object_projector(track_features(objects, found.num_classes).to(self.dtype))
         if not self.config.visual_position_encoding:
-            return tokens
-        places = self.config.object_config.places_of(objects)
+            return tokens * seen
+        places = found.places_of(objects)
         width = self.config.text_config.hidden_size // 6 * 6
         features = object_position_features(timestamps.to(objects.device), places[..., :2], width)
         if self.config.motion_features:
@@ -156,24 +166,23 @@ class SlowFastModel(SlowFastPreTrainedModel):
             cells = self.config.vision_config.image_size // self.config.vision_config.patch_size
             motion = object_motion(places[..., 2:], cells // pool, cells // pool)
             features = torch.cat([features, motion], dim=-1)
-        return tokens + self.visual_position_embedding(features.to(self.dtype))
+        return (tokens + self.visual_position_embedding(features.to(self.dtype))) * seen
 
     def fast_and_slow(
         self, slow: Tensor, is_video: bool = True, objects: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Slow maps (T, h', w', D) of a whole video -> fast (num_fast, D) and slow tokens.
 
-        Tokens of objects (T, N, D) stand behind the cells of their frame or step.
+        Tokens of objects (T, N, D) stand behind the cells of their frame; their fast tokens, one a
+        track, behind those of the video.
         """
-        fast = self._fast(slow, is_video)
-        fast, slow = (
-            pool_space(fast, self.config.fast_spatial_pool).flatten(1, 2),
-            slow.flatten(1, 2),
-        )
+        fast = pool_space(self._fast(slow, is_video), self.config.fast_spatial_pool).flatten(0, 2)
+        slow = slow.flatten(1, 2)
         if objects is not None:
-            fast = torch.cat([fast, self._fast(objects[:, :, None], is_video)[:, :, 0]], 1)
+            shown = (objects != 0).any(-1).sum(0).clamp(min=1)[:, None]
+            fast = torch.cat([fast, objects.sum(0) / shown.to(objects.dtype)])
             slow = torch.cat([slow, objects], 1)
-        return fast.flatten(0, 1), slow.flatten(0, 1)
+        return fast, slow.flatten(0, 1)
 
     def _fast(self, maps: Tensor, is_video: bool) -> Tensor:
         """(T, h, w, D) -> (steps, h, w, D)."""

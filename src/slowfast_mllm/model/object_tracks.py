@@ -16,6 +16,11 @@ _OVERLAP, _OVERLAP_OF_OTHERS = 0.45, 0.7
 _MATCH = 0.25  # likeness from which on a box goes on with a track
 _ONLY = 0.3  # likeness, at least, of the only one of its kind to the only one before
 _MOST_UNSEEN = 10  # frames after which a track is closed
+# Of a track, see `track_features`: whether it comes, goes; how long; motion, growth; first, last.
+NUM_TRACK_FEATURES = 1 + 1 + 1 + 2 + 1 + 1 + 1
+_SEEN = 5  # column of `features_of` behind the class scores
+_EVIDENT = 3 / 16  # of the frames must be as sure of a class as the track is
+_EDGE = 2  # frames at an end of the clip: what is not seen in fewer was missed, and did not come
 
 
 @dataclass(frozen=True)
@@ -163,3 +168,47 @@ def features_of(tracks: list[Track], num_frames: int, num_objects: int, num_clas
                  torch.ones_like(centres[:, :1]), torch.stack(track.colors), moved]  # fmt: skip
         tokens[frames, column] = torch.cat(parts, 1).to(tokens.dtype)
     return tokens
+
+
+def is_seen(objects: Tensor, num_classes: int) -> Tensor:
+    """Where tokens of `features_of` (T, N, features) hold something: bool (T, N)."""
+    return objects[..., num_classes + _SEEN] > 0
+
+
+def track_features(objects: Tensor, num_classes: int) -> Tensor:
+    """What a clip tells of each track, beside what each frame does.
+
+    Args:
+        objects: (T, N, num_classes + NUM_FEATURES), as `features_of` makes them.
+
+    Returns:
+        (T, N, num_classes + NUM_FEATURES + NUM_TRACK_FEATURES), zero where nothing is. Class scores
+        are those that three of sixteen frames reach, in every frame of a track; behind the features
+        of the frame: 1 where the track begins within the clip, 1 where it ends there; of the whole
+        track the share of frames that show it, how far it moves, x and y as shares of the frame,
+        the logarithm of how much its box grows, when it is first and last seen as a share of the
+        clip.
+    """
+    total = len(objects)
+    seen = is_seen(objects, num_classes)
+    shown = objects.float() * seen[..., None]
+    sure = max(1, round(_EVIDENT * total))
+    evidence = shown[..., :num_classes].topk(sure, dim=0).values[-1]  # (N, classes)
+    frame = torch.arange(total, device=objects.device)[:, None]
+    first = torch.where(seen, frame, total).amin(0)
+    last = torch.where(seen, frame, -1).amax(0)
+    comes = (frame == first) & (first >= _EDGE)
+    goes = (frame == last) & (last < total - _EDGE)
+    count = seen.sum(0).clamp(min=1)
+    mean = (frame * seen).sum(0) / count
+    apart = (frame - mean) * seen
+    box = shown[..., num_classes : num_classes + 4]
+    size = box[..., 2:].clamp(min=1e-3).log().mean(-1, keepdim=True)
+    path = torch.cat([box[..., :2], size], -1)
+    slope = (apart[..., None] * path).sum(0) / apart.square().sum(0).clamp(min=1)[:, None]
+    span = (last - first).clamp(min=0)[:, None]
+    share = torch.stack([count / total, first / total, (last + 1) / total], -1)
+    whole = torch.cat([share[:, :1], slope * span, share[:, 1:]], -1)
+    parts = [evidence.expand(total, -1, -1), shown[..., num_classes:], comes[..., None],
+             goes[..., None], whole.expand(total, -1, -1)]  # fmt: skip
+    return torch.cat(parts, -1).to(objects.dtype) * seen[..., None]

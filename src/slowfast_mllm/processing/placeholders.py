@@ -16,7 +16,7 @@ class TokenLayout:
 
     Attributes:
         patch_size: pixels per cell of the vision tower's map, of frames as they are given.
-        num_objects: tokens of objects beside the cells of each step.
+        num_objects: tokens of objects behind those of all steps.
     """
 
     patch_size: int
@@ -33,7 +33,7 @@ class TokenLayout:
 
     def video_tokens(self, num_frames: int, height: int, width: int) -> int:
         """Fast tokens of a video of that many pixels a frame."""
-        return self._steps(num_frames) * self._step_tokens(height, width)
+        return self._steps(num_frames) * self._step_tokens(height, width) + self.num_objects
 
     def video_text(self, token: str, times: Tensor | None, num_frames: int, *size: int) -> str:
         """The placeholders of a video.
@@ -44,9 +44,9 @@ class TokenLayout:
                 put before its tokens; None: no times.
             *size: height and width of a frame in pixels.
         """
-        cells = token * self._step_tokens(*size)
+        cells, objects = token * self._step_tokens(*size), token * self.num_objects
         if times is None:
-            return cells * self._steps(num_frames)
+            return cells * self._steps(num_frames) + objects
         # The model's own pooling, applied to times instead of frames.
         means = fast_frames(
             times.float().view(-1, 1, 1, 1),
@@ -54,7 +54,7 @@ class TokenLayout:
             self.fast_temporal_pool,
             self.min_fast_frames,
         )
-        return "".join(f"[{mean:.1f}s]{cells}" for mean in means.flatten().tolist())
+        return "".join(f"[{mean:.1f}s]{cells}" for mean in means.flatten().tolist()) + objects
 
     def _steps(self, num_frames: int) -> int:
         return num_fast_frames(
@@ -62,8 +62,7 @@ class TokenLayout:
         )
 
     def _step_tokens(self, height: int, width: int) -> int:
-        cells = self._cells(height, width, self.slow_spatial_pool, self.fast_spatial_pool)
-        return cells + self.num_objects
+        return self._cells(height, width, self.slow_spatial_pool, self.fast_spatial_pool)
 
     def _cells(self, height: int, width: int, *pools: int) -> int:
         """Tokens of one map: patches, then one rounding down per pooling."""

@@ -99,7 +99,7 @@ class SlowFastProcessor(ProcessorMixin):
         patch_size: pixels per cell of the vision tower's map.
         slow_spatial_pool, fast_frame_stride, fast_temporal_pool, fast_spatial_pool,
             min_fast_frames: as in the model's config; they say how many fast tokens a video has.
-        num_objects: tokens of objects beside the cells of each step.
+        num_objects: tokens of objects behind those of all steps.
         write_timestamps: put the mean time of each fast step, like `[2.5s]`, before its tokens.
 
     Raises:
