@@ -1,0 +1,25 @@
+"""The jobs people have with video: one file each, a function that gives one typed result.
+
+Modules are imported when they are first used: what is measured needs no model, and no torch.
+"""
+
+import importlib
+from typing import Any
+
+from slowfast_mllm.tasks.results import Result
+
+# Job, which is its module here -> the type of its result, and the functions that it offers.
+JOBS: dict[str, tuple[str, ...]] = {}
+
+
+def result_type(job: str) -> type[Result]:
+    """The type of a job's result, e.g. for its JSON Schema (`model_json_schema`)."""
+    kind: type[Result] = getattr(importlib.import_module(f"{__name__}.{job}"), JOBS[job][0])
+    return kind
+
+
+def __getattr__(name: str) -> Any:
+    for job, names in JOBS.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{job}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
