@@ -5,10 +5,11 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 from transformers import PreTrainedTokenizerFast
 
-from slowfast_mini.lessons.name_retrieval import name_directions, start_retrieval_of_names
 from slowfast_mini.things import CLASSES, sure_of
+from slowfast_mini.things.names import CHINESE, NAMES
 from slowfast_mllm.model import SlowFastConfig, SlowFastForConditionalGeneration
 from slowfast_mllm.model.nanodet import NanoDetConfig, NanoDetModel
 
@@ -48,8 +49,7 @@ def grow(
     weights = NanoDetModel.from_pretrained(tower).state_dict()
     grown.model.object_tower.load_state_dict(weights)
     _start_names(grown, new)
-    start_retrieval_of_names(grown.eval(), new)
-    return grown
+    return grown.eval()
 
 
 def _embeddings(
@@ -63,7 +63,7 @@ def _embeddings(
             result[index] = known[vocabulary[token]]
             continue
         pieces = [piece.id for piece in spell(token)]
-        noise = torch.nn.functional.normalize(torch.randn(known.shape[1]), dim=0)
+        noise = normalize(torch.randn(known.shape[1]), dim=0)
         result[index] = known[pieces].mean(0) + _RANDOM * noise
     return result
 
@@ -76,10 +76,24 @@ def _start_names(
     b, so two rows a class carry a score through the projector."""
     first, _, last = cast(tuple[nn.Linear, nn.GELU, nn.Linear], model.model.object_projector)
     sure = [sure_of(name) for name in CLASSES]
-    for index, direction in enumerate(name_directions(model, tokenizer)):
+    for index, direction in enumerate(_name_directions(model, tokenizer)):
         for row, sign in ((2 * index, 1), (2 * index + 1, -1)):
             if row < len(first.weight):
                 first.weight[row] = 0
                 first.weight[row, index] = _STEEP
                 first.bias[row] = -_STEEP * (sure[index] - (_BEFORE if sign > 0 else 0))
                 last.weight[:, row] = sign * _LOUD / (_STEEP * _BEFORE) * direction
+
+
+def _name_directions(
+    model: SlowFastForConditionalGeneration, tokenizer: PreTrainedTokenizerFast
+) -> Tensor:
+    """(classes, D) of length one: where the first tokens of a name lie, in both languages."""
+    embeddings = model.get_input_embeddings().weight
+    centered = embeddings - embeddings.mean(0)
+    found = []
+    for name in CLASSES:
+        words = (f" {NAMES['en'][name].name.one}", NAMES[CHINESE][name].name.one)
+        ids = [tokenizer(word, add_special_tokens=False).input_ids[0] for word in words]
+        found.append(normalize(normalize(centered[ids], dim=1).sum(0), dim=0))
+    return torch.stack(found)

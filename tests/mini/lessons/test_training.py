@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from transformers import Trainer
 
 from slowfast_mini import world
-from slowfast_mini.lessons import everyday, name_retrieval, run
-from slowfast_mini.lessons.grown_model import grow
+from slowfast_mini.lessons import everyday, run
+from slowfast_mini.lessons.grown_model import _name_directions, grow
 from slowfast_mini.lessons.new_model import new_model, new_tokenizer
 from slowfast_mini.lessons.optimizer import WideMuon
 from slowfast_mini.lessons.recipe import ModelRecipe, Recipe, StageRecipe, load_recipe
@@ -34,6 +34,7 @@ from slowfast_mini.lessons.world_data import (
 from slowfast_mllm import load
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.model.nanodet import NanoDetConfig, NanoDetModel
+from slowfast_mllm.model.object_tracks import track_features
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.train.recipe_file import RecipeError
 from slowfast_mllm.train.run_folder import TrainingError, last_checkpoint
@@ -281,22 +282,24 @@ def test_a_model_gets_eyes_for_everyday_things(tmp_path: Path, monkeypatch) -> N
     assert isinstance(grown.ask(clip.frames, "What is there?", max_new_tokens=3).text, str)
 
 
-def test_a_name_is_found_that_was_never_taught(tmp_path: Path) -> None:
-    """Its query is most like the key of its object, far more often than one in eighty times."""
+def test_the_token_of_a_thing_says_its_name_from_where_it_is_sure(tmp_path: Path) -> None:
+    """And is silent about what a track is not sure of."""
     NanoDetModel(NanoDetConfig()).save_pretrained(tmp_path)
     packaged = load(dtype="float32")
     torch.manual_seed(0)
     new = new_tokenizer(600, num_scripts=20)
     grown = grow(packaged.model, packaged.processor.tokenizer, new, tmp_path)
-    objects, _ = name_retrieval._objects(grown)
-    named, kinds = name_retrieval._hidden_of_names(grown, new)
-    for place, index in enumerate(grown.config.hybrid_layers):
-        layer = grown.model.language_model.layers[index]
-        attention, norm = layer.self_attn, layer.input_layernorm
-        queries = attention.q_proj(norm(named[place])).unflatten(1, (-1, attention.head_dim))
-        keys = attention.cross_attn.k_proj(norm(objects[:80])).unflatten(1, (-1, 64))
-        found = (queries[:, 0] @ keys[:, 0].T).argmax(1) == kinds
-        assert found.float().mean() > 0.08
+    directions = _name_directions(grown, new)
+    found = torch.zeros(1, 3, grown.config.object_config.hidden_size)
+    found[0, :, 80 + 5] = 1  # seen
+    tokens = []
+    for score in (0.0, 0.35, 0.6):
+        found[0, range(3), [0, 16, 41]] = score  # a person, a dog, a cup
+        tokens.append(grown.model.object_projector(track_features(found, 80))[0])
+    unsure, sure = tokens[1] - tokens[0], tokens[2] - tokens[0]
+    assert (unsure.norm(dim=1)[1:] < 0.15 * sure.norm(dim=1)[1:]).all()
+    alike = torch.nn.functional.cosine_similarity(sure, directions[[0, 16, 41]])
+    assert (alike > 0.9).all()
 
 
 @pytest.mark.parametrize(
