@@ -1,6 +1,6 @@
 """The engine: loads a model once, encodes videos once, answers questions."""
 
-from slowfast_mllm.engine.answers import Answer, Generation, Sampling, TokenScore
+from slowfast_mllm.engine.answers import Answer, Generation, Likelihood, Sampling, TokenScore
 from slowfast_mllm.engine.assistant import DESCRIBE, SlowFast, load
 from slowfast_mllm.engine.batching import Batcher, Request, Ticket
 from slowfast_mllm.engine.chat import Chat
@@ -21,6 +21,7 @@ __all__ = [
     "Chat",
     "EncodedVideo",
     "Generation",
+    "Likelihood",
     "MemoryCache",
     "MemoryFileError",
     "ModelError",

@@ -191,6 +191,23 @@ class TokenScore:
 
 
 @dataclass(frozen=True)
+class Likelihood:
+    """How likely a model finds a given answer, without the end that would follow it.
+
+    Attributes:
+        log_probability: natural logarithm, summed over its tokens.
+    """
+
+    log_probability: float
+    num_tokens: int
+
+    @property
+    def per_token(self) -> float:
+        """The same for an answer of any length."""
+        return self.log_probability / self.num_tokens
+
+
+@dataclass(frozen=True)
 class Answer:
     """An answer and how it came about; `str(answer)` is the text.
 

@@ -4,13 +4,14 @@ The one place where video, processor and model meet; knows nothing of terminals 
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from slowfast_mllm.engine.answers import Answer, OnText, split_options
+from slowfast_mllm.engine.answers import Answer, Likelihood, OnText, split_options
 from slowfast_mllm.engine.batching import Batcher, Request, Ticket
 from slowfast_mllm.engine.chat import Chat
+from slowfast_mllm.engine.likelihoods import likelihoods_each
 from slowfast_mllm.engine.loaded_model import LoadedModel
 from slowfast_mllm.engine.loading import DEFAULT_MODEL_NAME, Quantization, load_checkpoint
 from slowfast_mllm.engine.memory_cache import MemoryCache
@@ -57,6 +58,31 @@ class SlowFast(LoadedModel):
                     yield handed_in.popleft().outcome()
             while handed_in:
                 yield handed_in.popleft().outcome()
+
+    def likelihoods(
+        self, video: Any, question: str, answers: Sequence[str], **sampling: Any
+    ) -> list[Likelihood]:
+        """How likely the model finds each of several answers to one question.
+
+        Args:
+            video: anything that `encode` takes.
+            answers: in words; hundreds cost little more than one.
+            **sampling: fields of `Sampling`.
+
+        Raises:
+            VideoError: the video cannot be read.
+            ValueError: the question or an answer is empty.
+        """
+        return self.likelihoods_each(video, [question], answers, **sampling)[0]
+
+    def likelihoods_each(
+        self, video: Any, questions: Sequence[str], answers: Sequence[str], **sampling: Any
+    ) -> list[list[Likelihood]]:
+        """As `likelihoods`, of the same answers to each of several questions: a list for each.
+
+        What questions share at their beginning is read once.
+        """
+        return likelihoods_each(self, self.encode(video, **sampling), questions, answers)
 
     def describe(self, video: Any, on_text: OnText | None = None, **options: Any) -> Answer:
         """Say in a sentence or more what the video shows; see `ask`."""

@@ -25,7 +25,7 @@ from slowfast_mllm.engine.answers import Answer, Clock, Generation, OnText, Refu
 from slowfast_mllm.engine.encoded_video import AT_HAND, EncodedVideo, source_stamp
 from slowfast_mllm.engine.loaded_model import LoadedModel
 from slowfast_mllm.engine.stopping import StopAtStrings
-from slowfast_mllm.model.video_memory import TEXT, MemoryBatch, pack_memories, pad_rows
+from slowfast_mllm.model.video_memory import TEXT, MemoryBatch, pad_rows
 from slowfast_mllm.video.names import is_named, localized
 
 _IDLE = 0.5  # seconds after which a batch without work looks whether the program goes on
@@ -289,19 +289,8 @@ class Batcher:
             generator=generator,
             began=time.perf_counter(),
         )
-        types = assistant.model.model.token_types(ids)
-        cache = assistant.beginnings.cache(video, ids) or DynamicCache()
-        known = cache.get_seq_length()
+        logits, cache = assistant.read_prompt(video, ids)
         batch = _Batch([sequence], cache, torch.ones_like(ids))
-        logits = assistant.model(
-            input_ids=ids[:, known:],
-            cache=cache,
-            video_memory=pack_memories(types, [video.memory]),
-            mm_token_type_ids=types[:, known:],
-            fast_token_offset=(types[:, :known] != TEXT).sum(1),
-            logits_to_keep=1,
-        ).logits[:, -1]
-        assistant.beginnings.keep(video, ids, types, cache)
         sequence.clock.put(ids)
         _choose(batch.sequences, logits)
         return batch

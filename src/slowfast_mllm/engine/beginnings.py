@@ -42,8 +42,7 @@ class Beginnings:
         length = len(beginning)
         if cache is None or length >= ids.shape[1] or beginning != ids[0, :length].tolist():
             return None
-        # Not a copy: a layer that grows makes new tensors.
-        return _with_layers(cache, [copy.copy(layer) for layer in cache.layers])
+        return branch(cache)
 
     def keep(self, video: EncodedVideo, ids: Tensor, types: Tensor, cache: Cache | None) -> None:
         """Of ids and token types (1, L) of a prompt, which `cache` holds, and maybe more.
@@ -66,6 +65,12 @@ class Beginnings:
             layer.keys = layer.keys[:, :, :length].clone()
             layer.values = layer.values[:, :, :length].clone()
         self._kept[video.memory] = ids[0, :length].tolist(), _with_layers(cache, layers)
+
+
+def branch(cache: DynamicCache) -> DynamicCache:
+    """A cache to go on with that leaves `cache` as it is; no copy, for a layer that grows makes new
+    tensors."""
+    return _with_layers(cache, [copy.copy(layer) for layer in cache.layers])
 
 
 def _with_layers(cache: DynamicCache, layers: list[Any]) -> DynamicCache:

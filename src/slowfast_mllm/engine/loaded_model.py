@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
+from transformers import DynamicCache
 
 from slowfast_mllm.engine.answers import Answer, Clock, Generation, Sampling, TokenScore
 from slowfast_mllm.engine.beginnings import Beginnings
@@ -31,6 +32,7 @@ from slowfast_mllm.engine.memory_cache import MemoryCache
 from slowfast_mllm.engine.stopping import before_stop
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.model.adapters import without_wrapper
+from slowfast_mllm.model.video_memory import TEXT, pack_memories
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.processing.pixels import Fit
 from slowfast_mllm.video import read_video
@@ -250,8 +252,10 @@ class LoadedModel:
             words = words.replace(token, " ")
         return words
 
-    def prompt_ids(self, messages: list[dict[str, Any]], video: EncodedVideo) -> torch.Tensor:
-        """(1, L) ids of a conversation up to the next answer.
+    def prompt_ids(
+        self, messages: list[dict[str, Any]], video: EncodedVideo, room: int = 1
+    ) -> torch.Tensor:
+        """(1, L) ids of a conversation up to the next answer, which has at least `room` tokens.
 
         Raises:
             ValueError: there are more of them than the language model can read.
@@ -262,12 +266,30 @@ class LoadedModel:
         text = text.replace(self.processor.video_token, video.prompt)
         encoded = self.processor.tokenizer(text, add_special_tokens=False, return_tensors="pt")
         count, most = encoded.input_ids.shape[1], self._most
-        if most is not None and count >= most:
+        if most is not None and count + room > most:
             raise ValueError(
                 f"{count} tokens of question and video, and this model reads less than {most}; ask "
                 "in fewer words, look at fewer frames, or begin a new conversation."
             )
         return encoded.input_ids.to(self.model.device)
+
+    def read_prompt(
+        self, video: EncodedVideo, ids: torch.Tensor
+    ) -> tuple[torch.Tensor, DynamicCache]:
+        """Logits (1, V) of what follows a prompt's ids (1, L), and the cache that holds them."""
+        types = self.model.model.token_types(ids)
+        cache = self.beginnings.cache(video, ids) or DynamicCache()
+        known = cache.get_seq_length()
+        logits = self.model(
+            input_ids=ids[:, known:],
+            cache=cache,
+            video_memory=pack_memories(types, [video.memory]),
+            mm_token_type_ids=types[:, known:],
+            fast_token_offset=(types[:, :known] != TEXT).sum(1),
+            logits_to_keep=1,
+        ).logits[:, -1]
+        self.beginnings.keep(video, ids, types, cache)
+        return logits, cache
 
     @functools.cached_property
     def end_ids(self) -> set[int]:
