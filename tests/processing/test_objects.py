@@ -68,6 +68,22 @@ def test_a_layer_that_does_not_exist_is_refused() -> None:
         NanoDetConfig(layers=["c9"])
 
 
+def test_borders_are_not_looked_at() -> None:
+    """What is found between them lies where it lies in the whole frame."""
+    torch.manual_seed(0)
+    config = AutoConfig.for_model("slowfast_nanodet", **SMALL, given="objects", score_threshold=0)
+    model = AutoModel.from_config(config).eval()
+    picture = torch.randn(1, 3, 32, 64)
+    with torch.no_grad():
+        alone = model.detect(picture)[0]
+        between = model.detect(torch.nn.functional.pad(picture, (0, 0, 16, 16)))[0]
+    assert torch.allclose(alone.scores, between.scores, atol=1e-5)
+    assert torch.allclose(alone.boxes[:, 1] * 0.5 + 0.25, between.boxes[:, 1], atol=1e-5)
+    assert torch.allclose(alone.boxes[:, 2], between.boxes[:, 2], atol=1e-5)
+    with torch.no_grad():
+        assert len(model.detect(torch.zeros(1, 3, 64, 64))) == 1
+
+
 def test_of_two_boxes_of_one_thing_the_surer_stays() -> None:
     boxes = torch.tensor([[0.1, 0.1, 0.5, 0.5], [0.12, 0.1, 0.52, 0.5], [0.6, 0.6, 0.9, 0.9]])
     scores = torch.tensor([[0.6, 0.1], [0.7, 0.1], [0.1, 0.5]])

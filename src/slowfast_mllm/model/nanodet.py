@@ -26,6 +26,7 @@ from slowfast_mllm.model.object_tracks import (
 # What its weights were trained on: BGR, 0..255.
 _MEAN, _STD = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
 _SLOPE = 0.1
+_BORDER = 0.01  # two thirds of a level of 255: nothing but the mean colour itself
 _MAPS = ("c3", "c4", "c5", "p3", "p4", "p5", "h3", "h4", "h5")
 
 
@@ -197,19 +198,21 @@ class NanoDetModel(PreTrainedModel):
         return [o[:, :classes] for o in out], [o[:, classes:] for o in out]
 
     def detect(self, pixel_values: Tensor) -> list[Detections]:
-        """What is found in each of the frames (T, 3, H, W)."""
-        scores, bins = self.predictions(self.maps(pixel_values))
+        """What is found in each of the frames (T, 3, H, W); borders around them are not looked at."""
+        left, top, right, bottom = _shown(pixel_values)
+        scores, bins = self.predictions(self.maps(pixel_values[..., top:bottom, left:right]))
         found = torch.cat([s.float().flatten(2).sigmoid() for s in scores], 2).transpose(1, 2)
         boxes = torch.cat(
             [self._boxes(*at) for at in zip(bins, self.config.strides, strict=True)], 1
         )
         height, width = pixel_values.shape[-2:]
-        boxes = boxes / boxes.new_tensor([width, height, width, height])
+        low, high = boxes.new_tensor([left, top] * 2), boxes.new_tensor([right, bottom] * 2)
+        boxes = (boxes + low).clamp(low, high) / boxes.new_tensor([width, height, width, height])
         pictures = self._picture(pixel_values)
         detections = []
         for frame_scores, frame_boxes, picture in zip(found, boxes, pictures, strict=True):
             kept = without_overlaps(frame_scores, frame_boxes, self.config.score_threshold)
-            some = frame_boxes[kept].clamp(0, 1)
+            some = frame_boxes[kept]
             detections.append(Detections(frame_scores[kept], some, colors_of(picture, some)))
         return detections
 
@@ -259,3 +262,13 @@ class NanoDetModel(PreTrainedModel):
 
 def _resized(hidden: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(hidden, like.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def _shown(pixel_values: Tensor) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of what frames (T, 3, H, W) show between borders of the mean colour,
+    with which a processor pads."""
+    inside = (pixel_values.abs() > _BORDER).any(0).any(0)
+    if not inside.any():
+        return 0, 0, pixel_values.shape[-1], pixel_values.shape[-2]
+    rows, columns = (inside.any(axis).nonzero().flatten() for axis in (1, 0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
