@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from slowfast_cli.ask import ask
 from slowfast_cli.bench import bench
+from slowfast_cli.caption import caption
 from slowfast_cli.chat import chat
 from slowfast_cli.convert import convert
 from slowfast_cli.data import data
@@ -70,6 +71,7 @@ for verb, example in (
     (ask, 'slowfast ask clip.mp4 "What happens?" --num-frames 32 --json'),
     (describe, "slowfast describe clip.mp4 --start 10 --end 20"),
     (chat, "slowfast chat clip.mp4"),
+    (caption, "slowfast caption videos/ -o captions.jsonl"),
     (index, "slowfast index clip.mp4 -o clip.sfmem"),
     (info, "slowfast info clip.mp4 --json"),
     (train, "slowfast train recipes/default_model.yaml --output runs/default"),

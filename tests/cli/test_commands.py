@@ -18,7 +18,7 @@ from slowfast_cli.main import main
 ROOT = Path(__file__).parents[2]
 CLIP = str(ROOT / "examples" / "shapes.mp4")
 PACKAGED = ROOT / "src" / "slowfast_mini" / "weights"
-VERBS = ("ask", "describe", "chat", "index", "info", "train", "convert")
+VERBS = ("ask", "describe", "chat", "caption", "index", "info", "train", "convert")
 
 
 @pytest.fixture

@@ -1,0 +1,225 @@
+"""`slowfast caption`: what videos show, in words; of one on the terminal, of many into a file."""
+
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from slowfast_cli.options import (
+    LOOK,
+    REPLY,
+    Clip,
+    Compile,
+    Device,
+    Dtype,
+    Fit,
+    Fps,
+    FramesFps,
+    Json,
+    Model,
+    NumFrames,
+    Quantize,
+    load_model,
+    refuse_missing,
+    refuse_wrong_bounds,
+    wrong_usage,
+)
+from slowfast_cli.terminal import say, say_json
+
+if TYPE_CHECKING:
+    from slowfast_mllm.tasks.caption import Caption, Captioning, Progress
+    from slowfast_mllm.tasks.records import Record
+
+_EVERY = 10.0  # seconds between two lines of progress where there is no terminal
+
+
+def caption(
+    videos: Annotated[
+        list[str],
+        typer.Argument(help="Videos, folders of them, or tables: .jsonl, .csv, .parquet."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="New or unfinished .jsonl. Without it: one video, on stdout."
+        ),
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(help="Ask this of each video. Default: what happens.", rich_help_panel=REPLY),
+    ] = None,
+    max_words: Annotated[
+        int | None, typer.Option(min=1, help="No caption is longer.", rich_help_panel=REPLY)
+    ] = None,
+    dense: Annotated[
+        bool,
+        typer.Option(
+            "--dense", help="Segments with times, over the whole length.", rich_help_panel=REPLY
+        ),
+    ] = False,
+    window: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            help="With --dense: seconds that are looked at at a time. Default: 10.",
+            rich_help_panel=LOOK,
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="A share of the videos, e.g. 3/16: the third of sixteen."),
+    ] = None,
+    json: Json = False,
+    num_frames: NumFrames = None,
+    fps: Fps = None,
+    frames_fps: FramesFps = None,
+    fit: Fit = None,
+    clip: Clip = False,
+    model: Model = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    quantize: Quantize = None,
+    compile: Compile = False,
+) -> None:
+    """Say what videos show: very many, and the same command goes on where it was.
+
+    What cannot be read is told in a file beside the output, and left out.
+    """
+    if window is not None and not dense:
+        raise typer.BadParameter("--window: is of --dense captions; give both.")
+    sampling: dict[str, Any] = {"num_frames": num_frames, "fps": fps}
+    sampling |= {"frames_fps": frames_fps, "fit": fit and fit.value, "clip": clip}
+    refuse_wrong_bounds("", **sampling)
+    _refuse_output(output)
+    from slowfast_mllm.engine import DESCRIBE
+    from slowfast_mllm.tasks.caption import Captioning
+    from slowfast_mllm.tasks.records import read_records
+
+    with wrong_usage():
+        how = Captioning(
+            prompt=DESCRIBE if prompt is None else prompt,
+            max_words=max_words,
+            dense=dense,
+            window=window or Captioning.window,
+            sampling=sampling,
+        )
+    records = _shard(read_records(videos), shard)
+    if output is None and len(records) != 1:
+        raise typer.BadParameter(f"{len(records)} videos: name a file for them with --output.")
+    if output is None:
+        refuse_missing(records[0].video)
+    how_loaded = {"device": device, "dtype": dtype, "quantize": quantize, "compile": compile}
+    assistant = load_model(model, cache=False, **how_loaded)
+    if output is None:
+        _caption_one(assistant, records[0], how, json)
+    else:
+        _caption_all(assistant, records, how, output, json)
+
+
+def _refuse_output(output: Path | None) -> None:
+    """Before a model is loaded: that may take minutes."""
+    if output is None:
+        return
+    if output.suffix != ".jsonl":
+        raise typer.BadParameter(f"{output}: the output's name ends in .jsonl.")
+    if not output.parent.is_dir():
+        raise typer.BadParameter(f"{output}: no such folder, {output.parent}.")
+
+
+def _shard(records: "list[Record]", shard: str | None) -> "list[Record]":
+    if shard is None:
+        return records
+    from slowfast_mllm.tasks.records import shard_of
+
+    parts = re.fullmatch(r"(\d{1,6})/(\d{1,6})", shard)
+    number, count = map(int, parts.groups()) if parts else (0, 0)
+    if not 1 <= number <= count:
+        raise typer.BadParameter(f"--shard {shard}: give which of how many, for example 3/16.")
+    return shard_of(records, number, count)
+
+
+def _caption_one(assistant: Any, record: "Record", how: "Captioning", json: bool) -> None:
+    from slowfast_mllm.tasks.caption import caption_videos
+
+    ((_, outcome),) = caption_videos(assistant, [record], how)
+    if isinstance(outcome, Exception):
+        raise outcome
+    if json:
+        say_json(outcome.model_dump())
+        return
+    for warning in outcome.warnings:
+        say(f"Warning: {warning}", err=True)
+    _say(outcome)
+
+
+def _say(caption: "Caption") -> None:
+    for segment in caption.segments:
+        say(f"{segment.start:9.2f} {segment.end:9.2f}  {segment.text}")
+    if not caption.segments:
+        say(caption.caption)
+
+
+def _caption_all(
+    assistant: Any, records: "list[Record]", how: "Captioning", output: Path, json: bool
+) -> None:
+    from slowfast_mllm.tasks.caption import caption_into
+
+    with _shown() as show:
+        progress = caption_into(output, assistant, records, how, show)
+    before = len(records) - progress.total
+    errors = str(output.with_suffix(".errors.jsonl")) if progress.failed else None
+    if json:
+        facts = {"done": progress.done, "failed": progress.failed, "before": before}
+        rates = {
+            "seconds": round(progress.seconds, 2),
+            "videos_per_second": round(progress.rate, 3),
+        }
+        say_json({"output": str(output), "errors": errors, **facts, **rates})
+    else:
+        there = f", {before} were there" if before else ""
+        say(f"{output}: {progress.done} captions{there}; {progress.failed} failed")
+    if errors is not None:
+        say(f"{progress.failed} could not be captioned; {errors} says why.", err=True)
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _shown() -> Iterator[Callable[["Progress"], None]]:
+    """Progress on stderr: a bar on a terminal, else a line now and then."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import Progress as Bar
+
+        with Bar(
+            *Bar.get_default_columns(), "{task.fields[told]}", console=Console(stderr=True)
+        ) as bar:
+            task = bar.add_task("Captioning", total=None, told="")
+            yield lambda p: bar.update(
+                task, total=p.total, completed=p.done + p.failed, told=_rate(p)
+            )
+        return
+    last = time.monotonic()
+
+    def show(progress: "Progress") -> None:
+        nonlocal last
+        if time.monotonic() - last >= _EVERY:
+            last = time.monotonic()
+            done = progress.done + progress.failed
+            say(f"{done} of {progress.total}, {_rate(progress)}, {_left(progress)} left", err=True)
+
+    yield show
+
+
+def _rate(progress: "Progress") -> str:
+    failed = f", {progress.failed} failed" if progress.failed else ""
+    return f"{progress.rate:.2f} videos/s{failed}"
+
+
+def _left(progress: "Progress") -> str:
+    minutes, seconds = divmod(round(progress.seconds_left), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
