@@ -198,7 +198,7 @@ class NanoDetModel(PreTrainedModel):
         return [o[:, :classes] for o in out], [o[:, classes:] for o in out]
 
     def detect(self, pixel_values: Tensor) -> list[Detections]:
-        """What is found in each of the frames (T, 3, H, W); borders around them are not looked at."""
+        """What is found in each of the frames (T, 3, H, W); borders are not looked at."""
         left, top, right, bottom = _shown(pixel_values)
         scores, bins = self.predictions(self.maps(pixel_values[..., top:bottom, left:right]))
         found = torch.cat([s.float().flatten(2).sigmoid() for s in scores], 2).transpose(1, 2)
