@@ -57,11 +57,14 @@ def index(
     sampling |= {"frames_fps": frames_fps, "fit": fit, "clip": clip}
     refuse_wrong_bounds(video, **sampling)
     refuse_missing(video)
+    from slowfast_mllm.engine import SlowFast
     from slowfast_mllm.engine.encoded_video import check_target
 
     with wrong_usage():
         check_target(output)  # before a model is loaded: that may take minutes
     assistant = load_model(model, cache=False, device=device, dtype=dtype, quantize=quantize)
+    if not isinstance(assistant, SlowFast):
+        raise typer.BadParameter(f"{model}: only Slow-Fast models keep memories in files.")
     with working("Watching the video"):
         encoded = assistant.index(video, output, precision.value, **sampling)
     for warning in encoded.info.warnings:

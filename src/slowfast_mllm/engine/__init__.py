@@ -1,7 +1,7 @@
 """The engine: loads a model once, encodes videos once, answers questions."""
 
 from slowfast_mllm.engine.answers import Answer, Generation, Likelihood, Sampling, TokenScore
-from slowfast_mllm.engine.assistant import DESCRIBE, SlowFast, load
+from slowfast_mllm.engine.assistant import SlowFast, load
 from slowfast_mllm.engine.batching import Batcher, Request, Ticket
 from slowfast_mllm.engine.chat import Chat
 from slowfast_mllm.engine.encoded_video import EncodedVideo, MemoryFileError
@@ -12,12 +12,16 @@ from slowfast_mllm.engine.loading import (
     describe_config,
 )
 from slowfast_mllm.engine.memory_cache import MemoryCache
+from slowfast_mllm.engine.protocol import DESCRIBE, Assistant, Capabilities
+from slowfast_mllm.engine.transformers_model import TransformersModel
 
 __all__ = [
     "DEFAULT_MODEL_NAME",
     "DESCRIBE",
     "Answer",
+    "Assistant",
     "Batcher",
+    "Capabilities",
     "Chat",
     "EncodedVideo",
     "Generation",
@@ -30,6 +34,7 @@ __all__ = [
     "SlowFast",
     "Ticket",
     "TokenScore",
+    "TransformersModel",
     "convert_checkpoint",
     "describe_config",
     "load",

@@ -2,7 +2,7 @@
 
 import reprlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any, get_args
@@ -17,11 +17,11 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from slowfast_mllm.engine.stopping import UntilStop
+from slowfast_mllm.engine.stopping import UntilStop, before_stop
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.processing.pixels import Fit
 from slowfast_mllm.video import VideoInfo
-from slowfast_mllm.video.names import short_name
+from slowfast_mllm.video.names import is_utf8, short_name
 
 OnText = Callable[[str], None]
 
@@ -269,3 +269,66 @@ class Clock(TextStreamer):
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         self.told.put(text, stream_end)
+
+
+def checked_question(question: Any, control_tokens: Iterable[str]) -> str:
+    """A question without control tokens.
+
+    Raises:
+        ValueError: it is empty, or no text that UTF-8 can write.
+    """
+    if not isinstance(question, str):
+        raise ValueError(f"question: give words, not {type(question).__name__}.")
+    if not is_utf8(question):
+        raise ValueError("The question is not valid UTF-8 text; check how it was typed or piped.")
+    question = without_control_tokens(question, control_tokens).strip()
+    if not question:
+        raise ValueError("The question is empty; ask something like 'What happens?'.")
+    return question
+
+
+def without_control_tokens(words: str, control_tokens: Iterable[str]) -> str:
+    """Words that end no turn and stand for no video."""
+    for token in control_tokens:
+        words = words.replace(token, " ")
+    return words
+
+
+def compose_answer(
+    model: str,
+    tokenizer: Any,
+    new_ids: list[int],
+    video: Any,
+    clock: Clock,
+    began: float,
+    generation: Generation,
+    log_probabilities: list[float],
+) -> Answer:
+    """Ids to words, and how long it took from `began` to now.
+
+    Args:
+        video: what `encode` returned, of either kind of model.
+    """
+    ended = time.perf_counter()
+    first = clock.first or ended
+    text = tokenizer.decode(new_ids, skip_special_tokens=True)
+    return Answer(
+        text=before_stop(text, generation.stop).strip(),
+        model=model,
+        info=video.info,
+        frame_indices=video.frame_indices,
+        timestamps=video.timestamps,
+        timing={
+            **video.timing,
+            "prefill": first - began,
+            "decode": ended - first,
+            "tokens": len(new_ids),
+        },
+        warnings=list(video.info.warnings),
+        scores=[
+            TokenScore(token, tokenizer.decode([token]), score)
+            for token, score in zip(new_ids, log_probabilities, strict=True)
+        ]
+        if generation.return_scores
+        else None,
+    )

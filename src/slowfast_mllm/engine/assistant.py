@@ -13,14 +13,32 @@ from slowfast_mllm.engine.batching import Batcher, Request, Ticket
 from slowfast_mllm.engine.chat import Chat
 from slowfast_mllm.engine.likelihoods import likelihoods_each
 from slowfast_mllm.engine.loaded_model import LoadedModel
-from slowfast_mllm.engine.loading import DEFAULT_MODEL_NAME, Quantization, load_checkpoint
+from slowfast_mllm.engine.loading import (
+    DEFAULT_MODEL_NAME,
+    ModelError,
+    Quantization,
+    load_checkpoint,
+)
 from slowfast_mllm.engine.memory_cache import MemoryCache
-
-DESCRIBE = "What happens in the video?"
+from slowfast_mllm.engine.protocol import DESCRIBE, Capabilities
+from slowfast_mllm.engine.transformers_loading import is_of_transformers, load_transformers
+from slowfast_mllm.engine.transformers_model import TransformersModel
 
 
 class SlowFast(LoadedModel):
     """A loaded model that answers questions about videos. Safe to share between threads."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            questions=True,
+            memory=True,
+            evidence=False,
+            several_videos=False,
+            streaming=True,
+            likelihoods=True,
+            batching=True,
+        )
 
     def ask(
         self, video: Any, question: str, on_text: OnText | None = None, **options: Any
@@ -100,13 +118,16 @@ def load(
     cache: MemoryCache | None = None,
     compile: bool = False,
     quantize: Quantization | None = None,
-) -> SlowFast:
+) -> SlowFast | TransformersModel:
     """Load a model that answers questions about videos.
 
     Args:
-        model: folder or hub id of a checkpoint, native or official; None: the packaged one.
-        device, dtype: None picks what fits the machine.
-        cache: keeps memories of files on disk, e.g. `MemoryCache(Path("memories"))`.
+        model: folder or hub id of a checkpoint, Slow-Fast (native or official) or of a family in
+            `families`, which its config tells; None: the packaged one.
+        device, dtype: None picks what fits the machine. "auto" spreads a model of transformers over
+            all devices.
+        cache: keeps memories of files on disk, e.g. `MemoryCache(Path("memories"))`; of Slow-Fast
+            models only.
         compile: compile tower and decode steps: the first answer takes longer; on CPUs the others
             were no faster at half a billion weights.
         quantize: "int8" or "nf4" weights of the language model; needs bitsandbytes.
@@ -114,6 +135,10 @@ def load(
     Raises:
         ModelError: the checkpoint cannot be loaded; the message says why.
     """
+    if model is not None and is_of_transformers(str(model)):
+        if compile:
+            raise ModelError(f"--compile: works for Slow-Fast models only, and {model} is none.")
+        return load_transformers(str(model), device, dtype, quantize)
     network, processor = load_checkpoint(model, device, dtype, compile, quantize)
     name = DEFAULT_MODEL_NAME if model is None else str(model)
     return SlowFast(network, processor, name, cache, compile)

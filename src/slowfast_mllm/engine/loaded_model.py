@@ -15,7 +15,15 @@ from typing import Any, get_args
 import torch
 from transformers import DynamicCache
 
-from slowfast_mllm.engine.answers import Answer, Clock, Generation, Sampling, TokenScore
+from slowfast_mllm.engine.answers import (
+    Answer,
+    Clock,
+    Generation,
+    Sampling,
+    checked_question,
+    compose_answer,
+    without_control_tokens,
+)
 from slowfast_mllm.engine.beginnings import Beginnings
 from slowfast_mllm.engine.encoded_video import (
     AT_HAND,
@@ -29,14 +37,13 @@ from slowfast_mllm.engine.encoded_video import (
     save_encoded,
 )
 from slowfast_mllm.engine.memory_cache import MemoryCache
-from slowfast_mllm.engine.stopping import before_stop
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.model.adapters import without_wrapper
 from slowfast_mllm.model.video_memory import TEXT, pack_memories
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.processing.pixels import Fit
 from slowfast_mllm.video import read_video
-from slowfast_mllm.video.names import is_named, is_utf8, localized, printable, short_name
+from slowfast_mllm.video.names import is_named, localized, printable, short_name
 
 
 class LoadedModel:
@@ -232,25 +239,15 @@ class LoadedModel:
         Raises:
             ValueError: the question is empty, or no text that UTF-8 can write.
         """
-        if not isinstance(question, str):
-            raise ValueError(f"question: give words, not {type(question).__name__}.")
-        if not is_utf8(question):
-            raise ValueError(
-                "The question is not valid UTF-8 text; check how it was typed or piped."
-            )
-        question = self.without_control_tokens(question)
-        if not question.strip():
-            raise ValueError("The question is empty; ask something like 'What happens?'.")
-        content = [{"type": "text", "text": question.strip()}]
+        question = checked_question(question, self.processor.control_tokens)
+        content = [{"type": "text", "text": question}]
         if first:
             content.insert(0, {"type": "video"})
         return {"role": "user", "content": content}
 
     def without_control_tokens(self, words: str) -> str:
         """Words that end no turn and stand for no video."""
-        for token in self.processor.control_tokens:
-            words = words.replace(token, " ")
-        return words
+        return without_control_tokens(words, self.processor.control_tokens)
 
     def prompt_ids(
         self, messages: list[dict[str, Any]], video: EncodedVideo, room: int = 1
@@ -311,28 +308,9 @@ class LoadedModel:
         log_probabilities: list[float],
     ) -> Answer:
         """Ids to words, and how long it took from `began` to now."""
-        ended = time.perf_counter()
-        first = clock.first or ended
-        return Answer(
-            text=before_stop(self.decode(new_ids), generation.stop).strip(),
-            model=self.name,
-            info=video.info,
-            frame_indices=video.frame_indices,
-            timestamps=video.timestamps,
-            timing={
-                **video.timing,
-                "prefill": first - began,
-                "decode": ended - first,
-                "tokens": len(new_ids),
-            },
-            warnings=list(video.info.warnings),
-            scores=[
-                TokenScore(token, self.processor.decode([token]), score)
-                for token, score in zip(new_ids, log_probabilities, strict=True)
-            ]
-            if generation.return_scores
-            else None,
-        )
+        tokenizer = self.processor.tokenizer
+        facts = (self.name, tokenizer, new_ids, video, clock, began, generation)
+        return compose_answer(*facts, log_probabilities)
 
 
 def _is_memory_file(video: Any) -> bool:

@@ -12,8 +12,11 @@ import torch
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
+    AutoModelForImageTextToText,
     AutoProcessor,
     BitsAndBytesConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
 )
 from transformers.utils import logging
 
@@ -64,20 +67,18 @@ def load_checkpoint(
         ModelError: no such checkpoint, not a Slow-Fast model, an unknown device or dtype, or
             something is not installed that compiling or quantizing needs.
     """
-    target = _device(device)
+    target = pick_device(device)
     if compile and target.type == "cpu" and not _has_compiler():
         raise ModelError("--compile: needs a C++ compiler on CPUs; install g++, or leave it out.")
-    if dtype is not None and dtype not in _DTYPES:
-        raise ModelError(f"--dtype {dtype}: unknown; choose one of {', '.join(_DTYPES)}.")
     path = str(WEIGHTS if model is None else model)
-    options = _options(read_config(path), target, dtype, quantize)
+    options = loading_options(read_config(path), target, dtype, quantize)
     bars = logging.is_progress_bar_enabled()
     if model is None:
         logging.disable_progress_bar()  # a quarter of a second needs no bar
     try:
         network = load_whole(path, **options)
     except ValueError as error:
-        raise _unusable(path, error) from error
+        raise unusable(path, error) from error
     finally:
         if bars:
             logging.enable_progress_bar()
@@ -95,8 +96,8 @@ def load_checkpoint(
     return network.eval(), processor
 
 
-def _options(
-    config: SlowFastConfig, target: torch.device, dtype: str | None, quantize: Quantization | None
+def loading_options(
+    config: PreTrainedConfig, target: torch.device, dtype: str | None, quantize: Quantization | None
 ) -> dict[str, Any]:
     """Arguments of `from_pretrained`. Quantized weights go to their device as they are read."""
     if hasattr(config, "quantization_config"):
@@ -108,6 +109,8 @@ def _options(
                 "leave them out."
             )
         return {"dtype": "auto", "device_map": {"": target}}
+    if dtype is not None and dtype not in _DTYPES:
+        raise ModelError(f"--dtype {dtype}: unknown; choose one of {', '.join(_DTYPES)}.")
     if dtype is None:
         dtype = "bfloat16" if target.type == "cuda" or _large(config) else "float32"
     options: dict[str, Any] = {"dtype": _DTYPES[dtype]}
@@ -130,7 +133,7 @@ def _prepare(
 
 def computes_wide(device: torch.device | None = None) -> bool:
     """Whether a model of bfloat16 weights takes and gives float32 there; None: the usual device."""
-    device = device or _device(None)
+    device = device or pick_device(None)
     return device.type == "cpu" and not bfloat16_is_fast(device)
 
 
@@ -172,7 +175,7 @@ def load_processor(path: str) -> SlowFastProcessor:
         processor.apply_chat_template([hello], tokenize=False)  # templates are compiled when used
         return processor
     except Exception as error:
-        raise _unusable(path, error) from error
+        raise unusable(path, error) from error
 
 
 def _with_processor(path: str) -> str:
@@ -181,11 +184,11 @@ def _with_processor(path: str) -> str:
     return path if base is None or has_processor_files(path, {}) else base
 
 
-def _unusable(path: str, error: Exception) -> ModelError:
+def unusable(path: str, error: Exception) -> ModelError:
     return ModelError(f"{path}: cannot be loaded ({first_line(error)}).")
 
 
-def _large(config: SlowFastConfig) -> bool:
+def _large(config: PreTrainedConfig) -> bool:
     """Whether this machine's CPU should run the model in bfloat16."""
     size = _count_parameters(config)
     if size > _SMALL and bfloat16_is_fast("cpu"):
@@ -196,13 +199,18 @@ def _large(config: SlowFastConfig) -> bool:
     return 4 * size > memory / 2
 
 
-def _count_parameters(config: SlowFastConfig) -> int:
+def on_paper(config: PreTrainedConfig) -> PreTrainedModel:
+    """The model of a config without its weights."""
     with torch.device("meta"):
-        network = SlowFastForConditionalGeneration(config)
+        return AutoModelForImageTextToText.from_config(config)
+
+
+def _count_parameters(config: PreTrainedConfig) -> int:
+    network = on_paper(config)
     return sum(p.numel() for p in network.parameters())
 
 
-def _device(name: str | None) -> torch.device:
+def pick_device(name: str | None) -> torch.device:
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

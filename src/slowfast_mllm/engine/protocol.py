@@ -1,0 +1,99 @@
+"""What every model that answers questions about videos can be asked to do, and says it can do.
+
+Two kinds implement it: `SlowFast`, and `TransformersModel` for models of transformers. Whoever
+works with this protocol alone works with both.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from slowfast_mllm.engine.answers import Answer, Likelihood, OnText
+from slowfast_mllm.engine.batching import Request
+from slowfast_mllm.video import VideoInfo
+
+DESCRIBE = "What happens in the video?"
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a model can do beside answering.
+
+    Attributes:
+        questions: it reads questions; a captioner only describes (`DESCRIBE`).
+        memory: what it saw can be kept in a file, and asked again without the video.
+        evidence: it can say which parts of the video an answer read.
+        several_videos: one question may be about several videos.
+        streaming: an answer comes word by word.
+        likelihoods: it can say how likely given answers are.
+        batching: `generate` answers many requests in one pass.
+    """
+
+    questions: bool
+    memory: bool
+    evidence: bool
+    several_videos: bool
+    streaming: bool
+    likelihoods: bool
+    batching: bool
+
+
+class Encoded(Protocol):
+    """A video that was read and can be asked about any number of times; a plain value."""
+
+    @property
+    def info(self) -> VideoInfo: ...
+    @property
+    def frame_indices(self) -> list[int]: ...
+    @property
+    def timestamps(self) -> list[float]: ...
+    @property
+    def timing(self) -> dict[str, float]: ...
+
+
+class Conversation(Protocol):
+    """Turns about one video."""
+
+    @property
+    def video(self) -> Encoded: ...
+    def ask(self, question: str, on_text: OnText | None = None, **generation: Any) -> Answer:
+        """The next turn; `generation` are fields of `Generation`."""
+        ...
+
+
+class Assistant(Protocol):
+    """A loaded model. `video` is whatever `read_video` takes, or what `encode` returned."""
+
+    name: str
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+    def encode(self, video: Any, **sampling: Any) -> Encoded:
+        """Read a video; `sampling` are fields of `Sampling`."""
+        ...
+
+    def ask(
+        self, video: Any, question: str, on_text: OnText | None = None, **options: Any
+    ) -> Answer:
+        """Answer one question; `options` are fields of `Sampling` and `Generation`."""
+        ...
+
+    def describe(self, video: Any, on_text: OnText | None = None, **options: Any) -> Answer:
+        """Say what the video shows: `ask` with `DESCRIBE`."""
+        ...
+
+    def chat(self, video: Any, **sampling: Any) -> Conversation:
+        """A conversation about one video, which is read once."""
+        ...
+
+    def generate(
+        self, requests: Iterable[Request], max_batch: int = 8
+    ) -> Iterator[Answer | Exception]:
+        """Answer many requests, in their order; an error in the place of an answer that failed."""
+        ...
+
+    def likelihoods(
+        self, video: Any, question: str, answers: Sequence[str], **sampling: Any
+    ) -> list[Likelihood]:
+        """How likely each of the answers is, after the question; the video is looked at once."""
+        ...

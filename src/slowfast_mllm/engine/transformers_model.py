@@ -1,0 +1,514 @@
+"""Any video model of transformers whose family is known, with the same questions and answers.
+
+Frames come from our reader, fitted as they are decoded, with their times; see `families`.
+"""
+
+import copy
+import functools
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers.modeling_outputs import BaseModelOutput
+
+from slowfast_mllm.engine.answers import (
+    Answer,
+    Clock,
+    Generation,
+    Likelihood,
+    OnText,
+    RefuseNan,
+    Sampling,
+    checked_question,
+    compose_answer,
+    split_options,
+    without_control_tokens,
+)
+from slowfast_mllm.engine.batching import Request
+from slowfast_mllm.engine.encoded_video import AT_HAND
+from slowfast_mllm.engine.families import Family
+from slowfast_mllm.engine.protocol import DESCRIBE, Capabilities
+from slowfast_mllm.engine.stopping import StopAtStrings
+from slowfast_mllm.model.transformers_names import CACHE
+from slowfast_mllm.processing.pixels import affine, centre_crop, resize
+from slowfast_mllm.video import Transform, VideoInfo, probe_video, read_video
+from slowfast_mllm.video.names import localized, short_name
+
+_TOGETHER = 16  # answers whose likelihood is computed in one pass
+
+
+@dataclass(frozen=True)
+class EncodedClip:
+    """A video as a model of transformers takes it.
+
+    Attributes:
+        inputs: arguments of the model, without words.
+        prompt: what stands for the video in a prompt.
+        timing: seconds spent on `read` and `preprocess`; encoding is part of each question.
+    """
+
+    inputs: dict[str, Tensor]
+    prompt: str
+    info: VideoInfo
+    frame_indices: list[int]
+    timestamps: list[float]
+    timing: dict[str, float]
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A request whose video and prompt are read."""
+
+    clip: EncodedClip
+    ids: list[int]
+    generation: Generation
+    on_text: OnText | None
+
+    @property
+    def joins(self) -> tuple[Any, ...] | None:
+        """Requests with the same can share a pass; None: it runs alone, as what is drawn does."""
+        alone = self.generation.temperature > 0 or self.generation.logits_processor
+        shapes = sorted((name, tuple(t.shape[1:])) for name, t in self.clip.inputs.items())
+        return None if alone else (repr(self.generation), *shapes)
+
+
+class TransformersModel:
+    """A loaded model that answers questions about videos. Safe to share between threads."""
+
+    def __init__(self, model: Any, tokenizer: Any, family: Family, name: str = "") -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.family = family
+        self.name = name
+        self._lock = threading.Lock()  # some families keep positions on their modules
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            questions=self.family.reads_questions,
+            memory=False,
+            evidence=False,
+            several_videos=False,
+            streaming=True,
+            likelihoods=True,
+            batching=True,
+        )
+
+    # ---- videos --------------------------------------------------------------------------------
+
+    def encode(self, video: Any, **sampling: Any) -> EncodedClip:
+        """Read a video.
+
+        Args:
+            video: whatever `read_video` takes, or what this method returned.
+            **sampling: fields of `Sampling`, but `fit`: pictures are fitted as the family's are.
+
+        Raises:
+            VideoError: it cannot be read.
+            ValueError: `fit` is given, or `sampling` for a video that was read before.
+        """
+        choice = Sampling(**sampling)
+        if isinstance(video, EncodedClip):
+            if choice != Sampling():
+                raise ValueError(
+                    f"{short_name(video.info.path)}: its frames were chosen when it was read; "
+                    "leave out num_frames, fps, start, end, frames_fps, fit and clip."
+                )
+            return replace(video, timing=AT_HAND)
+        if choice.fit is not None:
+            raise ValueError(
+                f"fit={choice.fit}: {self.name} fits pictures as it was trained; leave it out."
+            )
+        return self._read(localized(video), self._frames_wanted(choice))
+
+    def _frames_wanted(self, choice: Sampling) -> dict[str, Any]:
+        """Arguments of `read_video`."""
+        wanted = asdict(choice)
+        del wanted["fit"]
+        most = self.family.num_frames
+        if self.family.fixed_num_frames and (choice.fps or (choice.num_frames or most) != most):
+            raise ValueError(
+                f"num_frames, fps: {self.name} looks at {most} frames, no more and no fewer."
+            )
+        if choice.fps is None:
+            wanted["num_frames"] = choice.num_frames or most
+            wanted["max_frames"] = None
+        return wanted
+
+    def _read(self, video: Any, wanted: dict[str, Any]) -> EncodedClip:
+        began = time.perf_counter()
+        settings, count = self.family.settings, _expected(video, wanted)
+
+        def shape(height: int, width: int) -> tuple[int, int]:
+            return self.family.crop or self.family.shapes(height, width, count)[-1]
+
+        def apply(picture: np.ndarray) -> np.ndarray:
+            height, width = picture.shape[:2]
+            for size in self.family.shapes(height, width, count):
+                pixels = resize(np.ascontiguousarray(picture), size, settings["resample"])
+                picture = pixels.permute(1, 2, 0).numpy()
+            if self.family.crop:
+                picture = centre_crop(pixels, *self.family.crop).permute(1, 2, 0).numpy()
+            return picture
+
+        sampled = read_video(video, **wanted, transform=Transform(shape, apply))
+        read = time.perf_counter()
+        rows = np.arange(len(sampled.frames))
+        if not self.family.fixed_num_frames:  # what a short clip repeats
+            rows = np.unique(sampled.frame_indices, return_index=True)[1]
+        factor, offset = affine(1 / 255, settings["image_mean"], settings["image_std"])
+        pixels = torch.from_numpy(sampled.frames[rows]).permute(0, 3, 1, 2) * factor - offset
+        times = sampled.timestamps[rows].tolist()
+        inputs = self.family.inputs(pixels, times)
+        return EncodedClip(
+            inputs=inputs,
+            prompt=self.family.prompt(inputs, times, sampled.info.duration),
+            info=sampled.info,
+            frame_indices=sampled.frame_indices[rows].tolist(),
+            timestamps=times,
+            timing={**AT_HAND, "read": read - began, "preprocess": time.perf_counter() - read},
+        )
+
+    # ---- words ---------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _control_tokens(self) -> list[str]:
+        """What words must not become: ends of turns, placeholders, and whatever is special."""
+        added = self.tokenizer.added_tokens_decoder.values()
+        special = {token.content for token in added if token.special}
+        return sorted(special.union(self.tokenizer.all_special_tokens, (self.family.marker,)))
+
+    def user_message(self, question: str, first: bool) -> dict[str, Any]:
+        """A turn of the user; the first brings the video.
+
+        Raises:
+            ValueError: the question is empty or no text, or the model reads none.
+        """
+        question = checked_question(question, self._control_tokens)
+        if not self.family.reads_questions and question != DESCRIBE:
+            raise ValueError(
+                f"{self.name}: only describes what it sees and reads no questions; use "
+                "`slowfast describe`, or a model that is asked."
+            )
+        content: list[dict[str, str]] = [{"type": "text", "text": question}]
+        if first:
+            content.insert(0, dict(self.family.part))
+        return {"role": "user", "content": content}
+
+    def _prompt(self, messages: list[dict[str, Any]], clip: EncodedClip) -> str:
+        text: str = self.tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True
+        )
+        return text.replace(self.family.marker, clip.prompt, 1)
+
+    def _ids(self, text: str) -> list[int]:
+        """Of a prompt, with the token that begins texts.
+
+        Raises:
+            ValueError: there are more of them than the model can read.
+        """
+        start = self.tokenizer.bos_token
+        begins = start is not None and text.startswith(start)
+        ids: list[int] = self.tokenizer(text, add_special_tokens=not begins).input_ids
+        if len(ids) >= self._most:
+            raise ValueError(
+                f"{len(ids)} tokens of question and video, and this model reads less than "
+                f"{self._most}; "
+                "ask in fewer words, look at fewer frames, or begin a new conversation."
+            )
+        return ids
+
+    @property
+    def _most(self) -> int:
+        """Tokens that the language model can read and write."""
+        return int(self.model.config.get_text_config(decoder=True).max_position_embeddings)
+
+    def prompt_ids(self, messages: list[dict[str, Any]], clip: EncodedClip) -> list[int]:
+        """Ids of a conversation up to the next answer."""
+        if not self.family.reads_questions:
+            return [self.family.token_id]
+        return self._ids(self._prompt(messages, clip))
+
+    @functools.cached_property
+    def _end_ids(self) -> set[int]:
+        ids = self.model.generation_config.eos_token_id
+        return set(ids) if isinstance(ids, list) else {ids}
+
+    # ---- answers -------------------------------------------------------------------------------
+
+    def ask(
+        self, video: Any, question: str, on_text: OnText | None = None, **options: Any
+    ) -> Answer:
+        """Answer one question; as `SlowFast.ask`."""
+        sampling, generation = split_options(options)
+        return self.chat(video, **sampling).answer(question, generation, on_text)
+
+    def describe(self, video: Any, on_text: OnText | None = None, **options: Any) -> Answer:
+        """Say what the video shows; see `ask`."""
+        return self.ask(video, DESCRIBE, on_text, **options)
+
+    def chat(self, video: Any, **sampling: Any) -> "TransformersChat":
+        """A conversation of several turns about one video, which is read once."""
+        return TransformersChat(self, self.encode(video, **sampling))
+
+    def answer(self, prepared: list[_Prepared]) -> list[Answer]:
+        """Answer prompts in one pass; they `join`, or it is one."""
+        began = time.perf_counter()
+        generation = prepared[0].generation
+        length = max(len(p.ids) for p in prepared)
+        alone = prepared[0].on_text if len(prepared) == 1 else None
+        clock = Clock(self.tokenizer, alone, generation.stop)
+        options = generation.arguments()
+        options["max_new_tokens"] = min(generation.max_new_tokens, self._most - length)
+        if generation.stop:
+            options["stopping_criteria"] = [StopAtStrings(generation.stop, self._decode, length)]
+        with self._lock, torch.no_grad():
+            if generation.seed is not None:
+                torch.manual_seed(generation.seed)
+            output = self.model.generate(
+                **self._arguments([p.clip for p in prepared], [p.ids for p in prepared]),
+                streamer=clock if len(prepared) == 1 and generation.num_beams == 1 else None,
+                return_dict_in_generate=True,
+                output_logits=generation.return_scores,
+                logits_processor=[RefuseNan(), *generation.logits_processor],
+                pad_token_id=self._pad_id,
+                **options,
+            )
+        scores: list[list[float]] = [[]] * len(prepared)
+        if generation.return_scores:
+            beams = output.beam_indices if generation.num_beams > 1 else None
+            scores = self.model.compute_transition_scores(
+                output.sequences, output.logits, beams, normalize_logits=True
+            ).tolist()
+        answers = []
+        for one, row, likely in zip(prepared, output.sequences.tolist(), scores, strict=True):
+            new_ids = self._up_to_end(row[length:])
+            facts = (self.name, self.tokenizer, new_ids, one.clip, clock, began, generation)
+            answers.append(compose_answer(*facts, likely[: len(new_ids)]))
+            if one.on_text is not None and alone is None:
+                one.on_text(answers[-1].text)
+        return answers
+
+    def _decode(self, new_ids: list[int]) -> str:
+        words: str = self.tokenizer.decode(new_ids, skip_special_tokens=True)
+        return words
+
+    def _up_to_end(self, new_ids: list[int]) -> list[int]:
+        """Without the padding of rows that end before others."""
+        last = next((i for i, token in enumerate(new_ids) if token in self._end_ids), len(new_ids))
+        return new_ids[: last + 1]
+
+    @functools.cached_property
+    def _pad_id(self) -> int:
+        for told in (self.model.generation_config.pad_token_id, self.tokenizer.pad_token_id):
+            if told is not None:
+                return int(told)
+        return min(self._end_ids)
+
+    def _arguments(self, clips: list[EncodedClip], prompts: list[list[int]]) -> dict[str, Tensor]:
+        """Of the model, for rows of prompts that are padded on the left."""
+        device = self.model.device
+        arguments = {
+            name: torch.cat([clip.inputs[name] for clip in clips]).to(device)
+            for name in clips[0].inputs
+        }
+        for name, tensor in arguments.items():
+            if name.startswith("pixel_values"):
+                arguments[name] = tensor.to(self.model.dtype)
+        if not self.family.reads_questions:
+            return arguments
+        ids = _padded(prompts, self._pad_id, "left").to(device)
+        mask = _padded([[1] * len(prompt) for prompt in prompts], 0, "left").to(device)
+        arguments |= {"input_ids": ids, "attention_mask": mask}
+        return arguments | self.family.token_types(ids)
+
+    # ---- many ----------------------------------------------------------------------------------
+
+    def generate(
+        self, requests: Iterable[Request], max_batch: int = 8
+    ) -> Iterator[Answer | Exception]:
+        """Answer many questions; the next videos are read while the last ones are answered.
+
+        Yields:
+            In the order of `requests`: the answer, or the error that made this request fail.
+        """
+        source = iter(requests)
+        ahead: deque[Future[_Prepared | Exception]] = deque()
+        reader = ThreadPoolExecutor(1, thread_name_prefix="slowfast-reader")
+        try:
+            while True:
+                now = [ahead.popleft() for _ in range(len(ahead))]
+                ahead.extend(reader.submit(self._prepare, r) for r in islice(source, max_batch))
+                if not now and not ahead:
+                    return
+                yield from self._answer_together([future.result() for future in now])
+        finally:
+            reader.shutdown(cancel_futures=True)
+
+    def _prepare(self, request: Request) -> _Prepared | Exception:
+        try:
+            sampling, generation = split_options(request.options)
+            clip = self.encode(request.video, **sampling)
+            ids = self.prompt_ids([self.user_message(request.question, first=True)], clip)
+            return _Prepared(clip, ids, generation, request.on_text)
+        except Exception as error:
+            return error.with_traceback(None)
+
+    def _answer_together(self, prepared: list[_Prepared | Exception]) -> list[Answer | Exception]:
+        outcomes: dict[int, Answer | Exception] = {}
+        groups: dict[Any, list[int]] = {}
+        for place, one in enumerate(prepared):
+            if isinstance(one, Exception):
+                outcomes[place] = one
+            else:
+                groups.setdefault(one.joins or place, []).append(place)
+        for places in groups.values():
+            rows: list[Any] = [prepared[place] for place in places]
+            outcomes.update(zip(places, self._outcomes(rows), strict=True))
+        return [outcomes[place] for place in range(len(prepared))]
+
+    def _outcomes(self, prepared: list[_Prepared]) -> list[Answer | Exception]:
+        """What fails together, e.g. for want of memory, is tried again one by one."""
+        try:
+            return list(self.answer(prepared))
+        except Exception as error:
+            if len(prepared) == 1:
+                return [error.with_traceback(None)]
+            return [self._outcomes([one])[0] for one in prepared]
+
+    # ---- likelihoods ---------------------------------------------------------------------------
+
+    def likelihoods(
+        self, video: Any, question: str, answers: Sequence[str], **sampling: Any
+    ) -> list[Likelihood]:
+        """How likely each answer is after the question; the video is looked at once.
+
+        Raises:
+            VideoError: the video cannot be read.
+            ValueError: the question or an answer is empty.
+        """
+        message = self.user_message(question, first=True)
+        clip = self.encode(video, **sampling)
+        text = self._prompt([message], clip) if self.family.reads_questions else ""
+        rows = [self._answer_ids(answer, text) for answer in answers]
+        prompt = self.prompt_ids([message], clip)
+        with self._lock, torch.no_grad():
+            score = self._scorer(clip, prompt) if text else self._decoder_scorer(clip)
+            parts = [rows[i : i + _TOGETHER] for i in range(0, len(rows), _TOGETHER)]
+            sums = [total for part in parts for total in self._summed(score(part), part)]
+        return [Likelihood(total, len(row)) for total, row in zip(sums, rows, strict=True)]
+
+    def _answer_ids(self, answer: str, prompt: str) -> list[int]:
+        words = without_control_tokens(answer, self._control_tokens).strip()
+        if not words:
+            raise ValueError("An answer is empty; give words.")
+        # "ASSISTANT:" is followed by a space, a line's end is not.
+        space = " " if prompt.endswith(":") else ""
+        ids: list[int] = self.tokenizer(space + words, add_special_tokens=False).input_ids
+        return ids
+
+    def _scorer(self, clip: EncodedClip, prompt: list[int]) -> Any:
+        """A function of rows of ids: logits (B, longest, V) of each of their tokens."""
+        read = self.model(**self._arguments([clip], [prompt]), use_cache=True, logits_to_keep=1)
+        first, cache = read.logits[:, -1:], read[CACHE]
+        moved = 0  # positions are fewer than tokens, where frames share them
+        if self.family.positions_3d:
+            moved = int(self.model.model.rope_deltas[0])
+
+        def score(rows: list[list[int]]) -> Tensor:
+            logits = first.expand(len(rows), -1, -1)
+            ids = _padded([row[:-1] for row in rows], self._pad_id, "right").to(first.device)
+            if not ids.shape[1]:
+                return logits
+            longer = copy.copy(cache)
+            longer.layers = [copy.copy(layer) for layer in cache.layers]
+            longer.batch_repeat_interleave(len(rows))
+            ones = [[1] * (len(prompt) + len(row) - 1) for row in rows]
+            positions = torch.arange(ids.shape[1], device=ids.device) + len(prompt) + moved
+            positions = positions.expand(len(rows), -1)
+            if self.family.positions_3d:
+                positions = positions.expand(3, -1, -1)
+            later = self.model(
+                input_ids=ids,
+                attention_mask=_padded(ones, 0, "right").to(ids.device),
+                position_ids=positions,
+                **{CACHE: longer},
+            ).logits
+            return torch.cat([logits, later], 1)
+
+        return score
+
+    def _decoder_scorer(self, clip: EncodedClip) -> Any:
+        """As `_scorer`, of a decoder that reads the video by cross-attention."""
+        pixels = self._arguments([clip], [])["pixel_values"]
+        seen = self.model.get_encoder()(pixel_values=pixels).last_hidden_state
+
+        def score(rows: list[list[int]]) -> Tensor:
+            ids = [[self.family.token_id, *row[:-1]] for row in rows]
+            logits: Tensor = self.model(
+                encoder_outputs=BaseModelOutput(seen.repeat(len(rows), 1, 1)),
+                decoder_input_ids=_padded(ids, self._pad_id, "right").to(seen.device),
+            ).logits
+            return logits
+
+        return score
+
+    def _summed(self, logits: Tensor, rows: list[list[int]]) -> list[float]:
+        likely = logits.float().log_softmax(-1)
+        ids = _padded(rows, self._pad_id, "right").to(logits.device)
+        each = likely.gather(-1, ids[..., None])[..., 0]
+        return [float(row[: len(one)].sum()) for row, one in zip(each, rows, strict=True)]
+
+
+class TransformersChat:
+    """Turns about one video; each reads the whole conversation again."""
+
+    def __init__(self, assistant: TransformersModel, video: EncodedClip) -> None:
+        self.assistant = assistant
+        self.video = video
+        self.messages: list[dict[str, Any]] = []
+
+    def ask(self, question: str, on_text: OnText | None = None, **generation: Any) -> Answer:
+        """The next turn; as `Chat.ask`."""
+        sampling, how = split_options(generation)
+        if sampling:
+            raise ValueError(f"{min(sampling)}: the frames were chosen when this chat began.")
+        return self.answer(question, how, on_text)
+
+    def answer(self, question: str, generation: Generation, on_text: OnText | None) -> Answer:
+        """The next turn; see `ask`."""
+        assistant = self.assistant
+        messages = [*self.messages, assistant.user_message(question, first=not self.messages)]
+        ids = assistant.prompt_ids(messages, self.video)
+        answer = assistant.answer([_Prepared(self.video, ids, generation, on_text)])[0]
+        said = [{"type": "text", "text": answer.text}]
+        self.messages = [*messages, {"role": "assistant", "content": said}]
+        self.video = replace(self.video, timing=AT_HAND)  # paid for by the first answer
+        return answer
+
+
+def _expected(video: Any, wanted: dict[str, Any]) -> int:
+    """About how many frames there will be: some families make pictures smaller where many come."""
+    if wanted["fps"] is None:
+        return int(wanted["num_frames"])
+    if hasattr(video, "read"):  # can be read only once
+        return int(wanted["max_frames"])
+    info = probe_video(video, frames_fps=wanted["frames_fps"], clip=wanted["clip"])
+    end = info.duration if wanted["end"] is None else min(wanted["end"], info.duration)
+    seconds = max(0.0, end - (wanted["start"] or 0))
+    return max(1, min(wanted["max_frames"], int(seconds * wanted["fps"]) + 1))
+
+
+def _padded(rows: list[list[int]], value: int, side: str) -> Tensor:
+    """(B, longest) of rows of ids."""
+    tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
+    return pad_sequence(tensors, batch_first=True, padding_value=value, padding_side=side)

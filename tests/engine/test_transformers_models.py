@@ -1,0 +1,294 @@
+"""Models of transformers: the same questions, answers and times as ours, by the same calls."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import tiny_models
+import torch
+
+from slowfast_cli.main import main
+from slowfast_mllm import ModelError, load
+from slowfast_mllm.engine import DESCRIBE, Request, TransformersModel
+from slowfast_mllm.engine.families import number_words
+
+ASKED = [*tiny_models.FAMILIES]
+ALL = [*ASKED, "captioner"]
+FRAMES = {"num_frames": 4}  # as many as the tiny captioner looks at
+LONG = {"max_new_tokens": 5}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    place = tmp_path_factory.mktemp("checkpoints")
+    return {name: tiny_models.write(name, place / name) for name in ALL}
+
+
+@pytest.fixture(scope="module")
+def assistants(folders: dict[str, Path]) -> dict[str, TransformersModel]:
+    return {name: load(folder) for name, folder in folders.items()}
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two clips of 40x56 and 48x48 pixels, the first with frames at uneven times."""
+    place = tmp_path_factory.mktemp("clips")
+    uneven = [0, 100, 300, 700, 900, 1000, 1600, 3000]
+    return [
+        write_clip(place / "uneven.mp4", 56, 40, uneven),
+        write_clip(place / "even.mp4", 48, 48, range(0, 2000, 250)),
+    ]
+
+
+def write_clip(path: Path, width: int, height: int, milliseconds: list[int] | range) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=1000)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for i, at in enumerate(milliseconds):
+            levels = np.random.default_rng(i).integers(0, 255, (height // 8, width // 8, 3))
+            picture = np.kron(levels, np.ones((8, 8, 1))).astype(np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = at
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize("family", ALL)
+def test_an_answer_comes_in_pieces_and_says_what_was_looked_at(assistants, clips, family):
+    assistant = assistants[family]
+    told: list[str] = []
+    answer = assistant.ask(clips[0], DESCRIBE, told.append, **FRAMES, **LONG, return_scores=True)
+    assert "".join(told).strip() == answer.text
+    assert answer.model == assistant.name
+    assert answer.frame_indices == [0, 2, 4, 7]
+    assert answer.timestamps == pytest.approx([0.0, 0.3, 0.9, 3.0])
+    assert answer.info.num_frames == 8
+    assert len(answer.scores) == answer.timing["tokens"] <= 5
+    assert all(score.log_probability < 0 for score in answer.scores)
+    assert assistant.describe(clips[0], **FRAMES, **LONG).text == answer.text
+
+
+@pytest.mark.parametrize("family", ALL)
+def test_likelihoods_are_those_of_a_forward_pass_over_the_whole(assistants, clips, family):
+    assistant = assistants[family]
+    clip = assistant.encode(clips[0], **FRAMES)
+    answers = ["no", "something rather longer", "yes"] * 6  # more than go through in one pass
+    found = assistant.likelihoods(clip, DESCRIBE, answers)
+    message = assistant.user_message(DESCRIBE, first=True)
+    prompt = assistant.prompt_ids([message], clip)
+    for answer, likelihood in list(zip(answers, found, strict=True))[:3]:
+        asked_with_colon = family in ("llava_next_video", "llava_onevision", "smolvlm")
+        text = " " * asked_with_colon + answer
+        ids = assistant.tokenizer(text, add_special_tokens=False).input_ids
+        with torch.no_grad():
+            if family == "captioner":
+                logits = assistant.model(
+                    pixel_values=clip.inputs["pixel_values"],
+                    decoder_input_ids=torch.tensor([[*prompt, *ids]]),
+                ).logits
+            else:
+                whole = torch.tensor([[*prompt, *ids]])
+                types = assistant.family.token_types(whole)
+                logits = assistant.model(input_ids=whole, **clip.inputs, **types).logits
+        likely = logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+        expected = likely.gather(1, torch.tensor(ids)[:, None]).sum()
+        assert likelihood.num_tokens == len(ids)
+        assert likelihood.log_probability == pytest.approx(float(expected), abs=1e-3)
+        assert likelihood.per_token == pytest.approx(float(expected) / len(ids), abs=1e-3)
+    for one, other in zip(found, found[3:], strict=False):
+        assert one.log_probability == pytest.approx(other.log_probability, abs=1e-3)
+
+
+@pytest.mark.parametrize("family", ALL)
+def test_many_requests_give_what_each_gives_alone(assistants, clips, family, tmp_path):
+    assistant = assistants[family]
+    questions = [DESCRIBE] * 3 if family == "captioner" else ["What?", DESCRIBE, "How many?"]
+    requests = [
+        Request(clip, question, options={**FRAMES, **LONG})
+        for question in questions
+        for clip in clips
+    ]
+    told: list[str] = []
+    drawn = {**FRAMES, **LONG, "temperature": 1.0, "seed": 3}
+    requests[2:2] = [
+        Request(tmp_path / "missing.mp4", DESCRIBE, options=FRAMES),
+        Request(clips[0], " ", options=FRAMES),
+        Request(clips[0], DESCRIBE, told.append, options=drawn),
+    ]
+    together = list(assistant.generate(iter(requests), max_batch=4))
+    assert len(together) == len(requests)
+    assert "missing.mp4" in str(together[2])
+    assert "empty" in str(together[3])
+    for request, answer in zip(requests, together, strict=True):
+        if answer not in together[2:4]:
+            alone = assistant.ask(request.video, request.question, **request.options)
+            assert (answer.text, answer.timestamps) == (alone.text, alone.timestamps)
+    assert "".join(told).strip() == together[4].text
+
+
+def test_times_reach_each_family_as_it_wants_them(assistants, clips):
+    """The uneven clip's frames are at 0, 0.3, 0.9 and 3 s, of 3.02 s or so."""
+
+    def encoded(family):
+        return assistants[family].encode(clips[0], **FRAMES)
+
+    assert encoded("qwen2_5_vl").inputs["second_per_grid_ts"].tolist() == pytest.approx([2.0])
+    words = encoded("qwen3_vl").prompt
+    assert [words.index(f"<{time} seconds>") for time in ("0.1", "1.9")] == [
+        0,
+        words.rindex("<1.9"),
+    ]
+    words = encoded("gemma3").prompt
+    for time in ("0.00", "0.30", "0.90", "3.00"):
+        assert f"Frame at {time} seconds:" in words
+    words = encoded("smolvlm").prompt
+    assert words.startswith("You are provided the following series of four frames from a 0:00:0")
+    assert words.count("\nFrame from 00:00:") == 3
+    assert words.count("\nFrame from 00:03:") == 1
+
+
+def test_a_short_clip_is_not_repeated_but_for_models_of_so_many_frames(assistants, clips):
+    assert len(assistants["internvl"].encode(clips[0], num_frames=20).timestamps) == 8
+    assert assistants["smolvlm"].encode(clips[0]).inputs["pixel_values"].shape[1] == 8
+    one = assistants["captioner"].encode(np.zeros((1, 32, 32, 3), np.uint8))
+    assert one.inputs["pixel_values"].shape == (1, 4, 3, 28, 28)
+    for asked in ({"num_frames": 5}, {"fps": 2.0}):
+        with pytest.raises(ValueError, match="4 frames, no more and no fewer"):
+            assistants["captioner"].encode(clips[0], **asked)
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen3_vl"])
+def test_more_frames_are_seen_smaller(assistants, clips, family):
+    assistant = assistants[family]
+    few, many = (assistant.encode(clips[1], fps=rate, end=2) for rate in (1, 4))
+    assert (len(few.timestamps), len(many.timestamps)) == (2, 8)
+    sizes = [clip.inputs["video_grid_thw"][0].tolist() for clip in (few, many)]
+    assert sizes[0][0] == 1
+    assert sizes[1][0] == 4
+    if family == "qwen3_vl":  # has a budget for all frames
+        assert sizes[1][1] < sizes[0][1]
+
+
+def test_turns_of_a_chat_see_what_was_said(assistants, clips):
+    assistant = assistants["qwen2_vl"]
+    chat = assistant.chat(clips[0], **FRAMES)
+    first = chat.ask("What?", **LONG)
+    assert first.timing["read"] > 0
+    second = chat.ask("And then?", **LONG)
+    assert second.timing["read"] == 0
+    text = assistant._prompt(chat.messages[:3], chat.video)
+    assert text.count("What?") == text.count("And then?") == text.count(first.text) == 1
+    with pytest.raises(ValueError, match="num_frames: the frames were chosen"):
+        chat.ask("What?", num_frames=3)
+
+
+def test_words_of_users_become_no_placeholders(assistants, clips):
+    assistant = assistants["qwen2_vl"]
+    clip = assistant.encode(clips[0], **FRAMES)
+    spoof = assistant.user_message("<video> What?<eos>", first=True)
+    assert spoof == assistant.user_message("What?", first=True)
+    assert assistant.likelihoods(clip, "What?", ["<eos>yes"]) == assistant.likelihoods(
+        clip, "What?", ["yes"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("family", "call", "told"),
+    [
+        ("captioner", lambda a, clip: a.ask(clip, "Who?"), "only describes what it sees"),
+        ("qwen2_vl", lambda a, clip: a.ask(clip, ""), "question is empty"),
+        ("qwen2_vl", lambda a, clip: a.likelihoods(clip, "Who?", ["a", " "]), "answer is empty"),
+        ("qwen2_vl", lambda a, clip: a.ask(clip, "Who?", fit="pad"), "fit=pad: .* leave it out"),
+        ("qwen2_vl", lambda a, clip: a.ask(clip, "Who? " * 2000), "reads less than 4096"),
+        (
+            "qwen2_vl",
+            lambda a, clip: a.ask(a.encode(clip), "Who?", num_frames=2),
+            "chosen when it was read",
+        ),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(assistants, clips, family, call, told):
+    with pytest.raises(ValueError, match=told) as caught:
+        call(assistants[family], clips[0])
+    assert "\n" not in str(caught.value)
+
+
+def damaged(folder: Path, target: Path, name: str, content: str | None) -> Path:
+    """A copy of a checkpoint with one file changed, or gone."""
+    target.mkdir()
+    for file in folder.iterdir():
+        if file.name != name:
+            os.link(file, target / file.name)
+    if content is not None:
+        (target / name).write_text(content)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("chat_template.jinja", "{{ 'hello' }}", "chat template knows no videos"),
+        ("tokenizer.json", None, "no usable tokenizer.*qwen2_vl_text"),
+        ("preprocessor_config.json", "{", "cannot be loaded"),
+        ("model.safetensors", "x" * 100, "cannot be loaded"),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused_before_it_invents_answers(
+    folders, tmp_path, name, content, told
+):
+    folder = damaged(folders["qwen2_vl"], tmp_path / "copy", name, content)
+    with pytest.raises(ModelError, match=told) as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "instead"),
+    [
+        ({"model_type": "internvl_chat", "architectures": ["InternVLChatModel"]}, "-hf"),
+        ({"architectures": ["CogVLMVideoForCausalLM"]}, "captions.*Qwen2.5-VL"),
+        ({"model_type": "live_llama"}, "as events happen.*Qwen3-VL"),
+        ({"model_type": "something_new"}, "SmolVLM2"),
+    ],
+)
+def test_code_of_a_checkpoint_never_runs_and_the_refusal_names_another(tmp_path, config, instead):
+    trace = tmp_path / "it ran"
+    code = f"open({str(trace)!r}, 'w')\nclass C: pass\n"
+    (tmp_path / "configuration_own.py").write_text(code)
+    auto = {"AutoConfig": "configuration_own.C", "AutoModel": "configuration_own.C"}
+    (tmp_path / "config.json").write_text(json.dumps({**config, "auto_map": auto}))
+    with pytest.raises(ModelError, match=f"code is never run here.*{instead}") as caught:
+        load(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not trace.exists()
+
+
+def test_numbers_in_words_are_those_that_smolvlm_learned():
+    told = [number_words(n) for n in (1, 12, 20, 64, 100, 101, 364)]
+    assert told == [
+        *("one", "twelve", "twenty", "sixty-four", "one hundred", "one hundred and one"),
+        "three hundred and sixty-four",
+    ]
+
+
+def test_the_command_line_takes_such_a_checkpoint(folders, clips, monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    words = ["slowfast", "ask", str(clips[0]), "What?", "--model", str(folders["qwen3_vl"])]
+    options = ["--num-frames", "4", "--max-new-tokens", "3", "--json"]
+    monkeypatch.setattr(sys, "argv", [*words, *options])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["model"] == str(folders["qwen3_vl"])
+    assert answer["frames"]["timestamps"] == [0.0, 0.3, 0.9, 3.0]
+    words = ["slowfast", "index", str(clips[0]), "-o", str(tmp_path / "a.sfmem"), "--model"]
+    monkeypatch.setattr(sys, "argv", [*words, str(folders["qwen3_vl"])])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "only Slow-Fast models keep memories" in " ".join(capsys.readouterr().err.split())
