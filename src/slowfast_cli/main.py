@@ -16,10 +16,12 @@ from slowfast_cli.bench import bench
 from slowfast_cli.caption import caption
 from slowfast_cli.chat import chat
 from slowfast_cli.convert import convert
+from slowfast_cli.cuts import cuts
 from slowfast_cli.data import data
 from slowfast_cli.describe import describe
 from slowfast_cli.index import index
 from slowfast_cli.info import info
+from slowfast_cli.schema import schema
 from slowfast_cli.terminal import brief_refusals, escape_what_does_not_fit, say
 from slowfast_cli.train import train
 
@@ -74,6 +76,8 @@ for verb, example in (
     (caption, "slowfast caption videos/ -o captions.jsonl"),
     (index, "slowfast index clip.mp4 -o clip.sfmem"),
     (info, "slowfast info clip.mp4 --json"),
+    (cuts, "slowfast cuts clip.mp4"),
+    (schema, "slowfast schema cuts"),
     (train, "slowfast train recipes/default_model.yaml --output runs/default"),
     (convert, "slowfast convert path/to/official-checkpoint path/to/native"),
 ):

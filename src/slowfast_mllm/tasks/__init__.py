@@ -11,6 +11,7 @@ from slowfast_mllm.tasks.results import Result
 # Job, which is its module here -> the type of its result, and the functions that it offers.
 JOBS: dict[str, tuple[str, ...]] = {
     "caption": ("Caption", "Captioning", "caption_into", "caption_video", "caption_videos"),
+    "cuts": ("Cuts", "find_cuts"),
 }
 
 

@@ -7,6 +7,7 @@ the frame count, the time stamps and the warnings are then those of what really 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,10 @@ from slowfast_mllm.video.timeline import Timeline
 _PROBE_PIXELS = 50_000_000
 _MAX_PASSES = 3
 
+See = Callable[[Picture], None]
+# Given a position and a function that makes the picture there: most passes want few of them.
+_Visit = Callable[[int, Callable[[], Picture]], None]
+
 
 def probe_file(media: Media) -> VideoInfo:
     """Facts about a video file without keeping a frame.
@@ -36,10 +41,45 @@ def probe_file(media: Media) -> VideoInfo:
     width, height = index.shape.stored
     if index.exact and index.timeline and len(index.stamps) * width * height > _PROBE_PIXELS:
         return _describe(media, index, index.timeline, [])
-    result = _decode_whole(media, index, [], np.empty(0, np.uint8), parallel=not index.warnings)
-    if result.damage.decode_errors:
-        result = _decode_whole(media, index, [], np.empty(0, np.uint8), parallel=False)
+    result = _decode_reliably(media, index, lambda fps: lambda position, picture: None)
     return _describe(media, index, _require_frames(result, media), result.warnings())
+
+
+def walk_file(
+    media: Media, begin: Callable[[float], See], transform: Transform = UNCHANGED
+) -> tuple[Timeline, VideoInfo]:
+    """Show every frame of a video file, one after the other, to what `begin` gives.
+
+    Args:
+        begin: See `walk_video`.
+
+    Raises:
+        VideoError: See `probe_file`.
+    """
+
+    def visit(fps: float) -> _Visit:
+        see = begin(fps)
+        return lambda position, picture: see(picture())
+
+    index = index_stream(media)
+    result = _decode_reliably(media, index, visit, transform)
+    timeline = _require_frames(result, media)
+    return timeline, _describe(media, index, timeline, result.warnings())
+
+
+def _decode_reliably(
+    media: Media,
+    index: StreamIndex,
+    begin: Callable[[float], _Visit],
+    transform: Transform = UNCHANGED,
+) -> _WholeResult:
+    """A pass over the whole file that counts, which may be the second one."""
+    fps = index.timeline.fps if index.timeline else 0.0
+    parallel = not index.warnings
+    result = _decode_whole(media, index, begin(fps), parallel, transform)
+    if not result.reliable:
+        result = _decode_whole(media, index, begin(fps), parallel=False, transform=transform)
+    return result
 
 
 def read_file(
@@ -83,9 +123,8 @@ def _read_from_start(
         wanted, rows = np.unique(chosen, return_inverse=True)
         size = transform.size(index.shape.shown)
         output = allocate(chosen.size, size, media.name)[: wanted.size]
-        result = _decode_whole(
-            media, index, wanted.tolist(), output, parallel=not damaged, transform=transform
-        )
+        keep = _keeping(wanted.tolist(), output)
+        result = _decode_whole(media, index, keep, parallel=not damaged, transform=transform)
         if expected is not None and result.agrees_with(expected) and result.reliable:
             info = _describe(media, index, result.timeline, result.warnings())
             return _assemble(output, rows, chosen, result.timeline, info)
@@ -118,17 +157,26 @@ class _WholeResult:
         return np.array_equal(self.timeline.timestamps, expected.timestamps)
 
 
+def _keeping(wanted: list[int], output: Picture) -> _Visit:
+    """Puts the frames at the positions `wanted` into the rows of `output`."""
+    row_of = {position: row for row, position in enumerate(wanted)}
+
+    def keep(position: int, picture: Callable[[], Picture]) -> None:
+        if position in row_of:
+            output[row_of[position]] = picture()
+
+    return keep
+
+
 def _decode_whole(
     media: Media,
     index: StreamIndex,
-    wanted: list[int],
-    output: Picture,
+    visit: _Visit,
     parallel: bool,
     transform: Transform = UNCHANGED,
 ) -> _WholeResult:
-    """Decode from the first to the last frame and put the frames at `wanted` into `output`."""
+    """Decode from the first to the last frame; `visit` may look at each."""
     to_rgb = RgbConverter(index.shape, transform)
-    row_of = {position: row for row, position in enumerate(wanted)}
     damage = Damage()
     stamps: list[int | None] = []
     with open_video(media) as (container, stream):
@@ -136,8 +184,7 @@ def _decode_whole(
         for position, frame in enumerate(decoded_frames(container, stream, damage)):
             stamps.append(frame.pts)
             to_rgb.see(frame)
-            if position in row_of:
-                output[row_of[position]] = transform.apply(to_rgb(frame))
+            visit(position, lambda frame=frame: transform.apply(to_rgb(frame)))  # type: ignore[misc]
     timeline = index.clock.timeline(stamps)
     return _WholeResult(timeline, damage, to_rgb.warnings(), parallel)
 

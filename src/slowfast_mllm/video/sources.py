@@ -11,20 +11,21 @@ import io
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from slowfast_mllm.video.archive import is_zip, open_zip
 from slowfast_mllm.video.jpeg import Behind, look_behind
 from slowfast_mllm.video.media import Media
 from slowfast_mllm.video.names import data_of, is_named, localized, printable, short_name
-from slowfast_mllm.video.picture import UNCHANGED, Transform
+from slowfast_mllm.video.picture import UNCHANGED, Picture, Transform
 from slowfast_mllm.video.pillow import HEAD_BYTES, is_picture, open_image
-from slowfast_mllm.video.reader import probe_file, read_file
+from slowfast_mllm.video.reader import probe_file, read_file, walk_file
 from slowfast_mllm.video.result import SampledVideo, VideoError, VideoInfo
 from slowfast_mllm.video.sampling import SampleRequest, require_positive
 from slowfast_mllm.video.stills import (
@@ -117,6 +118,38 @@ def read_video(
     else:
         video = opened.read(request, transform)
     return replace(video, info=_with_path(video.info, source))
+
+
+def walk_video(
+    source: Any,
+    begin: Callable[[float], Callable[[Picture], None]],
+    *,
+    frames_fps: float | None = None,
+    clip: bool = False,
+    transform: Transform = UNCHANGED,
+) -> tuple[NDArray[np.float64], VideoInfo]:
+    """Look at every frame of a video, however long: none is kept.
+
+    Args:
+        source, frames_fps, clip: As for `read_video`.
+        begin: Gives the function that is shown each picture in turn, uint8 (H, W, 3). It is told
+            the frame rate, 0.0 where that is not known beforehand, and called again where damage
+            is met and the video is read anew from its first frame.
+        transform: Done to each picture as soon as it is decoded, e.g. shrinking.
+
+    Returns:
+        float64 seconds (T,) of the pictures that were shown last, as `SampledVideo` has them, and
+        the facts.
+
+    Raises:
+        VideoError: As for `read_video`.
+    """
+    opened = _open(source, frames_fps, clip)
+    if isinstance(opened, Media):
+        timeline, info = walk_file(opened, begin, transform)
+        return timeline.timestamps, _with_path(info, source)
+    times, info = opened.walk(begin, transform)
+    return times, _with_path(info, source)
 
 
 def is_timeless(source: Any) -> bool:

@@ -128,6 +128,29 @@ class Stills:
             continue  # without those that turned out to be broken
         return video
 
+    def walk(
+        self, begin: Callable[[float], Callable[[Picture], None]], transform: Transform = UNCHANGED
+    ) -> tuple[NDArray[np.float64], VideoInfo]:
+        """All pictures, one after the other, as `walk_video` does it; their seconds, and the facts.
+
+        Raises:
+            VideoError: None can be decoded, or one of an animation cannot.
+        """
+        broken = dict(self.broken)
+        see = begin(self._info(broken).fps)
+        sizes = set()
+        for picture in self._pictures([i for i in range(self.count) if i not in broken], broken):
+            sizes.add(picture.shape[1::-1])
+            see(transform.apply(_fitted(picture, self.size)))
+        if len(broken) == self.count:
+            raise VideoError(next(iter(broken.values())))
+        info = self._info(broken)
+        info = replace(info, warnings=(*info.warnings, *fitting_warnings(sizes, self.size)))
+        times = self.timestamps
+        if times is None:
+            times = np.arange(self.count, dtype=np.float64) / _NOMINAL_FPS
+        return np.delete(times, sorted(broken)), info
+
     def _read(
         self, request: SampleRequest, transform: Transform, broken: dict[int, str]
     ) -> SampledVideo | None:

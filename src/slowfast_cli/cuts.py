@@ -1,0 +1,38 @@
+"""`slowfast cuts`: where a video is cut, measured."""
+
+from typing import TYPE_CHECKING
+
+from slowfast_cli.options import Clip, FramesFps, Json, Video, working, wrong_usage
+from slowfast_cli.terminal import say, say_json
+
+if TYPE_CHECKING:
+    from slowfast_mllm.tasks.cuts import Boundary
+
+
+def cuts(
+    video: Video, json: Json = False, frames_fps: FramesFps = None, clip: Clip = False
+) -> None:
+    """Find where a video is cut. Needs the extra slowfast-mllm[cuts]."""
+    from slowfast_mllm.tasks import find_cuts
+    from slowfast_mllm.video.sampling import require_positive
+
+    with wrong_usage():
+        require_positive(frames_fps=frames_fps)
+    with working("Looking at every frame"):
+        result = find_cuts(video, frames_fps, clip)
+    if json:
+        say_json(result.model_dump(mode="json"))
+        return
+    for warning in result.warnings:
+        say(f"Warning: {warning}", err=True)
+    for cut in result.cuts:
+        say(told(cut))
+    if not result.cuts:
+        say("no cuts")
+
+
+def told(cut: "Boundary") -> str:
+    """One line about one change of shots."""
+    if cut.kind == "cut":
+        return f"{cut.time:.2f} s  cut"
+    return f"{cut.time:.2f} s  {cut.kind}, from {cut.start:.2f} to {cut.end:.2f} s"
