@@ -17,8 +17,7 @@ import typer
 from slowfast_cli.terminal import say, say_json
 
 if TYPE_CHECKING:
-    from slowfast_mllm.engine import Chat, SlowFast, TransformersModel
-    from slowfast_mllm.engine.transformers_model import TransformersChat
+    from slowfast_mllm.engine.protocol import Assistant, Conversation
 
 # Panels of the help. What the library checks itself has no range here: the help column is narrow.
 LOOK, REPLY, PLACE = "What to look at", "How to answer", "Where to run"
@@ -168,7 +167,7 @@ class Answering:
         ),
     ] = True
 
-    def watch(self, video: str) -> "Chat | TransformersChat":
+    def watch(self, video: str) -> "Conversation":
         """Load the model and look at the video: a conversation that can begin."""
         refuse_wrong_bounds(video, **self._sampling)
         refuse_missing(video)
@@ -201,7 +200,7 @@ class Answering:
         names = ("max_new_tokens", "temperature", "top_p", "num_beams", "seed")
         return {name: getattr(self, name) for name in names} | {"stop": self.stop or ()}
 
-    def answer(self, conversation: "Chat | TransformersChat", question: str) -> None:
+    def answer(self, conversation: "Conversation", question: str) -> None:
         """Ask, and print the answer on stdout."""
         on_terminal = self.stream
         if on_terminal is None:
@@ -260,7 +259,7 @@ def refuse_missing(video: str) -> None:
         probe_video(video)
 
 
-def load_model(model: str | None, cache: bool, **how: Any) -> "SlowFast | TransformersModel":
+def load_model(model: str | None, cache: bool, **how: Any) -> "Assistant":
     """Load a model, with a spinner, and say once what the packaged one is.
 
     Args:

@@ -1,5 +1,6 @@
 """Models of transformers: the same questions, answers and times as ours, by the same calls."""
 
+import importlib.util
 import json
 import os
 import sys
@@ -13,7 +14,7 @@ import torch
 
 from slowfast_cli.main import main
 from slowfast_mllm import ModelError, load
-from slowfast_mllm.engine import DESCRIBE, Request, TransformersModel
+from slowfast_mllm.engine import DESCRIBE, Request, TransformersModel, transformers_loading
 from slowfast_mllm.engine.families import number_words
 
 ASKED = [*tiny_models.FAMILIES]
@@ -181,7 +182,7 @@ def test_turns_of_a_chat_see_what_was_said(assistants, clips):
     assert first.timing["read"] > 0
     second = chat.ask("And then?", **LONG)
     assert second.timing["read"] == 0
-    text = assistant._prompt(chat.messages[:3], chat.video)
+    text = assistant.prompt(chat.messages[:3], chat.video)
     assert text.count("What?") == text.count("And then?") == text.count(first.text) == 1
     with pytest.raises(ValueError, match="num_frames: the frames were chosen"):
         chat.ask("What?", num_frames=3)
@@ -291,4 +292,63 @@ def test_the_command_line_takes_such_a_checkpoint(folders, clips, monkeypatch, c
     monkeypatch.setattr(sys, "argv", [*words, str(folders["qwen3_vl"])])
     with pytest.raises(SystemExit, match="2"):
         main()
-    assert "only Slow-Fast models keep memories" in " ".join(capsys.readouterr().err.split())
+    assert "models keep memories in" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("family", ["llava_next_video", "llava_onevision", "qwen2_vl", "qwen3_vl"])
+def test_pixels_and_prompts_are_those_of_the_processors(
+    folders, assistants, clips, family, monkeypatch
+):
+    """Of transformers, which need torchvision and with it serve any family that is not known."""
+    pytest.importorskip("torchvision")
+    monkeypatch.setattr(transformers_loading, "FAMILIES", {})
+    own = load(folders[family])
+    here, there = (a.encode(clips[0], num_frames=5) for a in (assistants[family], own))
+    assert here.prompt.replace("begin>", "|vision_start|>").replace("finish>", "|vision_end|>") in (
+        there.prompt.replace("begin>", "|vision_start|>").replace("finish>", "|vision_end|>"),
+    )
+    assert here.inputs.keys() == there.inputs.keys()
+    for name, tensor in here.inputs.items():
+        torch.testing.assert_close(tensor, there.inputs[name], atol=1e-5, rtol=0)
+
+
+def test_a_family_that_is_not_known_asks_for_torchvision(tmp_path):
+    if importlib.util.find_spec("torchvision"):
+        pytest.skip("torchvision is there")
+    (tmp_path / "config.json").write_text('{"model_type": "glm4v"}')
+    with pytest.raises(ModelError, match=r'pip install "slowfast-mllm\[torchvision\]"'):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("family", ["smolvlm", "gemma3"])
+@pytest.mark.parametrize("kind", ["int8", "nf4"])
+def test_the_language_model_alone_is_quantized(folders, clips, family, kind):
+    pytest.importorskip("bitsandbytes")
+    assistant = load(folders[family], quantize=kind)
+    layers = assistant.model.get_decoder().layers
+    quantized = {
+        name
+        for name, module in assistant.model.named_modules()
+        if type(module).__module__.startswith("bitsandbytes")
+    }
+    inside = {
+        name
+        for name, module in assistant.model.named_modules()
+        if any(module is part for part in layers.modules()) and isinstance(module, torch.nn.Linear)
+    }
+    assert quantized == inside != set()
+    assert assistant.ask(clips[0], DESCRIBE, **FRAMES, **LONG).timing["tokens"] > 0
+
+
+def test_weights_are_spread_over_all_devices(folders, assistants, clips):
+    pytest.importorskip("accelerate")
+    both = load(folders["qwen2_vl"], device="auto"), assistants["qwen2_vl"]
+    spread, whole = (a.ask(clips[0], "What?", **FRAMES, **LONG).text for a in both)
+    assert spread == whole
+    with pytest.raises(ModelError, match="--device auto"):
+        load(device="auto")
+
+
+def test_weights_in_bfloat16_answer(folders, clips):
+    assistant = load(folders["internvl"], dtype="bfloat16")
+    assert assistant.likelihoods(clips[0], "What?", ["yes"], **FRAMES)[0].log_probability < 0

@@ -23,14 +23,15 @@ _SPECIAL = [
 ]
 IDS = {token: len(_BYTES) + i for i, token in enumerate(_SPECIAL)}
 _VOCABULARY = len(_BYTES) + len(_SPECIAL)
+# No narrower: nf4 takes 64 numbers at a time.
 _TEXT = {
     "vocab_size": _VOCABULARY,
-    "hidden_size": 32,
-    "intermediate_size": 48,
+    "hidden_size": 64,
+    "intermediate_size": 64,
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
     "num_key_value_heads": 1,
-    "head_dim": 16,
+    "head_dim": 32,
     "max_position_embeddings": 4096,
     "eos_token_id": IDS["<eos>"],
     "bos_token_id": IDS["<bos>"],
@@ -50,7 +51,7 @@ _QWEN_TOKENS = {
     "vision_start_token_id": IDS["<begin>"],
     "vision_end_token_id": IDS["<finish>"],
 }
-_MROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
+_MROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]}
 _QWEN_SIZE = {"size": {"shortest_edge": 16 * 28, "longest_edge": 28 * 28 * 6}}
 _PATCHES = {"patch_size": 7, "temporal_patch_size": 2, "merge_size": 2}
 _SMALL = {"size": {"height": 28, "width": 28}}
@@ -98,12 +99,12 @@ FAMILIES: dict[str, dict[str, Any]] = {
         },
     ),
     "llava_onevision": _llava("llava_onevision", "siglip_vision_model", _SMALL),
-    "qwen2_vl": _qwen("qwen2_vl", {"embed_dim": 32, "hidden_size": 32}, "<video>"),
+    "qwen2_vl": _qwen("qwen2_vl", {"embed_dim": 32, "hidden_size": 64}, "<video>"),
     "qwen2_5_vl": _qwen(
         "qwen2_5_vl",
         {
             "hidden_size": 32,
-            "out_hidden_size": 32,
+            "out_hidden_size": 64,
             "intermediate_size": 48,
             "window_size": 28,
             "fullatt_block_indexes": [1],
@@ -114,7 +115,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "qwen3_vl",
         {
             "hidden_size": 32,
-            "out_hidden_size": 32,
+            "out_hidden_size": 64,
             "intermediate_size": 48,
             "num_position_embeddings": 16,
             "deepstack_visual_indexes": [0],
@@ -180,6 +181,9 @@ def write(family: str, folder: Path) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    vision = {"patch_size": 7, "num_image_tokens": 16, "vision_feature_select_strategy": "default"}
+    if family.startswith("llava"):
+        (folder / "processor_config.json").write_text(json.dumps(vision))
     return folder
 
 

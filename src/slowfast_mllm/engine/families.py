@@ -5,12 +5,18 @@ from frames that our reader has chosen and timed. Nothing here runs a model.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers.image_processing_utils import get_size_dict
+from transformers.video_utils import VideoMetadata
+
+from slowfast_mllm.processing.pixels import affine, centre_crop, resize
+from slowfast_mllm.video import Transform
+from slowfast_mllm.video.picture import UNCHANGED
 
 _CLIP = {
     "image_mean": [0.48145466, 0.4578275, 0.40821073],
@@ -39,7 +45,6 @@ class Family:
     defaults: ClassVar[Mapping[str, Any]] = {}
     settings_of = "video_processor"
     square_default = True  # what a size of one number means
-    positions_3d = False
 
     def __init__(self, config: Any, settings: Mapping[str, Any], tokenizer: Any) -> None:
         """
@@ -86,11 +91,34 @@ class Family:
         crop = get_size_dict(self.settings["crop_size"], param_name="crop_size")
         return crop["height"], crop["width"]
 
+    def transform(self, num_frames: int) -> Transform:
+        """How a picture is fitted as it is decoded, where so many come."""
+
+        def shape(height: int, width: int) -> tuple[int, int]:
+            return self.crop or self.shapes(height, width, num_frames)[-1]
+
+        def apply(picture: np.ndarray) -> np.ndarray:
+            height, width = picture.shape[:2]
+            for size in self.shapes(height, width, num_frames):
+                pixels = resize(np.ascontiguousarray(picture), size, self.settings["resample"])
+                picture = pixels.permute(1, 2, 0).numpy()
+            if self.crop:
+                picture = centre_crop(pixels, *self.crop).permute(1, 2, 0).numpy()
+            return picture
+
+        return Transform(shape, apply)
+
+    def pixels(self, frames: np.ndarray) -> Tensor:
+        """float32 (T, 3, h, w), normalised, of uint8 (T, h, w, 3)."""
+        mean, std = self.settings["image_mean"], self.settings["image_std"]
+        factor, offset = affine(1 / 255, mean, std)
+        return torch.from_numpy(frames).permute(0, 3, 1, 2) * factor - offset
+
     def inputs(self, pixels: Tensor, times: Sequence[float]) -> dict[str, Tensor]:
         """Arguments of the model for one video.
 
         Args:
-            pixels: float32 (T, 3, h, w), normalised.
+            pixels: as `pixels` gives them.
             times: seconds of each frame.
         """
         return {"pixel_values_videos": pixels[None]}
@@ -141,7 +169,6 @@ class LlavaOnevision(Family):
 class Qwen2VL(Family):
     """Frames of their own size, in patches of two frames each."""
 
-    positions_3d = True
     defaults = {
         **_CLIP,
         "size": {"shortest_edge": 128 * 28 * 28, "longest_edge": 768 * 28 * 28},
@@ -156,9 +183,9 @@ class Qwen2VL(Family):
         fewest, most = self._pixels(num_frames)
         rows, columns = self._whole(height, width)
         if rows * columns > most:
-            return [self._scaled(height, width, most, math.floor)]
+            return [self._shrunk(height, width, math.sqrt(height * width / most))]
         if rows * columns < fewest:
-            return [self._scaled(height, width, fewest, math.ceil)]
+            return [self._grown(height, width, math.sqrt(fewest / (height * width)))]
         return [(rows, columns)]
 
     def _pixels(self, num_frames: int) -> tuple[int, int]:
@@ -185,15 +212,18 @@ class Qwen2VL(Family):
         factor = self._factor
         return round(height / factor) * factor, round(width / factor) * factor
 
-    def _scaled(
-        self, height: int, width: int, pixels: float, whole: Callable[[float], int]
-    ) -> tuple[int, int]:
-        """Rows and columns in whole tokens, of about the same aspect and so many pixels."""
-        factor, scale = self._factor, math.sqrt(pixels / (height * width))
-        rows, columns = (
-            max(factor, whole(side * scale / factor) * factor) for side in (height, width)
+    # In the order of the family's own arithmetic: another rounds otherwise now and then.
+
+    def _shrunk(self, height: int, width: int, by: float) -> tuple[int, int]:
+        factor = self._factor
+        return (
+            max(factor, math.floor(height / by / factor) * factor),
+            max(factor, math.floor(width / by / factor) * factor),
         )
-        return rows, columns
+
+    def _grown(self, height: int, width: int, by: float) -> tuple[int, int]:
+        factor = self._factor
+        return math.ceil(height * by / factor) * factor, math.ceil(width * by / factor) * factor
 
     def inputs(self, pixels: Tensor, times: Sequence[float]) -> dict[str, Tensor]:
         patch, merge = self.settings["patch_size"], self.settings["merge_size"]
@@ -254,10 +284,11 @@ class Qwen3VL(Qwen2VL):
             grow = max(self._factor / height, self._factor / width)
             height, width = int(height * grow), int(width * grow)
         rows, columns = self._whole(height, width)
+        all_pixels = num_frames * height * width
         if even * rows * columns > most:
-            return [self._scaled(height, width, most / num_frames, math.floor)]
+            return [self._shrunk(height, width, math.sqrt(all_pixels / most))]
         if even * rows * columns < fewest:
-            return [self._scaled(height, width, fewest / num_frames, math.ceil)]
+            return [self._grown(height, width, math.sqrt(fewest / all_pixels))]
         return [(rows, columns)]
 
     def prompt(self, inputs: dict[str, Tensor], times: Sequence[float], duration: float) -> str:
@@ -409,6 +440,54 @@ class Captioner(Family):
 
     def prompt(self, inputs: dict[str, Tensor], times: Sequence[float], duration: float) -> str:
         return ""
+
+
+class OwnProcessor(Family):
+    """Any other family, by its own processor of transformers, which needs torchvision."""
+
+    def __init__(self, config: Any, processor: Any) -> None:
+        self.config = config
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        self.tokenizer.chat_template = processor.chat_template
+        self.marker = processor.video_token
+
+    def transform(self, num_frames: int) -> Transform:
+        return UNCHANGED
+
+    def pixels(self, frames: np.ndarray) -> Tensor:
+        """uint8 (T, 3, H, W)."""
+        return torch.from_numpy(frames).permute(0, 3, 1, 2)
+
+    def inputs(self, pixels: Tensor, times: Sequence[float]) -> dict[str, Tensor]:
+        given = self.processor.video_processor(
+            [pixels],
+            video_metadata=[_metadata(times, times[-1])],
+            do_sample_frames=False,
+            return_tensors="pt",
+        )
+        return dict(given)
+
+    def prompt(self, inputs: dict[str, Tensor], times: Sequence[float], duration: float) -> str:
+        known = {**inputs, "video_metadata": [_metadata(times, duration)]}
+        words: str = self.processor.replace_video_token(known, 0)
+        return words
+
+    def token_types(self, ids: Tensor) -> dict[str, Tensor]:
+        if not self.processor.return_mm_token_type_ids:
+            return {}
+        types = self.processor.create_mm_token_type_ids(ids.tolist())
+        return {"mm_token_type_ids": torch.tensor(types, device=ids.device)}
+
+
+def _metadata(times: Sequence[float], duration: float) -> VideoMetadata:
+    """In which a frame lasts a second: what is computed of it are the real times."""
+    return VideoMetadata(
+        total_num_frames=len(times) * _interval(times),
+        fps=1.0,
+        duration=duration,
+        frames_indices=list(times),
+    )
 
 
 FAMILIES: Mapping[str, type[Family]] = {

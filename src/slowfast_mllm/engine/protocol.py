@@ -97,3 +97,9 @@ class Assistant(Protocol):
     ) -> list[Likelihood]:
         """How likely each of the answers is, after the question; the video is looked at once."""
         ...
+
+    def likelihoods_each(
+        self, video: Any, questions: Sequence[str], answers: Sequence[str], **sampling: Any
+    ) -> list[list[Likelihood]]:
+        """As `likelihoods`, of the same answers to each of several questions: a list for each."""
+        ...

@@ -8,11 +8,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoProcessor,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+from transformers.models.auto.video_processing_auto import VIDEO_PROCESSOR_MAPPING_NAMES
 from transformers.utils import cached_file
 
-from slowfast_mllm.engine.families import FAMILIES, Family
+from slowfast_mllm.engine.families import FAMILIES, Family, OwnProcessor
 from slowfast_mllm.engine.loading import (
     ModelError,
     Quantization,
@@ -42,7 +50,8 @@ def is_of_transformers(path: str) -> bool:
     """
     facts = _facts(path)
     kind = facts.get("model_type")
-    if kind in FAMILIES:
+    takes_videos = kind in VIDEO_PROCESSOR_MAPPING_NAMES
+    if kind in FAMILIES or (takes_videos and kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES):
         return True
     if "auto_map" in facts and kind not in CONFIG_MAPPING_NAMES and kind not in _ours():
         raise ModelError(_refusal(path, facts))
@@ -91,17 +100,13 @@ def load_transformers(
     Raises:
         ModelError: it is damaged or incomplete, or something is not installed that it needs.
     """
-    place = base_of_adapter(path) or path
     try:
-        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
-        tokenizer = _tokenizer(place, config)
-        family_class = FAMILIES[config.model_type]
-        family = family_class(config, _settings(place, family_class), tokenizer)
-        _check_template(family)
+        family = _family(base_of_adapter(path) or path)
     except ModelError:
         raise
     except Exception as error:  # damaged files raise what they like
         raise unusable(path, error) from error
+    config = family.config
     spread = device == "auto"
     target = pick_device(None if spread else device)
     options = loading_options(config, target, dtype, quantize)
@@ -120,7 +125,24 @@ def load_transformers(
         if str(network.dtype) == "torch.bfloat16" and computes_wide(target):
             compute_in_float32(network)
     _forget_defaults(network)
-    return TransformersModel(network, tokenizer, family, path)
+    return TransformersModel(network, family, path)
+
+
+def _family(path: str) -> Family:
+    """The rules of a checkpoint's family, with its tokenizer."""
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    rules = FAMILIES.get(config.model_type)
+    if rules is not None:
+        family = rules(config, _settings(path, rules), _tokenizer(path, config))
+    elif importlib.util.find_spec("torchvision") is None:
+        raise ModelError(
+            f"{path}: pictures for a {config.model_type!r} model are made with torchvision; "
+            'install it with `pip install "slowfast-mllm[torchvision]"`.'
+        )
+    else:
+        family = OwnProcessor(config, AutoProcessor.from_pretrained(path, trust_remote_code=False))
+    _check_template(family)
+    return family
 
 
 def _forget_defaults(network: PreTrainedModel) -> None:

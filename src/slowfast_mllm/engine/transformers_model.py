@@ -3,7 +3,6 @@
 Frames come from our reader, fitted as they are decoded, with their times; see `families`.
 """
 
-import copy
 import functools
 import threading
 import time
@@ -17,8 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
-from transformers.modeling_outputs import BaseModelOutput
 
 from slowfast_mllm.engine.answers import (
     Answer,
@@ -31,19 +28,15 @@ from slowfast_mllm.engine.answers import (
     checked_question,
     compose_answer,
     split_options,
-    without_control_tokens,
 )
 from slowfast_mllm.engine.batching import Request
 from slowfast_mllm.engine.encoded_video import AT_HAND
 from slowfast_mllm.engine.families import Family
 from slowfast_mllm.engine.protocol import DESCRIBE, Capabilities
 from slowfast_mllm.engine.stopping import StopAtStrings
-from slowfast_mllm.model.transformers_names import CACHE
-from slowfast_mllm.processing.pixels import affine, centre_crop, resize
-from slowfast_mllm.video import Transform, VideoInfo, probe_video, read_video
+from slowfast_mllm.engine.transformers_likelihoods import likelihoods, padded
+from slowfast_mllm.video import VideoInfo, probe_video, read_video
 from slowfast_mllm.video.names import localized, short_name
-
-_TOGETHER = 16  # answers whose likelihood is computed in one pass
 
 
 @dataclass(frozen=True)
@@ -84,12 +77,13 @@ class _Prepared:
 class TransformersModel:
     """A loaded model that answers questions about videos. Safe to share between threads."""
 
-    def __init__(self, model: Any, tokenizer: Any, family: Family, name: str = "") -> None:
+    def __init__(self, model: Any, family: Family, name: str = "") -> None:
         self.model = model.eval()
-        self.tokenizer = tokenizer
+        self.tokenizer = family.tokenizer
         self.family = family
         self.name = name
-        self._lock = threading.Lock()  # some families keep positions on their modules
+        # Held while the model runs: some families keep positions on their modules.
+        self._running = threading.Lock()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -146,29 +140,14 @@ class TransformersModel:
 
     def _read(self, video: Any, wanted: dict[str, Any]) -> EncodedClip:
         began = time.perf_counter()
-        settings, count = self.family.settings, _expected(video, wanted)
-
-        def shape(height: int, width: int) -> tuple[int, int]:
-            return self.family.crop or self.family.shapes(height, width, count)[-1]
-
-        def apply(picture: np.ndarray) -> np.ndarray:
-            height, width = picture.shape[:2]
-            for size in self.family.shapes(height, width, count):
-                pixels = resize(np.ascontiguousarray(picture), size, settings["resample"])
-                picture = pixels.permute(1, 2, 0).numpy()
-            if self.family.crop:
-                picture = centre_crop(pixels, *self.family.crop).permute(1, 2, 0).numpy()
-            return picture
-
-        sampled = read_video(video, **wanted, transform=Transform(shape, apply))
+        transform = self.family.transform(_expected(video, wanted))
+        sampled = read_video(video, **wanted, transform=transform)
         read = time.perf_counter()
         rows = np.arange(len(sampled.frames))
         if not self.family.fixed_num_frames:  # what a short clip repeats
             rows = np.unique(sampled.frame_indices, return_index=True)[1]
-        factor, offset = affine(1 / 255, settings["image_mean"], settings["image_std"])
-        pixels = torch.from_numpy(sampled.frames[rows]).permute(0, 3, 1, 2) * factor - offset
         times = sampled.timestamps[rows].tolist()
-        inputs = self.family.inputs(pixels, times)
+        inputs = self.family.inputs(self.family.pixels(sampled.frames[rows]), times)
         return EncodedClip(
             inputs=inputs,
             prompt=self.family.prompt(inputs, times, sampled.info.duration),
@@ -181,7 +160,7 @@ class TransformersModel:
     # ---- words ---------------------------------------------------------------------------------
 
     @functools.cached_property
-    def _control_tokens(self) -> list[str]:
+    def control_tokens(self) -> list[str]:
         """What words must not become: ends of turns, placeholders, and whatever is special."""
         added = self.tokenizer.added_tokens_decoder.values()
         special = {token.content for token in added if token.special}
@@ -193,7 +172,7 @@ class TransformersModel:
         Raises:
             ValueError: the question is empty or no text, or the model reads none.
         """
-        question = checked_question(question, self._control_tokens)
+        question = checked_question(question, self.control_tokens)
         if not self.family.reads_questions and question != DESCRIBE:
             raise ValueError(
                 f"{self.name}: only describes what it sees and reads no questions; use "
@@ -204,7 +183,7 @@ class TransformersModel:
             content.insert(0, dict(self.family.part))
         return {"role": "user", "content": content}
 
-    def _prompt(self, messages: list[dict[str, Any]], clip: EncodedClip) -> str:
+    def prompt(self, messages: list[dict[str, Any]], clip: EncodedClip) -> str:
         text: str = self.tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True
         )
@@ -236,7 +215,7 @@ class TransformersModel:
         """Ids of a conversation up to the next answer."""
         if not self.family.reads_questions:
             return [self.family.token_id]
-        return self._ids(self._prompt(messages, clip))
+        return self._ids(self.prompt(messages, clip))
 
     @functools.cached_property
     def _end_ids(self) -> set[int]:
@@ -271,16 +250,16 @@ class TransformersModel:
         options["max_new_tokens"] = min(generation.max_new_tokens, self._most - length)
         if generation.stop:
             options["stopping_criteria"] = [StopAtStrings(generation.stop, self._decode, length)]
-        with self._lock, torch.no_grad():
+        with self._running, torch.no_grad():
             if generation.seed is not None:
                 torch.manual_seed(generation.seed)
             output = self.model.generate(
-                **self._arguments([p.clip for p in prepared], [p.ids for p in prepared]),
+                **self.arguments([p.clip for p in prepared], [p.ids for p in prepared]),
                 streamer=clock if len(prepared) == 1 and generation.num_beams == 1 else None,
                 return_dict_in_generate=True,
                 output_logits=generation.return_scores,
                 logits_processor=[RefuseNan(), *generation.logits_processor],
-                pad_token_id=self._pad_id,
+                pad_token_id=self.pad_id,
                 **options,
             )
         scores: list[list[float]] = [[]] * len(prepared)
@@ -308,13 +287,13 @@ class TransformersModel:
         return new_ids[: last + 1]
 
     @functools.cached_property
-    def _pad_id(self) -> int:
+    def pad_id(self) -> int:
         for told in (self.model.generation_config.pad_token_id, self.tokenizer.pad_token_id):
             if told is not None:
                 return int(told)
         return min(self._end_ids)
 
-    def _arguments(self, clips: list[EncodedClip], prompts: list[list[int]]) -> dict[str, Tensor]:
+    def arguments(self, clips: list[EncodedClip], prompts: list[list[int]]) -> dict[str, Tensor]:
         """Of the model, for rows of prompts that are padded on the left."""
         device = self.model.device
         arguments = {
@@ -326,8 +305,8 @@ class TransformersModel:
                 arguments[name] = tensor.to(self.model.dtype)
         if not self.family.reads_questions:
             return arguments
-        ids = _padded(prompts, self._pad_id, "left").to(device)
-        mask = _padded([[1] * len(prompt) for prompt in prompts], 0, "left").to(device)
+        ids = padded(prompts, self.pad_id, "left").to(device)
+        mask = padded([[1] * len(prompt) for prompt in prompts], 0, "left").to(device)
         arguments |= {"input_ids": ids, "attention_mask": mask}
         return arguments | self.family.token_types(ids)
 
@@ -396,77 +375,16 @@ class TransformersModel:
             VideoError: the video cannot be read.
             ValueError: the question or an answer is empty.
         """
-        message = self.user_message(question, first=True)
         clip = self.encode(video, **sampling)
-        text = self._prompt([message], clip) if self.family.reads_questions else ""
-        rows = [self._answer_ids(answer, text) for answer in answers]
-        prompt = self.prompt_ids([message], clip)
-        with self._lock, torch.no_grad():
-            score = self._scorer(clip, prompt) if text else self._decoder_scorer(clip)
-            parts = [rows[i : i + _TOGETHER] for i in range(0, len(rows), _TOGETHER)]
-            sums = [total for part in parts for total in self._summed(score(part), part)]
-        return [Likelihood(total, len(row)) for total, row in zip(sums, rows, strict=True)]
+        with self._running, torch.no_grad():
+            return likelihoods(self, clip, question, answers)
 
-    def _answer_ids(self, answer: str, prompt: str) -> list[int]:
-        words = without_control_tokens(answer, self._control_tokens).strip()
-        if not words:
-            raise ValueError("An answer is empty; give words.")
-        # "ASSISTANT:" is followed by a space, a line's end is not.
-        space = " " if prompt.endswith(":") else ""
-        ids: list[int] = self.tokenizer(space + words, add_special_tokens=False).input_ids
-        return ids
-
-    def _scorer(self, clip: EncodedClip, prompt: list[int]) -> Any:
-        """A function of rows of ids: logits (B, longest, V) of each of their tokens."""
-        read = self.model(**self._arguments([clip], [prompt]), use_cache=True, logits_to_keep=1)
-        first, cache = read.logits[:, -1:], read[CACHE]
-        moved = 0  # positions are fewer than tokens, where frames share them
-        if self.family.positions_3d:
-            moved = int(self.model.model.rope_deltas[0])
-
-        def score(rows: list[list[int]]) -> Tensor:
-            logits = first.expand(len(rows), -1, -1)
-            ids = _padded([row[:-1] for row in rows], self._pad_id, "right").to(first.device)
-            if not ids.shape[1]:
-                return logits
-            longer = copy.copy(cache)
-            longer.layers = [copy.copy(layer) for layer in cache.layers]
-            longer.batch_repeat_interleave(len(rows))
-            ones = [[1] * (len(prompt) + len(row) - 1) for row in rows]
-            positions = torch.arange(ids.shape[1], device=ids.device) + len(prompt) + moved
-            positions = positions.expand(len(rows), -1)
-            if self.family.positions_3d:
-                positions = positions.expand(3, -1, -1)
-            later = self.model(
-                input_ids=ids,
-                attention_mask=_padded(ones, 0, "right").to(ids.device),
-                position_ids=positions,
-                **{CACHE: longer},
-            ).logits
-            return torch.cat([logits, later], 1)
-
-        return score
-
-    def _decoder_scorer(self, clip: EncodedClip) -> Any:
-        """As `_scorer`, of a decoder that reads the video by cross-attention."""
-        pixels = self._arguments([clip], [])["pixel_values"]
-        seen = self.model.get_encoder()(pixel_values=pixels).last_hidden_state
-
-        def score(rows: list[list[int]]) -> Tensor:
-            ids = [[self.family.token_id, *row[:-1]] for row in rows]
-            logits: Tensor = self.model(
-                encoder_outputs=BaseModelOutput(seen.repeat(len(rows), 1, 1)),
-                decoder_input_ids=_padded(ids, self._pad_id, "right").to(seen.device),
-            ).logits
-            return logits
-
-        return score
-
-    def _summed(self, logits: Tensor, rows: list[list[int]]) -> list[float]:
-        likely = logits.float().log_softmax(-1)
-        ids = _padded(rows, self._pad_id, "right").to(logits.device)
-        each = likely.gather(-1, ids[..., None])[..., 0]
-        return [float(row[: len(one)].sum()) for row, one in zip(each, rows, strict=True)]
+    def likelihoods_each(
+        self, video: Any, questions: Sequence[str], answers: Sequence[str], **sampling: Any
+    ) -> list[list[Likelihood]]:
+        """As `likelihoods`, of the same answers to each of several questions: a list for each."""
+        clip = self.encode(video, **sampling)
+        return [self.likelihoods(clip, question, answers) for question in questions]
 
 
 class TransformersChat:
@@ -506,9 +424,3 @@ def _expected(video: Any, wanted: dict[str, Any]) -> int:
     end = info.duration if wanted["end"] is None else min(wanted["end"], info.duration)
     seconds = max(0.0, end - (wanted["start"] or 0))
     return max(1, min(wanted["max_frames"], int(seconds * wanted["fps"]) + 1))
-
-
-def _padded(rows: list[list[int]], value: int, side: str) -> Tensor:
-    """(B, longest) of rows of ids."""
-    tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
-    return pad_sequence(tensors, batch_first=True, padding_value=value, padding_side=side)
