@@ -15,6 +15,8 @@ from slowfast_cli.ask import ask
 from slowfast_cli.bench import bench
 from slowfast_cli.caption import caption
 from slowfast_cli.chat import chat
+from slowfast_cli.choose import choose
+from slowfast_cli.classify import classify
 from slowfast_cli.convert import convert
 from slowfast_cli.cuts import cuts
 from slowfast_cli.data import data
@@ -22,6 +24,7 @@ from slowfast_cli.describe import describe
 from slowfast_cli.index import index
 from slowfast_cli.info import info
 from slowfast_cli.schema import schema
+from slowfast_cli.score import score
 from slowfast_cli.terminal import brief_refusals, escape_what_does_not_fit, say
 from slowfast_cli.train import train
 
@@ -74,6 +77,9 @@ for verb, example in (
     (describe, "slowfast describe clip.mp4 --start 10 --end 20"),
     (chat, "slowfast chat clip.mp4"),
     (caption, "slowfast caption videos/ -o captions.jsonl"),
+    (choose, 'slowfast choose clip.mp4 "What color is the heart?" Red. White. Blue.'),
+    (classify, "slowfast classify clip.mp4 --labels camera-motion"),
+    (score, 'slowfast score clip.mp4 "a red triangle"'),
     (index, "slowfast index clip.mp4 -o clip.sfmem"),
     (info, "slowfast info clip.mp4 --json"),
     (cuts, "slowfast cuts clip.mp4"),

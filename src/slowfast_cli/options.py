@@ -5,7 +5,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -17,7 +17,8 @@ import typer
 from slowfast_cli.terminal import say, say_json
 
 if TYPE_CHECKING:
-    from slowfast_mllm.engine.protocol import Assistant, Conversation
+    from slowfast_mllm.engine.protocol import Assistant, Conversation, Encoded
+    from slowfast_mllm.tasks.results import Result
 
 # Panels of the help. What the library checks itself has no range here: the help column is narrow.
 LOOK, REPLY, PLACE = "What to look at", "How to answer", "Where to run"
@@ -108,9 +109,18 @@ _NOTICE = (
 )
 
 
+Cache = Annotated[
+    bool,
+    typer.Option(
+        help="Keep what was seen of a video on disk for its next question.",
+        rich_help_panel=PLACE,
+    ),
+]
+
+
 @dataclass(frozen=True)
-class Answering:
-    """How a video is watched and an answer made: the options of every verb that answers."""
+class _Sampling:
+    """Which frames are looked at."""
 
     num_frames: NumFrames = None
     fps: Fps = None
@@ -119,6 +129,48 @@ class Answering:
     frames_fps: FramesFps = None
     fit: Fit = None
     clip: Clip = False
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(_Sampling)}
+
+
+@dataclass(frozen=True)
+class Looking(_Sampling):
+    """How a video is looked at: the options of every verb that compares what is given."""
+
+    json: Json = False
+    model: Model = None
+    device: Device = None
+    dtype: Dtype = None
+    quantize: Quantize = None
+    compile: Compile = False
+    cache: Cache = True
+
+    def look(self, video: str) -> "tuple[Assistant, Encoded]":
+        """Load the model and look at the video."""
+        refuse_wrong_bounds(video, **self.sampling)
+        refuse_missing(video)
+        how = {"device": self.device, "dtype": self.dtype, "quantize": self.quantize}
+        assistant = load_model(self.model, self.cache, compile=self.compile, **how)
+        with working("Watching the video"):
+            return assistant, assistant.encode(video, **self.sampling)
+
+    def tell(self, result: "Result", lines: Iterable[str]) -> None:
+        """Print a result: as JSON, or its warnings on stderr and lines for people on stdout."""
+        if self.json:
+            say_json(result.model_dump())
+            return
+        for warning in result.warnings:
+            say(f"Warning: {warning}", err=True)
+        for line in lines:
+            say(line)
+
+
+@dataclass(frozen=True)
+class Answering(_Sampling):
+    """How a video is watched and an answer made: the options of every verb that answers."""
+
     max_new_tokens: Annotated[
         int, typer.Option(help="Longest answer, in tokens.", rich_help_panel=REPLY)
     ] = 256
@@ -159,17 +211,11 @@ class Answering:
     dtype: Dtype = None
     quantize: Quantize = None
     compile: Compile = False
-    cache: Annotated[
-        bool,
-        typer.Option(
-            help="Keep what was seen of a video on disk for its next question.",
-            rich_help_panel=PLACE,
-        ),
-    ] = True
+    cache: Cache = True
 
     def watch(self, video: str) -> "Conversation":
         """Load the model and look at the video: a conversation that can begin."""
-        refuse_wrong_bounds(video, **self._sampling)
+        refuse_wrong_bounds(video, **self.sampling)
         refuse_missing(video)
         from slowfast_mllm.engine.answers import Generation
 
@@ -184,16 +230,11 @@ class Answering:
             compile=self.compile,
         )
         with working("Watching the video"):
-            conversation = assistant.chat(video, **self._sampling)
+            conversation = assistant.chat(video, **self.sampling)
         if not self.json:  # which has them in every answer
             for warning in conversation.video.info.warnings:
                 say(f"Warning: {warning}", err=True)
         return conversation
-
-    @property
-    def _sampling(self) -> dict[str, Any]:
-        names = ("num_frames", "fps", "start", "end", "frames_fps", "fit", "clip")
-        return {name: getattr(self, name) for name in names}
 
     @property
     def _generation(self) -> dict[str, Any]:
@@ -278,10 +319,9 @@ def load_model(model: str | None, cache: bool, **how: Any) -> "Assistant":
     return loaded
 
 
-def answering(verb: Callable[..., None]) -> Callable[..., None]:
-    """Give a verb the fields of `Answering` as options; they come as `how`, its last argument."""
-    own = list(inspect.signature(verb).parameters.values())[:-1]
-    hints = get_type_hints(Answering, include_extras=True)
+def _options_of(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a verb the fields of a class as options; they come as `how`, its last argument."""
+    hints = get_type_hints(kind, include_extras=True)
     shared = [
         inspect.Parameter(
             field.name,
@@ -289,18 +329,26 @@ def answering(verb: Callable[..., None]) -> Callable[..., None]:
             default=field.default,
             annotation=hints[field.name],
         )
-        for field in fields(Answering)
+        for field in fields(kind)
     ]
 
-    @functools.wraps(verb)
-    def command(**arguments: Any) -> None:
-        mine = {parameter.name: arguments.pop(parameter.name) for parameter in own}
-        verb(**mine, how=Answering(**arguments))
+    def with_options(verb: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(verb).parameters.values())[:-1]
 
-    parameters = [*own, *shared]
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in parameters}
-    return command
+        @functools.wraps(verb)
+        def command(**arguments: Any) -> None:
+            mine = {parameter.name: arguments.pop(parameter.name) for parameter in own}
+            verb(**mine, how=kind(**arguments))
+
+        parameters = [*own, *shared]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in parameters}
+        return command
+
+    return with_options
+
+
+answering, looking = _options_of(Answering), _options_of(Looking)
 
 
 def working(what: str) -> AbstractContextManager[Any]:

@@ -12,7 +12,7 @@ from slowfast_mllm.engine.loading import (
     describe_config,
 )
 from slowfast_mllm.engine.memory_cache import MemoryCache
-from slowfast_mllm.engine.protocol import DESCRIBE, Assistant, Capabilities
+from slowfast_mllm.engine.protocol import DESCRIBE, Assistant, Capabilities, Encoded
 from slowfast_mllm.engine.transformers_model import TransformersModel
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Batcher",
     "Capabilities",
     "Chat",
+    "Encoded",
     "EncodedVideo",
     "Generation",
     "Likelihood",

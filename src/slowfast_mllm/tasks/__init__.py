@@ -11,7 +11,10 @@ from slowfast_mllm.tasks.results import Result
 # Job, which is its module here -> the type of its result, and the functions that it offers.
 JOBS: dict[str, tuple[str, ...]] = {
     "caption": ("Caption", "Captioning", "caption_into", "caption_video", "caption_videos"),
+    "choose": ("Choice", "choose_answer"),
+    "classify": ("Classification", "classify_video", "read_labels"),
     "cuts": ("Cuts", "find_cuts"),
+    "score": ("Score", "score_video"),
 }
 
 

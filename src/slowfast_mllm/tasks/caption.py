@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from slowfast_mllm.engine import DESCRIBE, Answer, Request, SlowFast
+from slowfast_mllm.engine import DESCRIBE, Answer, Assistant, Request
 from slowfast_mllm.tasks.cut_text import at_most, whole_sentences, without_loops
 from slowfast_mllm.tasks.journal import Journal
 from slowfast_mllm.tasks.records import Record
@@ -121,7 +121,7 @@ class _Work:
         return len(self.outcomes) == len(self.spans)
 
 
-def caption_video(assistant: SlowFast, video: str, how: Captioning | None = None) -> Caption:
+def caption_video(assistant: Assistant, video: str, how: Captioning | None = None) -> Caption:
     """Say what a video shows.
 
     Raises:
@@ -136,7 +136,7 @@ def caption_video(assistant: SlowFast, video: str, how: Captioning | None = None
 
 
 def caption_videos(
-    assistant: SlowFast, records: Iterable[Record], how: Captioning, max_batch: int = 16
+    assistant: Assistant, records: Iterable[Record], how: Captioning, max_batch: int = 16
 ) -> Iterator[tuple[Record, Caption | Exception]]:
     """Caption many videos together.
 
@@ -198,7 +198,7 @@ class Progress:
 
 def caption_into(
     output: Path,
-    assistant: SlowFast,
+    assistant: Assistant,
     records: Iterable[Record],
     how: Captioning,
     on_progress: Callable[[Progress], None] = lambda progress: None,

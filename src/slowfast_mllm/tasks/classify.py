@@ -1,0 +1,129 @@
+"""Which of many labels fit a video: each by itself, or one of them."""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from slowfast_mllm.engine import Assistant, Encoded
+from slowfast_mllm.tasks.likely import (
+    about,
+    options_after,
+    shares,
+    unsure_warning,
+    wordings,
+    yes_or_no,
+)
+from slowfast_mllm.tasks.results import Part, Result
+from slowfast_mllm.video.names import short_name
+
+BUILT_IN = {"camera-motion": "camera_motion.txt"}
+
+
+class Label(Part):
+    """A label and how surely it fits."""
+
+    label: str
+    probability: float
+    """Of "Yes" to the label's question; with `single`, among the labels, which then sum to 1."""
+
+
+class Classification(Result):
+    """Which labels fit a video."""
+
+    labels: list[Label]
+    """The surest first."""
+    single: bool
+    """Whether just one of them fits."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A label, and the question that is asked for it; None: whether the video shows it."""
+
+    label: str
+    question: str | None = None
+
+
+def read_labels(source: str | os.PathLike[str]) -> list[Asked]:
+    """Labels of a text file, or built-in ones by name (`camera-motion`).
+
+    A label a line; after a tab, a question with yes or no for an answer. Lines that begin with #
+    are skipped.
+
+    Raises:
+        ValueError: there are none, or the file cannot be read.
+    """
+    name = short_name(os.fspath(source))
+    try:
+        if source in BUILT_IN:
+            place = files("slowfast_mllm.tasks").joinpath(BUILT_IN[str(source)])
+            text = place.read_text(encoding="utf-8")
+        else:
+            text = Path(source).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{name}: labels cannot be read ({error}); give a UTF-8 text file with one a line, or "
+            f"{', '.join(BUILT_IN)}."
+        ) from error
+    found = []
+    for line in text.splitlines():
+        if line.strip() and not line.startswith("#"):
+            label, _, question = line.partition("\t")
+            found.append(Asked(label.strip(), question.strip() or None))
+    if not found:
+        raise ValueError(f"{name}: no labels in it; write one a line.")
+    return found
+
+
+def classify_video(
+    assistant: Assistant,
+    video: Any,
+    labels: Sequence[str | Asked],
+    single: bool = False,
+    **sampling: Any,
+) -> Classification:
+    """Say how surely each label fits a video; it is encoded once, whatever their number.
+
+    Args:
+        video: anything that `assistant.encode` takes.
+        labels: in words; hundreds are asked in one pass.
+        single: one of them fits: probabilities among them, as `choose_answer` gives.
+        **sampling: fields of `Sampling`.
+
+    Raises:
+        VideoError: the video cannot be read.
+        ValueError: there is no label, or two are equal.
+    """
+    asked = [Asked(label) if isinstance(label, str) else label for label in labels]
+    names = [a.label for a in asked]
+    if not asked or len({name.strip().casefold() for name in names}) < len(names):
+        raise ValueError("labels: give at least one, and each once.")
+    seen = assistant.encode(video, **sampling)
+    began = time.perf_counter()
+    warnings: list[str] = []
+    if single:
+        found = options_after(assistant, seen, wordings()["classify"], names)
+        probabilities = shares([option.corrected for option in found])
+    else:
+        probabilities, warnings = _each(assistant, seen, asked)
+    fields = about(assistant, seen, {"single": single, **sampling}, time.perf_counter() - began)
+    fields["warnings"] += warnings
+    told = [Label(label=n, probability=p) for n, p in zip(names, probabilities, strict=True)]
+    told.sort(key=lambda label: (-label.probability, label.label))
+    return Classification(**fields, labels=told, single=single)
+
+
+def _each(
+    assistant: Assistant, video: Encoded, asked: Sequence[Asked]
+) -> tuple[list[float], list[str]]:
+    """The probability of each label, and warnings; their order changes nothing, to the last bit."""
+    template = wordings()["score"]
+    questions = {a.label: a.question or template.format(what=a.label) for a in asked}
+    order = sorted(questions)
+    answers = yes_or_no(assistant, video, [questions[label] for label in order])
+    found = dict(zip(order, answers, strict=True))
+    return [found[a.label].probability for a in asked], unsure_warning(answers)

@@ -1,0 +1,141 @@
+"""What choosing, classifying and scoring share: how likely answers are, as probabilities.
+
+Nothing is drawn and nothing is parsed: the model is asked how likely it finds answers that are
+known beforehand, all of them in one pass over what it remembers of the video.
+"""
+
+import functools
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from slowfast_mllm.engine import Assistant, Encoded
+from slowfast_mllm.tasks.results import Clip, Frames, versions
+from slowfast_mllm.video.names import short_name
+
+_GREY, _SIDE = 128, 64  # of the pictures of a clip that shows nothing
+_UNSURE = 0.1
+
+
+@functools.cache
+def wordings() -> dict[str, Any]:
+    """The words in which models are asked, and those that mean yes and no."""
+    text = files("slowfast_mllm.tasks").joinpath("wording.json").read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+@dataclass(frozen=True)
+class YesNo:
+    """Probabilities that an answer begins with yes, or with no."""
+
+    yes: float
+    no: float
+
+    @property
+    def probability(self) -> float:
+        """Of yes, where it is one of the two."""
+        return self.yes / (self.yes + self.no) if self.yes + self.no else 0.5
+
+
+def yes_or_no(assistant: Assistant, video: Encoded, questions: Sequence[str]) -> list[YesNo]:
+    """Of each of several questions about a video."""
+    yes, no = wordings()["yes"], wordings()["no"]
+    found = assistant.likelihoods_each(video, questions, [*yes, *no])
+    sums = []
+    for answers in found:
+        shares = [math.exp(answer.log_probability) for answer in answers]
+        sums.append(YesNo(sum(shares[: len(yes)]), sum(shares[len(yes) :])))
+    return sums
+
+
+def unsure_warning(answers: Sequence[YesNo]) -> list[str]:
+    """What is to be said where a model would not answer yes or no at all."""
+    least = min(answer.yes + answer.no for answer in answers)
+    if least >= _UNSURE:
+        return []
+    return [
+        "the model would rather answer something else than yes or no (which hold "
+        f"{least:.1%} of its probability): ask in other words"
+    ]
+
+
+@dataclass(frozen=True)
+class OptionLikelihood:
+    """Natural logarithms of the probability per token of an option, looking and not looking."""
+
+    looking: float
+    not_looking: float
+
+    @property
+    def corrected(self) -> float:
+        return self.looking - self.not_looking
+
+
+def options_after(
+    assistant: Assistant, video: Encoded, question: str, options: Sequence[str]
+) -> list[OptionLikelihood]:
+    """How likely each option is after the question, and after it about a grey clip.
+
+    Their order changes nothing, to the last bit.
+
+    Raises:
+        ValueError: there are fewer than two, or two of them are equal.
+    """
+    order = sorted(_checked(options))
+    both = [
+        [answer.per_token for answer in assistant.likelihoods(seen, question, order)]
+        for seen in (video, _nothing_like(assistant, video))
+    ]
+    found = dict(zip(order, map(OptionLikelihood, *both), strict=True))
+    return [found[option.strip()] for option in options]
+
+
+def _checked(options: Sequence[str]) -> list[str]:
+    words = [option.strip() for option in options]
+    if len(words) < 2:
+        raise ValueError("options: give two or more to choose from.")
+    seen: dict[str, str] = {}
+    for word in words:
+        if word.casefold() in seen:
+            raise ValueError(
+                f"The option {short_name(word)!r} is given twice; give options that differ."
+            )
+        seen[word.casefold()] = word
+    return words
+
+
+def _nothing_like(assistant: Assistant, video: Encoded) -> Encoded:
+    """A grey clip with as many frames over as long a time."""
+    times = video.timestamps
+    seconds = times[-1] - times[0]
+    grey = np.full((len(times), _SIDE, _SIDE, 3), _GREY, np.uint8)
+    rate = (len(times) - 1) / seconds if seconds > 0 else 1.0
+    return assistant.encode(grey, num_frames=len(times), frames_fps=rate)
+
+
+def shares(logarithms: Sequence[float]) -> list[float]:
+    """Probabilities that sum to 1, of logarithms of what is in proportion to them."""
+    top = max(logarithms)
+    parts = [math.exp(value - top) for value in logarithms]
+    return [part / sum(parts) for part in parts]
+
+
+def about(
+    assistant: Assistant, video: Encoded, settings: dict[str, Any], seconds: float
+) -> dict[str, Any]:
+    """Fields that every `Result` has; `seconds` is how long the answers took."""
+    return {
+        "model": assistant.name,
+        "software": versions(),
+        "video": Clip.of(video.info),
+        "frames": Frames(indices=video.frame_indices, timestamps=video.timestamps),
+        "settings": settings,
+        "timing": {**video.timing, "likelihoods": seconds},
+        "warnings": list(video.info.warnings),
+    }
