@@ -18,7 +18,10 @@ from slowfast_cli.main import main
 ROOT = Path(__file__).parents[2]
 CLIP = str(ROOT / "examples" / "shapes.mp4")
 PACKAGED = ROOT / "src" / "slowfast_mini" / "weights"
-VERBS = ("ask", "describe", "chat", "caption", "index", "info", "train", "convert")
+VERBS = (
+    *("ask", "describe", "chat", "caption", "choose", "classify", "score"),
+    *("index", "info", "train", "convert"),
+)
 
 
 @pytest.fixture
@@ -435,3 +438,41 @@ def test_a_video_may_be_a_uri(run) -> None:
         for source in (CLIP, Path(CLIP).as_uri(), data)
     }
     assert len(answers) == 1
+
+
+def test_given_answers_are_compared(run, tmp_path: Path) -> None:
+    few = ("--num-frames", "4")
+    code, out, _ = run("choose", CLIP, "What color is the heart?", "Red.", "White.", *few)
+    assert code == 0
+    assert sorted(line.split()[1] for line in out.splitlines()) == ["Red.", "White."]
+    told = json.loads(run("score", CLIP, "a red triangle", *few, "--json")[1])
+    assert 0 <= told["score"] <= 1
+    labels = tmp_path / "labels.txt"
+    labels.write_text("a red triangle\na blue ring\n")
+    code, out, _ = run("classify", CLIP, "--labels", str(labels), "--top", "1", *few)
+    assert (code, len(out.splitlines())) == (0, 1)
+    for wrong in (
+        ("choose", CLIP, "What?", "Red."),
+        ("score", CLIP),
+        ("classify", CLIP, "red", "--labels", str(labels)),
+    ):
+        assert run(*wrong)[0] == 2
+
+
+def test_many_videos_are_captioned_into_a_file(run, tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "good.mp4").write_bytes(Path(CLIP).read_bytes())
+    output = tmp_path / "out.jsonl"
+    arguments = ("caption", str(tmp_path / "clips"), "-o", str(output), "--num-frames", "2")
+    assert run(*arguments)[:2] == (0, f"{output}: 1 captions; 0 failed\n")
+    (tmp_path / "clips" / "broken.mp4").write_bytes(b"none")
+    code, out, err = run(*arguments, "--json")
+    told = json.loads(out)
+    assert (code, told["done"], told["failed"], told["before"]) == (1, 0, 1, 1)
+    assert "out.errors.jsonl says why" in err
+    (tmp_path / "empty").mkdir()
+    code, _, err = run("caption", str(tmp_path / "empty"), "-o", str(output))
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert "a folder without videos" in err
+    assert run("caption", CLIP, "--shard", "5/4")[0] == 2
+    assert run("caption", CLIP, "-o", str(tmp_path / "out.txt"))[0] == 2

@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-import tiny_models
+import tiny_checkpoints
 import torch
 
 from slowfast_cli.main import main
@@ -17,7 +17,7 @@ from slowfast_mllm import ModelError, load
 from slowfast_mllm.engine import DESCRIBE, Request, TransformersModel, transformers_loading
 from slowfast_mllm.engine.families import number_words
 
-ASKED = [*tiny_models.FAMILIES]
+ASKED = [*tiny_checkpoints.FAMILIES]
 ALL = [*ASKED, "captioner"]
 FRAMES = {"num_frames": 4}  # as many as the tiny captioner looks at
 LONG = {"max_new_tokens": 5}
@@ -26,7 +26,7 @@ LONG = {"max_new_tokens": 5}
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     place = tmp_path_factory.mktemp("checkpoints")
-    return {name: tiny_models.write(name, place / name) for name in ALL}
+    return {name: tiny_checkpoints.write(name, place / name) for name in ALL}
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from slowfast_mllm.engine import Assistant
-from slowfast_mllm.tasks.likely import about, options_after, shares
+from slowfast_mllm.tasks.likely import about, options_after
 from slowfast_mllm.tasks.results import Part, Result
 
 
@@ -13,12 +13,12 @@ class Option(Part):
     """An answer that could be chosen."""
 
     text: str
-    probability: float
-    """Among the options; these sum to 1."""
     looking: float
     """Natural logarithm of its probability after the question, per token."""
     not_looking: float
     """The same about a grey clip of the same length: what its words alone make likely."""
+    probability: float
+    """Among the options, after both; these sum to 1."""
 
 
 class Choice(Result):
@@ -36,8 +36,8 @@ def choose_answer(
 ) -> Choice:
     """Choose an answer to a question about a video.
 
-    The score of an option is its log-probability per token after the question, less the same about
-    a grey clip: an option is not chosen because it is short, or a likely answer to anything.
+    An option is not chosen because it is short, or a likely answer to anything: lengths are evened
+    out, and what a grey clip makes likely counts for less.
 
     Args:
         video: anything that `assistant.encode` takes.
@@ -51,11 +51,7 @@ def choose_answer(
     seen = assistant.encode(video, **sampling)
     began = time.perf_counter()
     found = options_after(assistant, seen, question, options)
-    probabilities = shares([option.corrected for option in found])
-    told = [
-        Option(text=text, probability=p, looking=o.looking, not_looking=o.not_looking)
-        for text, p, o in zip(options, probabilities, found, strict=True)
-    ]
+    told = [Option(text=text, **vars(share)) for text, share in zip(options, found, strict=True)]
     return Choice(
         **about(assistant, seen, sampling, time.perf_counter() - began),
         question=question,

@@ -12,7 +12,6 @@ from slowfast_mllm.engine import Assistant, Encoded
 from slowfast_mllm.tasks.likely import (
     about,
     options_after,
-    shares,
     unsure_warning,
     wordings,
     yes_or_no,
@@ -107,7 +106,7 @@ def classify_video(
     warnings: list[str] = []
     if single:
         found = options_after(assistant, seen, wordings()["classify"], names)
-        probabilities = shares([option.corrected for option in found])
+        probabilities = [share.probability for share in found]
     else:
         probabilities, warnings = _each(assistant, seen, asked)
     fields = about(assistant, seen, {"single": single, **sampling}, time.perf_counter() - began)

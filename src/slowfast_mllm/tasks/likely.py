@@ -20,6 +20,7 @@ from slowfast_mllm.video.names import short_name
 
 _GREY, _SIDE = 128, 64  # of the pictures of a clip that shows nothing
 _UNSURE = 0.1
+_EVEN = 0.5  # of what is expected without looking; less was no better on questions of the world
 
 
 @functools.cache
@@ -28,6 +29,16 @@ def wordings() -> dict[str, Any]:
     text = files("slowfast_mllm.tasks").joinpath("wording.json").read_text(encoding="utf-8")
     found: dict[str, Any] = json.loads(text)
     return found
+
+
+def _refuse_without_likelihoods(assistant: Assistant) -> None:
+    can = assistant.capabilities
+    if not (can.likelihoods and can.questions):
+        raise ValueError(
+            f"{assistant.name}: this model "
+            f"{'does not say how likely an answer is' if can.questions else 'reads no questions'}; "
+            "choose another to compare answers (`slowfast models` lists some)."
+        )
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,12 @@ class YesNo:
 
 
 def yes_or_no(assistant: Assistant, video: Encoded, questions: Sequence[str]) -> list[YesNo]:
-    """Of each of several questions about a video."""
+    """Of each of several questions about a video.
+
+    Raises:
+        ValueError: a question is empty, or the model cannot be asked like this.
+    """
+    _refuse_without_likelihoods(assistant)
     yes, no = wordings()["yes"], wordings()["no"]
     found = assistant.likelihoods_each(video, questions, [*yes, *no])
     sums = []
@@ -66,33 +82,51 @@ def unsure_warning(answers: Sequence[YesNo]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class OptionLikelihood:
-    """Natural logarithms of the probability per token of an option, looking and not looking."""
+class OptionShare:
+    """How well an option fits, among others.
+
+    Attributes:
+        looking, not_looking: natural logarithm of its probability per token after the question,
+            about the video and about a grey clip of the same length.
+        probability: among the options.
+    """
 
     looking: float
     not_looking: float
-
-    @property
-    def corrected(self) -> float:
-        return self.looking - self.not_looking
+    probability: float
 
 
 def options_after(
     assistant: Assistant, video: Encoded, question: str, options: Sequence[str]
-) -> list[OptionLikelihood]:
-    """How likely each option is after the question, and after it about a grey clip.
+) -> list[OptionShare]:
+    """How well each option answers the question; their order changes nothing, to the last bit.
 
-    Their order changes nothing, to the last bit.
+    All count as if they had as many tokens as they have on average: a short one gains nothing. What
+    the grey clip makes likely counts against an option, but by half: the other half of what is
+    expected without looking is spread evenly, for a grey clip shows something too: nothing.
 
     Raises:
-        ValueError: there are fewer than two, or two of them are equal.
+        ValueError: there are fewer than two, two of them are equal, or the model cannot be asked
+            like this.
     """
+    _refuse_without_likelihoods(assistant)
     order = sorted(_checked(options))
-    both = [
-        [answer.per_token for answer in assistant.likelihoods(seen, question, order)]
+    looking, not_looking = (
+        assistant.likelihoods(seen, question, order)
         for seen in (video, _nothing_like(assistant, video))
-    ]
-    found = dict(zip(order, map(OptionLikelihood, *both), strict=True))
+    )
+    length = sum(answer.num_tokens for answer in looking) / len(order)
+    expected = _shares([length * answer.per_token for answer in not_looking])
+    fits = _shares(
+        [
+            length * answer.per_token - math.log(_EVEN / len(order) + (1 - _EVEN) * share)
+            for answer, share in zip(looking, expected, strict=True)
+        ]
+    )
+    found = {
+        option: OptionShare(mine.per_token, grey.per_token, fit)
+        for option, mine, grey, fit in zip(order, looking, not_looking, fits, strict=True)
+    }
     return [found[option.strip()] for option in options]
 
 
@@ -119,11 +153,12 @@ def _nothing_like(assistant: Assistant, video: Encoded) -> Encoded:
     return assistant.encode(grey, num_frames=len(times), frames_fps=rate)
 
 
-def shares(logarithms: Sequence[float]) -> list[float]:
+def _shares(logarithms: Sequence[float]) -> list[float]:
     """Probabilities that sum to 1, of logarithms of what is in proportion to them."""
     top = max(logarithms)
     parts = [math.exp(value - top) for value in logarithms]
-    return [part / sum(parts) for part in parts]
+    whole = math.fsum(parts)
+    return [part / whole for part in parts]
 
 
 def about(
