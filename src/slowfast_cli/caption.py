@@ -24,6 +24,7 @@ from slowfast_cli.options import (
     Model,
     NumFrames,
     Quantize,
+    Yes,
     load_model,
     refuse_missing,
     refuse_wrong_bounds,
@@ -84,6 +85,7 @@ def caption(
     device: Device = None,
     dtype: Dtype = None,
     quantize: Quantize = None,
+    yes: Yes = False,
     compile: Compile = False,
 ) -> None:
     """Say what videos show: very many, and the same command goes on where it was.
@@ -113,7 +115,13 @@ def caption(
         raise typer.BadParameter(f"{len(records)} videos: name a file for them with --output.")
     if output is None:
         refuse_missing(records[0].video)
-    how_loaded = {"device": device, "dtype": dtype, "quantize": quantize, "compile": compile}
+    how_loaded: dict[str, Any] = {
+        "yes": yes,
+        "device": device,
+        "dtype": dtype,
+        "quantize": quantize,
+        "compile": compile,
+    }
     assistant = load_model(model, cache=False, **how_loaded)
     if output is None:
         _caption_one(assistant, records[0], how, json)

@@ -19,6 +19,7 @@ from slowfast_cli.options import (
     Quantize,
     Start,
     Video,
+    Yes,
     load_model,
     refuse_missing,
     refuse_wrong_bounds,
@@ -51,6 +52,7 @@ def index(
     device: Device = None,
     dtype: Dtype = None,
     quantize: Quantize = None,
+    yes: Yes = False,
 ) -> None:
     """Watch a video once; later `slowfast ask NAME.sfmem` needs neither video nor time."""
     sampling: dict[str, Any] = {"num_frames": num_frames, "fps": fps, "start": start, "end": end}
@@ -62,7 +64,9 @@ def index(
 
     with wrong_usage():
         check_target(output)  # before a model is loaded: that may take minutes
-    assistant = load_model(model, cache=False, device=device, dtype=dtype, quantize=quantize)
+    assistant = load_model(
+        model, cache=False, yes=yes, device=device, dtype=dtype, quantize=quantize
+    )
     if not isinstance(assistant, SlowFast):
         raise typer.BadParameter(f"{model}: only Slow-Fast models keep memories in files.")
     with working("Watching the video"):

@@ -23,6 +23,7 @@ from slowfast_cli.data import data
 from slowfast_cli.describe import describe
 from slowfast_cli.index import index
 from slowfast_cli.info import info
+from slowfast_cli.models import models
 from slowfast_cli.schema import schema
 from slowfast_cli.score import score
 from slowfast_cli.terminal import brief_refusals, escape_what_does_not_fit, say
@@ -82,6 +83,7 @@ for verb, example in (
     (score, 'slowfast score clip.mp4 "a red triangle"'),
     (index, "slowfast index clip.mp4 -o clip.sfmem"),
     (info, "slowfast info clip.mp4 --json"),
+    (models, "slowfast models --json"),
     (cuts, "slowfast cuts clip.mp4"),
     (schema, "slowfast schema cuts"),
     (train, "slowfast train recipes/default_model.yaml --output runs/default"),

@@ -30,7 +30,8 @@ Watched = Annotated[
 Model = Annotated[
     str | None,
     typer.Option(
-        help="Checkpoint or adapter: a folder or a hub id. Default: the small packaged model.",
+        help="Checkpoint or adapter: a folder, a hub id or a name that `slowfast models` lists. "
+        "Default: the small packaged model.",
         rich_help_panel=PLACE,
     ),
 ]
@@ -99,6 +100,10 @@ Compile = Annotated[
         rich_help_panel=PLACE,
     ),
 ]
+Yes = Annotated[
+    bool,
+    typer.Option("--yes", help="Download a model without asking.", rich_help_panel=PLACE),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 _NOTICE = (
@@ -145,14 +150,14 @@ class Looking(_Sampling):
     dtype: Dtype = None
     quantize: Quantize = None
     compile: Compile = False
+    yes: Yes = False
     cache: Cache = True
 
     def look(self, video: str) -> "tuple[Assistant, Encoded]":
         """Load the model and look at the video."""
         refuse_wrong_bounds(video, **self.sampling)
         refuse_missing(video)
-        how = {"device": self.device, "dtype": self.dtype, "quantize": self.quantize}
-        assistant = load_model(self.model, self.cache, compile=self.compile, **how)
+        assistant = load_model(self.model, self.cache, **_how_to_load(self))
         with working("Watching the video"):
             return assistant, assistant.encode(video, **self.sampling)
 
@@ -211,6 +216,7 @@ class Answering(_Sampling):
     dtype: Dtype = None
     quantize: Quantize = None
     compile: Compile = False
+    yes: Yes = False
     cache: Cache = True
 
     def watch(self, video: str) -> "Conversation":
@@ -221,14 +227,7 @@ class Answering(_Sampling):
 
         with wrong_usage():
             Generation(**self._generation)
-        assistant = load_model(
-            self.model,
-            self.cache,
-            device=self.device,
-            dtype=self.dtype,
-            quantize=self.quantize,
-            compile=self.compile,
-        )
+        assistant = load_model(self.model, self.cache, **_how_to_load(self))
         with working("Watching the video"):
             conversation = assistant.chat(video, **self.sampling)
         if not self.json:  # which has them in every answer
@@ -300,13 +299,22 @@ def refuse_missing(video: str) -> None:
         probe_video(video)
 
 
-def load_model(model: str | None, cache: bool, **how: Any) -> "Assistant":
+def _how_to_load(options: "Looking | Answering") -> dict[str, Any]:
+    """Arguments of `load_model`."""
+    names = ("yes", "device", "dtype", "quantize", "compile")
+    return {name: getattr(options, name) for name in names}
+
+
+def load_model(model: str | None, cache: bool, yes: bool = False, **how: Any) -> "Assistant":
     """Load a model, with a spinner, and say once what the packaged one is.
 
     Args:
         cache: keep memories of videos on disk.
+        yes: download it, if it is not here, without asking.
         **how: further arguments of `slowfast_mllm.load`.
     """
+    if model is not None and not yes:
+        _agree_to_download(model)
     with working("Loading the model"):
         from slowfast_mllm import load
         from slowfast_mllm.engine import MemoryCache
@@ -317,6 +325,22 @@ def load_model(model: str | None, cache: bool, **how: Any) -> "Assistant":
     if model is None:
         _show_notice_once()
     return loaded
+
+
+def _agree_to_download(model: str) -> None:
+    """Ask on a terminal before gigabytes come; elsewhere leave it to the user to ask for them."""
+    from slowfast_mllm.engine.catalog import resolved, would_download
+
+    download = would_download(model)
+    if download is None:
+        return
+    if sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
+        typer.confirm(f"Not here yet: {download}. Download it?", abort=True, err=True)
+        return
+    raise ValueError(
+        f"{model}: would be downloaded ({download}); say --yes, or fetch it with "
+        f"`hf download {resolved(model)}` first."
+    )
 
 
 def _options_of(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:

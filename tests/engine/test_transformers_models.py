@@ -14,7 +14,14 @@ import torch
 
 from slowfast_cli.main import main
 from slowfast_mllm import ModelError, load
-from slowfast_mllm.engine import DESCRIBE, Request, TransformersModel, transformers_loading
+from slowfast_mllm.engine import (
+    DESCRIBE,
+    Request,
+    TransformersModel,
+    catalog,
+    families,
+    transformers_loading,
+)
 from slowfast_mllm.engine.families import number_words
 
 ASKED = [*tiny_checkpoints.FAMILIES]
@@ -352,3 +359,37 @@ def test_weights_are_spread_over_all_devices(folders, assistants, clips):
 def test_weights_in_bfloat16_answer(folders, clips):
     assistant = load(folders["internvl"], dtype="bfloat16")
     assert assistant.likelihoods(clips[0], "What?", ["yes"], **FRAMES)[0].log_probability < 0
+
+
+def test_models_are_known_by_short_names_and_none_comes_by_surprise(
+    folders, clips, monkeypatch, capsys, tmp_path
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def slowfast(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["slowfast", *words])
+        with pytest.raises(SystemExit) as left:
+            main()
+        return int(left.value.code or 0), *capsys.readouterr()
+
+    code, out, _ = slowfast("models", "--json")
+    assert code == 0
+    known = json.loads(out)
+    assert {one["kind"] for one in known} >= {*catalog_kinds(), "slowfast"}
+    assert len({one["alias"] for one in known}) == len(known)
+    assert all(one["weights_gb"] > 0 and one["licence"] and one["can"] for one in known)
+    code, out, _ = slowfast("models")
+    assert "smolvlm2-500m" in out
+    monkeypatch.setattr(catalog, "is_cached", lambda model: False)
+    code, _, told = slowfast("ask", str(clips[0]), "What?", "--model", "slowfast-64")
+    assert code == 1
+    assert told.count("\n") == 1
+    assert "about 17 GB, licence CC-BY-NC-4.0" in told
+    assert "--yes" in told
+    assert catalog.resolved("smolvlm2-500m") == "HuggingFaceTB/SmolVLM2-500M-Video-Instruct"
+    assert catalog.resolved(str(folders["smolvlm"])) == str(folders["smolvlm"])
+    assert catalog.would_download(str(tmp_path / "missing" / "model")) is None
+
+
+def catalog_kinds() -> set[str]:
+    return {*families.FAMILIES} - {"qwen3_vl_moe"}

@@ -10,6 +10,7 @@ from typing import Any
 
 from slowfast_mllm.engine.answers import Answer, Likelihood, OnText, split_options
 from slowfast_mllm.engine.batching import Batcher, Request, Ticket
+from slowfast_mllm.engine.catalog import resolved
 from slowfast_mllm.engine.chat import Chat
 from slowfast_mllm.engine.likelihoods import likelihoods_each
 from slowfast_mllm.engine.loaded_model import LoadedModel
@@ -122,8 +123,8 @@ def load(
     """Load a model that answers questions about videos.
 
     Args:
-        model: folder or hub id of a checkpoint, Slow-Fast (native or official) or of a family in
-            `families`, which its config tells; None: the packaged one.
+        model: folder, hub id or alias (`catalog`) of a checkpoint, Slow-Fast (native or official)
+            or of another family (`families`), which its config tells; None: the packaged one.
         device, dtype: None picks what fits the machine. "auto" spreads a model of transformers over
             all devices.
         cache: keeps memories of files on disk, e.g. `MemoryCache(Path("memories"))`; of Slow-Fast
@@ -135,10 +136,12 @@ def load(
     Raises:
         ModelError: the checkpoint cannot be loaded; the message says why.
     """
-    if model is not None and is_of_transformers(str(model)):
-        if compile:
-            raise ModelError(f"--compile: works for Slow-Fast models only, and {model} is none.")
-        return load_transformers(str(model), device, dtype, quantize)
+    if model is not None:
+        model = resolved(str(model))
+        if is_of_transformers(model):
+            if compile:
+                raise ModelError(f"--compile: for Slow-Fast models only, and {model} is none.")
+            return load_transformers(model, device, dtype, quantize)
     network, processor = load_checkpoint(model, device, dtype, compile, quantize)
     name = DEFAULT_MODEL_NAME if model is None else str(model)
     return SlowFast(network, processor, name, cache, compile)

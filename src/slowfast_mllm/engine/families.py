@@ -158,7 +158,7 @@ class LlavaNextVideo(Family):
 class LlavaOnevision(Family):
     """The tower's patches of each frame, halved in rows and columns, and a line's end."""
 
-    defaults = {**_HALF, "size": {"height": 384, "width": 384}, "resample": _BICUBIC}
+    defaults = {**_CLIP, "size": {"height": 384, "width": 384}, "resample": _BICUBIC}
 
     def prompt(self, inputs: dict[str, Tensor], times: Sequence[float], duration: float) -> str:
         vision = self.config.vision_config
@@ -363,7 +363,7 @@ class SmolVLM(Family):
 class InternVL(Family):
     """Square frames, counted."""
 
-    defaults = {**_IMAGENET, "size": {"height": 448, "width": 448}, "resample": _BICUBIC}
+    defaults = {**_CLIP, "size": {"height": 384, "width": 384}, "resample": _BICUBIC}
 
     def __init__(self, config: Any, settings: Mapping[str, Any], tokenizer: Any) -> None:
         super().__init__(config, settings, tokenizer)

@@ -167,10 +167,13 @@ def _beside_decoder(config: PreTrainedConfig) -> list[str]:
 
 
 def _tokenizer(path: str, config: Any) -> Any:
+    kind = config.get_text_config(decoder=True).model_type
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        # Captioners are published without a tokenizer and say which to take in words.
+        known = kind != "gpt2" or _json(path, "tokenizer.json")
+        place = path if known else "openai-community/gpt2"
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     except Exception as error:
-        kind = config.get_text_config(decoder=True).model_type
         raise ModelError(
             f"{path}: has no usable tokenizer; put the files of its language model ({kind}) into a "
             "copy of it."

@@ -220,6 +220,8 @@ class TransformersModel:
     @functools.cached_property
     def _end_ids(self) -> set[int]:
         ids = self.model.generation_config.eos_token_id
+        if ids is None:
+            ids = self.tokenizer.eos_token_id
         return set(ids) if isinstance(ids, list) else {ids}
 
     # ---- answers -------------------------------------------------------------------------------
