@@ -21,6 +21,7 @@ from slowfast_cli.convert import convert
 from slowfast_cli.cuts import cuts
 from slowfast_cli.data import data
 from slowfast_cli.describe import describe
+from slowfast_cli.facts import facts
 from slowfast_cli.index import index
 from slowfast_cli.info import info
 from slowfast_cli.models import models
@@ -85,6 +86,7 @@ for verb, example in (
     (info, "slowfast info clip.mp4 --json"),
     (models, "slowfast models --json"),
     (cuts, "slowfast cuts clip.mp4"),
+    (facts, "slowfast facts clip.mp4"),
     (schema, "slowfast schema cuts"),
     (train, "slowfast train recipes/default_model.yaml --output runs/default"),
     (convert, "slowfast convert path/to/official-checkpoint path/to/native"),

@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[2]
 CLIP = str(ROOT / "examples" / "shapes.mp4")
 PACKAGED = ROOT / "src" / "slowfast_mini" / "weights"
 VERBS = (
-    *("ask", "describe", "chat", "caption", "choose", "classify", "score"),
-    *("index", "info", "train", "convert"),
+    *("ask", "describe", "chat", "caption", "choose", "classify", "score", "cuts", "facts"),
+    *("schema", "index", "info", "train", "convert"),
 )
 
 

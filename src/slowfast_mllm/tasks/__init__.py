@@ -14,6 +14,7 @@ JOBS: dict[str, tuple[str, ...]] = {
     "choose": ("Choice", "choose_answer"),
     "classify": ("Classification", "classify_video", "read_labels"),
     "cuts": ("Cuts", "find_cuts"),
+    "facts": ("Facts", "measure_facts"),
     "score": ("Score", "score_video"),
 }
 

@@ -28,7 +28,8 @@ class Fade:
     """Between black and picture.
 
     Attributes:
-        span: From the last black frame to the first whole picture, or the other way round.
+        span: From the last of the darkest frames to the first whole picture, or the other way
+            round.
         to_black: Otherwise from black.
     """
 
@@ -84,11 +85,12 @@ class Light:
         luma = np.array(self.luma)
         found = []
         for first, after in runs(self._dark):
-            if first > 0 and (length := _rise(luma[first::-1], times[first] - times[first::-1])):
-                found.append(Fade((first - length, first), to_black=True))
-            last = after - 1
-            if length := _rise(luma[last:], times[last:] - times[last]):
-                found.append(Fade((last, last + length), to_black=False))
+            darkest = first + np.flatnonzero(luma[first:after] <= luma[first:after].min() + 1)
+            start, end = int(darkest[-1]), int(darkest[0])
+            if end > 0 and (length := _rise(luma[end::-1], times[end] - times[end::-1])):
+                found.append(Fade((end - length, end), to_black=True))
+            if length := _rise(luma[start:], times[start:] - times[start]):
+                found.append(Fade((start, start + length), to_black=False))
         return found
 
     def dark(self, times: NDArray[np.float64], end: float) -> list[tuple[int, int, int]]:

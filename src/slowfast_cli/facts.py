@@ -1,0 +1,62 @@
+"""`slowfast facts`: what pixels tell for certain, measured."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from slowfast_cli.cuts import told
+from slowfast_cli.options import Clip, FramesFps, Json, Video, working, wrong_usage
+from slowfast_cli.terminal import say, say_json
+
+if TYPE_CHECKING:
+    from slowfast_mllm.tasks.camera import CameraMove
+    from slowfast_mllm.tasks.facts import Facts, FilmedShot
+
+
+def facts(
+    video: Video, json: Json = False, frames_fps: FramesFps = None, clip: Clip = False
+) -> None:
+    """Measure cuts, camera movement, fades, freezes, black and brightness. No model is asked."""
+    from slowfast_mllm.tasks import measure_facts
+    from slowfast_mllm.video.sampling import require_positive
+
+    with wrong_usage():
+        require_positive(frames_fps=frames_fps)
+    with working("Looking at every frame"):
+        result = measure_facts(video, frames_fps, clip)
+    if json:
+        say_json(result.model_dump(mode="json"))
+        return
+    for warning in result.warnings:
+        say(f"Warning: {warning}", err=True)
+    for line in _lines(result):
+        say(line)
+
+
+def _lines(facts: "Facts") -> Iterator[str]:
+    yield f"{facts.video.duration:.2f} s, {'with' if facts.sound else 'no'} sound track"
+    if facts.cuts is not None:
+        yield from [told(cut) for cut in facts.cuts] or ["no cuts"]
+    for number, shot in enumerate(facts.shots, 1):
+        yield f"shot {number}, {shot.start:.2f} to {shot.end:.2f} s: {_filmed(shot)}"
+    for fade in facts.fades:
+        yield f"fade {fade.kind}, {fade.start:.2f} to {fade.end:.2f} s"
+    for name, stretches in (("black", facts.black), ("frozen", facts.freezes)):
+        for stretch in stretches:
+            yield f"{name}, {stretch.start:.2f} to {stretch.end:.2f} s"
+
+
+def _filmed(shot: "FilmedShot") -> str:
+    if shot.camera is None:
+        camera = "the picture does not tell how the camera moved"
+    else:
+        camera = "; ".join(_moved(move, shot) for move in shot.camera) or "the camera stands still"
+    return f"{camera}; brightness {shot.brightness:.2f}"
+
+
+def _moved(move: "CameraMove", shot: "FilmedShot") -> str:
+    words = move.kind if move.direction is None else f"{move.kind} {move.direction}"
+    if move.amount is not None:
+        units = {"zoom": "x", "roll": " degrees"}
+        words += f" by {move.amount:g}{units.get(move.kind, ' widths')}"
+    whole = (move.start, move.end) == (shot.start, shot.end)
+    return words if whole else f"{words} ({move.start:.2f} to {move.end:.2f} s)"
