@@ -120,10 +120,9 @@ class _Blocks:
 
     def __init__(self, picture: Floats, centres: Floats) -> None:
         self._places = centres[:, None] + _OFFSETS
-        down, right = np.gradient(picture)
-        self._right, self._down = (
-            _centred(_at(slope.astype(np.float32), self._places)) for slope in (right, down)
-        )
+        down, right = (np.asarray(slope, np.float32) for slope in np.gradient(picture))
+        self._right = _centred(_at(right, self._places))
+        self._down = _centred(_at(down, self._places))
         self._picture = _centred(_at(picture, self._places))
         xx, xy, yy = (
             (a * b).mean(1)
