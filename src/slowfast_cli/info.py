@@ -72,7 +72,7 @@ def _facts(
 
     with wrong_usage():
         require_positive(frames_fps=reading["frames_fps"])
-    target = localized(target)
+    target = _named(localized(target))
     path = Path(target)
     file = path.suffix == ".sfmem" or mimetypes.guess_type(target)[0] is not None
     hub_id = target.count("/") == 1 and not file and not os.path.exists(path.parent)
@@ -83,12 +83,7 @@ def _facts(
             f"{target}: --frames-fps is for a folder of frames, --clip for a motion photo."
         )
     if checkpoint:
-        from slowfast_mllm.engine import describe_config
-
-        facts = describe_config(target)
-        if num_frames is None:
-            return facts
-        return facts | _memory(target, num_frames, dtype, quantize)
+        return _checkpoint(target, num_frames, dtype, quantize)
     if num_frames is not None:
         raise typer.BadParameter(f"{target}: --num-frames is for checkpoints, and this is none.")
     if path.suffix == ".sfmem":
@@ -98,6 +93,34 @@ def _facts(
     from slowfast_mllm.video import probe_video
 
     return probe_video(target, **reading).to_dict()
+
+
+def _named(target: str) -> str:
+    """The hub id of a model's short name; anything else as it is, before torch is imported."""
+    if "/" in target or os.path.exists(target) or mimetypes.guess_type(target)[0] is not None:
+        return target
+    from slowfast_mllm.engine.catalog import resolved
+
+    return resolved(target)
+
+
+def _checkpoint(
+    target: str, num_frames: int | None, dtype: str, quantize: str | None
+) -> dict[str, Any]:
+    from slowfast_mllm.engine import describe_config
+    from slowfast_mllm.engine.transformers_loading import (
+        describe_transformers,
+        is_of_transformers,
+    )
+
+    if is_of_transformers(target):
+        if num_frames is not None:
+            raise typer.BadParameter(f"{target}: --num-frames is for Slow-Fast models.")
+        return describe_transformers(target)
+    facts = describe_config(target)
+    if num_frames is None:
+        return facts
+    return facts | _memory(target, num_frames, dtype, quantize)
 
 
 def _memory(target: str, num_frames: int, dtype: str, quantize: str | None) -> dict[str, Any]:

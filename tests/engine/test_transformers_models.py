@@ -386,6 +386,10 @@ def test_models_are_known_by_short_names_and_none_comes_by_surprise(
     assert told.count("\n") == 1
     assert "about 17 GB, licence CC-BY-NC-4.0" in told
     assert "--yes" in told
+    code, out, _ = slowfast("info", str(folders["gemma3"]), "--json")
+    facts = json.loads(out)
+    assert (facts["family"], facts["language_model"]) == ("gemma3", "gemma3_text")
+    assert facts["weights_bfloat16_gb"] == round(2e-9 * facts["parameters"], 4)
     assert catalog.resolved("smolvlm2-500m") == "HuggingFaceTB/SmolVLM2-500M-Video-Instruct"
     assert catalog.resolved(str(folders["smolvlm"])) == str(folders["smolvlm"])
     assert catalog.would_download(str(tmp_path / "missing" / "model")) is None

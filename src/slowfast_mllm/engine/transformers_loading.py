@@ -84,6 +84,30 @@ def _refusal(path: str, facts: dict[str, Any]) -> str:
     )
 
 
+def describe_transformers(path: str) -> dict[str, Any]:
+    """Facts about a checkpoint that `is_of_transformers`, from its config alone.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    try:
+        config = AutoConfig.from_pretrained(base_of_adapter(path) or path, trust_remote_code=False)
+        parameters = sum(p.numel() for p in on_paper(config).parameters())
+    except Exception as error:  # damaged files raise what they like
+        raise unusable(path, error) from error
+    text, rules = config.get_text_config(decoder=True), FAMILIES.get(config.model_type)
+    return {
+        "model": path,
+        "family": config.model_type,
+        "parameters": parameters,
+        "language_model": text.model_type,
+        "num_layers": text.num_hidden_layers,
+        "longest_prompt": text.max_position_embeddings,
+        "needs_torchvision": rules is None,
+        "weights_bfloat16_gb": round(2 * parameters / 1e9, 4),
+    }
+
+
 def load_transformers(
     path: str,
     device: str | None = None,
