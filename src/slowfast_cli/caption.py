@@ -47,7 +47,10 @@ def caption(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="New or unfinished .jsonl. Without it: one video, on stdout."
+            "--output",
+            "-o",
+            help="New or unfinished: .jsonl, or .parquet, .vtt, .srt with a .jsonl beside it. "
+            "Without: one video, on stdout.",
         ),
     ] = None,
     prompt: Annotated[
@@ -97,7 +100,7 @@ def caption(
     sampling: dict[str, Any] = {"num_frames": num_frames, "fps": fps}
     sampling |= {"frames_fps": frames_fps, "fit": fit and fit.value, "clip": clip}
     refuse_wrong_bounds("", **sampling)
-    _refuse_output(output)
+    _refuse_output(output, dense)
     from slowfast_mllm.engine import DESCRIBE
     from slowfast_mllm.tasks.caption import Captioning
     from slowfast_mllm.tasks.records import read_records
@@ -129,14 +132,18 @@ def caption(
         _caption_all(assistant, records, how, output, json)
 
 
-def _refuse_output(output: Path | None) -> None:
+def _refuse_output(output: Path | None, dense: bool) -> None:
     """Before a model is loaded: that may take minutes."""
     if output is None:
         return
-    if output.suffix != ".jsonl":
-        raise typer.BadParameter(f"{output}: the output's name ends in .jsonl.")
+    from slowfast_mllm.tasks.export import EXPORTS, check_export
+
+    if output.suffix not in (".jsonl", *EXPORTS):
+        raise typer.BadParameter(f"{output}: its name ends in .jsonl, {', '.join(EXPORTS)}.")
     if not output.parent.is_dir():
         raise typer.BadParameter(f"{output}: no such folder, {output.parent}.")
+    with wrong_usage():
+        check_export(output, dense)
 
 
 def _shard(records: "list[Record]", shard: str | None) -> "list[Record]":
@@ -176,9 +183,13 @@ def _caption_all(
     assistant: Any, records: "list[Record]", how: "Captioning", output: Path, json: bool
 ) -> None:
     from slowfast_mllm.tasks.caption import caption_into
+    from slowfast_mllm.tasks.export import export
 
+    journal = output.with_suffix(".jsonl")
     with _shown() as show:
-        progress = caption_into(output, assistant, records, how, show)
+        progress = caption_into(journal, assistant, records, how, show)
+    if output != journal:
+        export(journal, output)
     before = len(records) - progress.total
     errors = str(output.with_suffix(".errors.jsonl")) if progress.failed else None
     if json:

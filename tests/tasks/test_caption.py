@@ -11,6 +11,7 @@ import pytest
 from slowfast_mllm import SlowFast, VideoError, load
 from slowfast_mllm.tasks import Caption, Captioning, caption_into, caption_video, caption_videos
 from slowfast_mllm.tasks.cut_text import at_most, without_loops
+from slowfast_mllm.tasks.export import check_export, export
 from slowfast_mllm.tasks.records import Record, read_records, shard_of
 
 CLIP = Path(__file__).parents[2] / "examples" / "shapes.mp4"
@@ -254,3 +255,34 @@ def test_shards_share_all_and_stay_when_others_come() -> None:
     assert sorted(r.id for share in shares for r in share) == sorted(r.id for r in few)
     assert all(shares)
     assert set(shares[2]) <= set(shard_of(many, 3, 4))
+
+
+def test_captions_become_subtitles_and_tables(assistant: SlowFast, tmp_path: Path) -> None:
+    journal = tmp_path / "out.jsonl"
+    dense = Captioning(dense=True, window=4.0, max_new_tokens=6, sampling={"num_frames": 2})
+    caption_into(journal, assistant, clips(1), dense)
+    rows = lines(journal)
+    rows[0]["segments"] = [
+        {"start": 0.0, "end": 3.3, "text": "A <b> --> c & d"},
+        {"start": 3.3, "end": 3725.9999, "text": "右\n左"},
+    ]
+    journal.write_text(json.dumps(rows[0]) + "\n", encoding="utf-8")
+    export(journal, tmp_path / "out.vtt")
+    assert (tmp_path / "out.vtt").read_text(encoding="utf-8") == (
+        "WEBVTT\n\n1\n00:00:00.000 --> 00:00:03.300\nA &lt;b&gt; --&gt; c &amp; d\n\n"
+        "2\n00:00:03.300 --> 01:02:06.000\n右 左\n"
+    )
+    journal.write_text(
+        "".join(json.dumps(r | {"id": i}) + "\n" for i in ("a/b", "a_b") for r in rows)
+    )
+    export(journal, tmp_path / "out.srt")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a_b.2.srt", "a_b.srt"]
+    assert "00:00:03,300 --> 01:02:06,000" in (tmp_path / "out" / "a_b.srt").read_text()
+    parquet = pytest.importorskip("pyarrow.parquet")
+    export(journal, tmp_path / "out.parquet")
+    table = parquet.read_table(tmp_path / "out.parquet").to_pylist()
+    assert [row["id"] for row in table] == ["a/b", "a_b"]
+    assert table[0]["segments"] == rows[0]["segments"]
+    assert sorted(p.suffix for p in tmp_path.iterdir()) == ["", ".jsonl", ".parquet", ".vtt"]
+    with pytest.raises(ValueError, match="give --dense too"):
+        check_export(tmp_path / "out.srt", dense=False)
