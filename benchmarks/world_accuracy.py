@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from slowfast_mini import world
+from slowfast_mini.things import named_things
 from slowfast_mllm import SlowFast, load
 from slowfast_mllm.model import VideoMemory
 
@@ -86,6 +87,11 @@ def chance(rows: list[tuple[world.QA, str]]) -> float:
     return max(always, drawn) / len(rows)
 
 
+def _is_known_to_a_detector(qa: world.QA) -> bool:
+    """Whether it is about a thing that is unknown to those who know drawn worlds alone."""
+    return qa.type == "unknown" and bool(named_things(qa.question, qa.language))
+
+
 def median_error(rows: list[tuple[world.QA, str]]) -> float:
     """In seconds, over questions that have a time; an answer without one is off by infinity."""
     timed = [(qa.seconds, world.told_seconds(text)) for qa, text in rows if qa.seconds is not None]
@@ -103,14 +109,16 @@ def main() -> None:
     options = parser.parse_args()
     assistant = load(options.model)
     num_frames = assistant.processor.video_processor.num_frames
-    side = assistant.model.config.vision_config.image_size
+    config = assistant.model.config
     asked: dict[tuple[str, str], list[tuple[world.QA, str]]] = defaultdict(list)
     began = time.perf_counter()
     for seed in range(options.first_seed, options.first_seed + options.clips):
-        clip = world.sample_clip(seed, num_frames, side)
+        clip = world.sample_clip(seed, num_frames, config.frame_size)
         memory = remember(assistant, clip.frames, clip.timestamps)
         for way in options.ways:
             questions = world.questions(clip.script, seed, clip.timestamps, **WAYS[way])
+            if config.object_config is not None:
+                questions = [qa for qa in questions if not _is_known_to_a_detector(qa)]
             told = answers(assistant, *memory, [qa.question for qa in questions])
             for qa, text in zip(questions, told, strict=True):
                 asked[qa.type, way].append((qa, text))

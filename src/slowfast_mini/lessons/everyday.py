@@ -36,7 +36,7 @@ from slowfast_mllm.processing.pixels import resize_whole
 
 _DRAWN_SEEN = 60  # drawn clips that the object tower looks at
 _SCENE_VISITS = 3  # of each scene in an epoch
-_DRAWS = 3  # sets of questions to choose from
+_DRAWS = 5  # sets of questions to choose from
 # What the world can ask of a scene in which nothing is drawn.
 _OF_SCENES = ("camera", "cuts", "fade", "text", "presence")
 

@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerFast, Trainer, TrainingArguments, se
 from slowfast_mini.lessons.dense_labels import DenseLabelModel
 from slowfast_mini.lessons.everyday import see_everyday
 from slowfast_mini.lessons.first_weights import start_from_dense_stage
+from slowfast_mini.lessons.grounding import GroundedModel, MentioningCollator
 from slowfast_mini.lessons.grown_model import grow
 from slowfast_mini.lessons.new_model import new_model, new_tokenizer
 from slowfast_mini.lessons.optimizer import ADAM_BETAS, MuonWithAdamW
@@ -197,10 +198,11 @@ def _run_stage(
             model.set_attn_implementation("eager")
         see = see_everyday if everyday else see_clips
         data = see(model, recipe.model, stage, folder / _SEEN, num_workers, photos)
-        learner = SeenClipModel(model)
+        learner = (GroundedModel if everyday else SeenClipModel)(model)
         if stage.compile:
             learner.compile_layers()
-        collator = ConversationCollator(SlowFastProcessor.from_config(model.config, tokenizer))
+        batches = MentioningCollator if everyday else ConversationCollator
+        collator = batches(SlowFastProcessor.from_config(model.config, tokenizer))
     train_stage(recipe.seed, stage, learner, data, collator, folder, num_workers, save_steps)
     if isinstance(learner, DenseLabelModel):
         set_seed(recipe.seed)  # after an interruption just here, too

@@ -1,7 +1,7 @@
 """What is asked about everyday things that a detector follows through a clip, and answered."""
 
 from slowfast_mini.things.facts import Thing, ThingFacts, gather_things, sure_of
-from slowfast_mini.things.names import BROADER, CLASSES, UNKNOWN_THINGS, named_things
+from slowfast_mini.things.names import BROADER, CLASSES, UNKNOWN_THINGS, find_names, named_things
 from slowfast_mini.things.questions import TYPES, thing_questions
 from slowfast_mini.things.scoring import score_thing
 
@@ -12,6 +12,7 @@ __all__ = [
     "UNKNOWN_THINGS",
     "Thing",
     "ThingFacts",
+    "find_names",
     "gather_things",
     "named_things",
     "score_thing",

@@ -6,6 +6,7 @@ kinds of it ("parrot") that the detector cannot tell apart.
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -122,6 +123,12 @@ def _finder(language: str) -> tuple[re.Pattern[str], dict[str, str]]:
 
 def named_things(text: str, language: str = "en") -> list[str]:
     """The classes that `text` names by any of their words, in the order of the text."""
+    return list(dict.fromkeys(name for name, _ in find_names(text, language)))
+
+
+def find_names(text: str, language: str = "en") -> Iterator[tuple[str, int]]:
+    """Each class that `text` names, and the index behind its word."""
     pattern, classes = _finder(language)
-    named = (classes.get(match[1]) for match in pattern.finditer(text.lower()))
-    return list(dict.fromkeys(name for name in named if name))
+    for match in pattern.finditer(text.lower()):
+        if match[1] in classes:
+            yield classes[match[1]], match.end(1)
