@@ -17,10 +17,10 @@ def choose(
     """Choose the answer that fits a video, in whichever order they are given."""
     if len(options) < 2:
         raise typer.BadParameter("give two or more answers to choose from.")
-    assistant, seen = how.look(video)
+    assistant = how.load(video)
     from slowfast_mllm.tasks import choose_answer
 
-    with working("Comparing"):
-        choice = choose_answer(assistant, seen, question, options)
+    with working("Watching the video"):
+        choice = choose_answer(assistant, video, question, options, **how.given)
     surest_first = sorted(choice.options, key=lambda o: (-o.probability, o.text))
     how.tell(choice, (f"{option.probability:6.1%}  {option.text}" for option in surest_first))

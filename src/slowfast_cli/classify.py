@@ -30,7 +30,7 @@ def classify(
     if bool(labels) == bool(file):
         raise typer.BadParameter("give labels, or a file of them with --labels.")
     asked = read_labels(file) if file else list(labels or ())
-    assistant, seen = how.look(video)
-    with working("Comparing"):
-        found = classify_video(assistant, seen, asked, single)
+    assistant = how.load(video)
+    with working("Watching the video"):
+        found = classify_video(assistant, video, asked, single, **how.given)
     how.tell(found, (f"{label.probability:6.1%}  {label.label}" for label in found.labels[:top]))

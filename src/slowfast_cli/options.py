@@ -17,7 +17,7 @@ import typer
 from slowfast_cli.terminal import say, say_json
 
 if TYPE_CHECKING:
-    from slowfast_mllm.engine.protocol import Assistant, Conversation, Encoded
+    from slowfast_mllm.engine.protocol import Assistant, Conversation
     from slowfast_mllm.tasks.results import Result
 
 # Panels of the help. What the library checks itself has no range here: the help column is narrow.
@@ -153,13 +153,17 @@ class Looking(_Sampling):
     yes: Yes = False
     cache: Cache = True
 
-    def look(self, video: str) -> "tuple[Assistant, Encoded]":
-        """Load the model and look at the video."""
+    def load(self, video: str) -> "Assistant":
+        """The model, after what is wrong with the video's name or bounds is told."""
         refuse_wrong_bounds(video, **self.sampling)
         refuse_missing(video)
-        assistant = load_model(self.model, self.cache, **_how_to_load(self))
-        with working("Watching the video"):
-            return assistant, assistant.encode(video, **self.sampling)
+        how = {"device": self.device, "dtype": self.dtype, "quantize": self.quantize}
+        return load_model(self.model, self.cache, compile=self.compile, **how)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Fields of `Sampling` that were given."""
+        return {k: v for k, v in self.sampling.items() if v not in (None, False)}
 
     def tell(self, result: "Result", lines: Iterable[str]) -> None:
         """Print a result: as JSON, or its warnings on stderr and lines for people on stdout."""

@@ -22,9 +22,9 @@ def score(
     """Say how surely a video shows something: the probability of yes."""
     if bool(what) == bool(question):
         raise typer.BadParameter("say what the video should show, or give a --question.")
-    assistant, seen = how.look(video)
+    assistant = how.load(video)
     from slowfast_mllm.tasks import score_video
 
-    with working("Comparing"):
-        found = score_video(assistant, seen, what, question)
+    with working("Watching the video"):
+        found = score_video(assistant, video, what, question, **how.given)
     how.tell(found, [f"{found.score:.1%}"])
