@@ -157,8 +157,14 @@ class Looking(_Sampling):
         """The model, after what is wrong with the video's name or bounds is told."""
         refuse_wrong_bounds(video, **self.sampling)
         refuse_missing(video)
-        how = {"device": self.device, "dtype": self.dtype, "quantize": self.quantize}
-        return load_model(self.model, self.cache, compile=self.compile, **how)
+        return load_model(
+            self.model,
+            self.cache,
+            device=self.device,
+            dtype=self.dtype,
+            quantize=self.quantize,
+            compile=self.compile,
+        )
 
     @property
     def given(self) -> dict[str, Any]:
