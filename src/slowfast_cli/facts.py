@@ -33,16 +33,19 @@ def facts(
 
 
 def _lines(facts: "Facts") -> Iterator[str]:
-    yield f"{facts.video.duration:.2f} s, {'with' if facts.sound else 'no'} sound track"
+    yield f"{facts.video.duration:.2f} s"
     if facts.cuts is not None:
         yield from [told(cut) for cut in facts.cuts] or ["no cuts"]
     for number, shot in enumerate(facts.shots, 1):
         yield f"shot {number}, {shot.start:.2f} to {shot.end:.2f} s: {_filmed(shot)}"
     for fade in facts.fades:
         yield f"fade {fade.kind}, {fade.start:.2f} to {fade.end:.2f} s"
-    for name, stretches in (("black", facts.black), ("frozen", facts.freezes)):
+    stretches_of = (("black", facts.black), ("frozen", facts.freezes), ("sound", facts.sound or []))
+    for name, stretches in stretches_of:
         for stretch in stretches:
             yield f"{name}, {stretch.start:.2f} to {stretch.end:.2f} s"
+    if not facts.sound:
+        yield "no sound track" if facts.sound is None else "the sound track is silent"
 
 
 def _filmed(shot: "FilmedShot") -> str:

@@ -2,14 +2,20 @@
 
 import json
 import sys
+import tracemalloc
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from slowfast_cli.main import main
 from slowfast_mllm.tasks import cuts, measure_facts
+from slowfast_mllm.tasks.camera import Camera
+from slowfast_mllm.tasks.cuts import Transitions
+from slowfast_mllm.tasks.light import Light
 from slowfast_mllm.video import VideoError
 
 FPS = 10
@@ -117,8 +123,10 @@ def test_a_camera_that_pans_stands_and_tilts() -> None:
 
 
 def test_a_picture_without_anything_in_it_tells_nothing_of_the_camera() -> None:
-    (shot,) = measure_facts(np.full((12, 36, 64, 3), 90, np.uint8), frames_fps=FPS).shots
-    assert shot.camera is None
+    for shape in ((36, 64), (1, 1), (200, 2), (17, 31)):
+        frames = np.full((12, *shape, 3), 90, np.uint8)
+        (shot,) = measure_facts(frames, frames_fps=FPS).shots
+        assert shot.camera is None
 
 
 def test_fades_black_freezes_and_light() -> None:
@@ -139,7 +147,7 @@ def test_fades_black_freezes_and_light() -> None:
     assert facts.black[-1].end == 6.0
     assert [(s.start, s.end) for s in facts.freezes] == [(2.0, 3.5)]
     assert 0.2 < facts.brightness < facts.shots[0].brightness + 0.01
-    assert not facts.sound
+    assert facts.sound is None
 
 
 def test_without_the_extra_a_video_is_one_shot_and_that_is_said() -> None:
@@ -191,3 +199,50 @@ def test_other_sources_that_cannot_be_measured(shared: Path) -> None:
         with pytest.raises(VideoError) as error:
             measure_facts(odd / name)
         assert "\n" not in str(error.value)
+
+
+def test_sound_is_what_is_heard_of_a_track(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    with av.open(str(path), "w") as file:
+        pictures = file.add_stream("libx264", rate=FPS, options={"crf": "18"})
+        pictures.width, pictures.height, pictures.pix_fmt = *SIZE, "yuv420p"
+        track = file.add_stream("aac", rate=16000, layout="mono")
+        for picture in filmed(along(40)):
+            file.mux(pictures.encode(av.VideoFrame.from_ndarray(picture)))
+        file.mux(pictures.encode())
+        loud = np.sin(np.arange(64000) / 5)[None] * (np.arange(64000) // 16000 % 3 == 0)
+        sound = av.AudioFrame.from_ndarray(loud.astype(np.float32), "fltp", "mono")
+        sound.sample_rate = 16000
+        file.mux(track.encode(sound))
+        file.mux(track.encode())
+    heard = measure_facts(path).sound
+    spans = [(stretch.start, stretch.end) for stretch in heard]
+    assert spans == [pytest.approx((0.0, 1.0), abs=0.2), pytest.approx((3.0, 4.0), abs=0.2)]
+    with open(path, "rb") as stream:  # which can be read once
+        assert measure_facts(stream).sound == heard
+
+
+class Network:
+    """Finds nothing."""
+
+    device = torch.device("cpu")
+
+    def predict_raw(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.zeros(*frames.shape[:2], 1), torch.zeros(*frames.shape[:2], 1)
+
+
+def test_an_hour_needs_the_memory_of_a_minute() -> None:
+    frames = filmed(along(60, x=1.5))
+
+    def peak(times: int) -> int:
+        light, camera = Light(), Camera(fps=60 * FPS)
+        transitions = Transitions(Network())
+        tracemalloc.start()
+        for picture in (frame for _ in range(times) for frame in frames):
+            for measure in (light, camera, transitions):
+                measure.see(picture)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    assert peak(30) < peak(3) + 500_000

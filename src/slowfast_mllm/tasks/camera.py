@@ -34,7 +34,7 @@ _MOST_STILL = 0.5  # share of what is followed: where more stands still, so does
 _HARDLY_STILL = 0.15
 _TRUSTED, _SURE = 0.12, 0.4  # share that must agree, of what is followed
 _SEEN = 0.03  # share that must agree, of the picture
-_LEAST_FOLLOWED = 0.04  # of the picture
+_TOLD = 0.25  # share of the time for which the picture tells
 _OUTWARD, _EXPLAINED = 0.4, 0.35
 
 _NAMES = (
@@ -160,12 +160,12 @@ class _Track:
 
 
 def _moves(track: _Track, short: _Track, start: float, end: float) -> list[CameraMove] | None:
-    if (short.followed < _LEAST_FOLLOWED).mean() > 0.5:
-        return None
     travel = _travel(short)
     if travel is not None:
         return [CameraMove(kind="travel", direction=travel, start=start, end=end, amount=None)]
     in_hands = _in_hands(short)
+    if not in_hands and short.trusted.mean() < _TOLD:
+        return None
     moves = _directed(track, short, start, end, _IN_HANDS if in_hands else 1.0)
     if in_hands:
         held = CameraMove(kind="hand-held", direction=None, start=start, end=end, amount=None)

@@ -15,6 +15,7 @@ from slowfast_mllm.tasks.cuts import Boundary, Shot, Transitions, shots_between
 from slowfast_mllm.tasks.light import Light, Span
 from slowfast_mllm.tasks.measuring import Measure, walk
 from slowfast_mllm.tasks.results import Clip, Part, Result, Seconds, versions
+from slowfast_mllm.video import VideoError, hear_video
 
 
 class Stretch(Part):
@@ -57,8 +58,8 @@ class Facts(Result):
     """Where a picture that is not black stands for a second or longer."""
     brightness: float
     """Mean luma, from 0 (black) to 1 (white)."""
-    sound: bool
-    """Whether there is a sound track; it may be silent."""
+    sound: list[Stretch] | None
+    """Where something is to be heard; empty: the sound track is silent; null: there is none."""
 
 
 def measure_facts(video: Any, frames_fps: float | None = None, clip: bool = False) -> Facts:
@@ -78,7 +79,10 @@ def measure_facts(video: Any, frames_fps: float | None = None, clip: bool = Fals
         seen.append(_Measures(fps, network))
         return seen[-1].all
 
+    if hasattr(video, "read"):  # it is read twice, for pictures and for sound
+        video = video.read()
     times, info = walk(video, begin, frames_fps, clip)
+    sound = _heard(video, float(times[0]), clip, warnings) if info.has_audio else None
     measures, light, end = seen[-1], seen[-1].light, info.duration
     cuts = measures.cuts(times, end)
 
@@ -105,8 +109,18 @@ def measure_facts(video: Any, frames_fps: float | None = None, clip: bool = Fals
         black=stretches(light.black(times, end)),
         freezes=stretches(light.freezes(times, end)),
         brightness=_brightness(light, 0, len(times)),
-        sound=info.has_audio,
+        sound=sound,
     )
+
+
+def _heard(video: Any, first: float, clip: bool, warnings: list[str]) -> list[Stretch] | None:
+    """Where there is sound; None, and a warning, where it cannot be decoded."""
+    try:
+        parts = hear_video(video, first, clip=clip) or []
+    except VideoError as error:
+        warnings.append(f"sound: {error}")
+        return None
+    return [Stretch(start=since, end=until) for since, until in parts]
 
 
 def _network() -> tuple[Any, list[str]]:

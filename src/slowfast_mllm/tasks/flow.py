@@ -63,9 +63,11 @@ def movement(
     """How the picture moved between two frames.
 
     Args:
-        before, after: pyramids of one size.
+        before, after: pyramids of one size; of pictures under 20 pixels nothing is followed.
         guess: `Movement.by`, where it is known about.
     """
+    if min(before[0].shape) < 2 * _BLOCK:
+        return Movement(np.zeros(4), 0.0, 0.0, 0.0, 0.0)
     centres, shape = _grid(*before[0].shape)
     width = before[0].shape[1]
     flow = np.zeros_like(centres)

@@ -1,14 +1,14 @@
 """Video input: any local video, picture or array -> sampled RGB frames with real time stamps.
 
-`read_video` samples frames, `walk_video` looks at each, `probe_video` tells the facts; all raise
-`VideoError` with one line.
+`read_video` samples frames, `walk_video` looks at each, `hear_video` says where there is sound,
+`probe_video` tells the facts; all raise `VideoError` with one line.
 Resizing and normalising for a model is the processor's work; it may hand in a `Transform`.
 """
 
 from slowfast_mllm.video.picture import Transform
 from slowfast_mllm.video.result import SampledVideo, VideoError, VideoInfo
 from slowfast_mllm.video.sampling import fps_indices, uniform_indices
-from slowfast_mllm.video.sources import probe_video, read_video, walk_video
+from slowfast_mllm.video.sources import hear_video, probe_video, read_video, walk_video
 
 __all__ = [
     "SampledVideo",
@@ -16,6 +16,7 @@ __all__ = [
     "VideoError",
     "VideoInfo",
     "fps_indices",
+    "hear_video",
     "probe_video",
     "read_video",
     "uniform_indices",

@@ -102,17 +102,16 @@ class Damage:
 
 
 @contextmanager
-def open_video(media: Media) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The container and its best video stream (FFmpeg's choice, never cover art; of those alike the
-    first that is marked as the default one, or the first).
+def open_media(media: Media) -> Iterator[InputContainer]:
+    """The container.
 
     Raises:
-        VideoError: Not a video that can be read; also for FFmpeg errors raised in the block.
+        VideoError: Nothing that can be read; also for FFmpeg errors raised in the block.
     """
     target: Any = f"file:{media.path}" if media.path is not None else io.BytesIO(media.data)
     try:
         with av.open(target, mode="r", options=_OPEN_OPTIONS, metadata_errors="replace") as opened:
-            yield opened, _best_stream(opened, media.name)
+            yield opened
     except av.error.ArgumentError as error:
         raise VideoError(
             f"{media.name}: not a video format that is read here (playlists and scripts that "
@@ -123,6 +122,18 @@ def open_video(media: Media) -> Iterator[tuple[InputContainer, VideoStream]]:
             f"{media.name}: not a readable video ({_cause(error)}); "
             "check that the file is complete, or convert it to mp4 or webm"
         ) from error
+
+
+@contextmanager
+def open_video(media: Media) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The container and its best video stream (FFmpeg's choice, never cover art; of those alike the
+    first that is marked as the default one, or the first).
+
+    Raises:
+        VideoError: Not a video that can be read; also for FFmpeg errors raised in the block.
+    """
+    with open_media(media) as opened:
+        yield opened, _best_stream(opened, media.name)
 
 
 def set_threads(stream: VideoStream, count: int) -> None:

@@ -28,6 +28,7 @@ from slowfast_mllm.video.pillow import HEAD_BYTES, is_picture, open_image
 from slowfast_mllm.video.reader import probe_file, read_file, walk_file
 from slowfast_mllm.video.result import SampledVideo, VideoError, VideoInfo
 from slowfast_mllm.video.sampling import SampleRequest, require_positive
+from slowfast_mllm.video.sound import heard
 from slowfast_mllm.video.stills import (
     Stills,
     has_times,
@@ -150,6 +151,25 @@ def walk_video(
         return timeline.timestamps, _with_path(info, source)
     times, info = opened.walk(begin, transform)
     return times, _with_path(info, source)
+
+
+def hear_video(
+    source: Any, first: float, *, clip: bool = False
+) -> list[tuple[float, float]] | None:
+    """Where a video's sound track is to be heard: louder than -60 dB, pauses under a second in it.
+
+    Args:
+        source, clip: As for `read_video`.
+        first: Seconds at which the first frame is shown.
+
+    Returns:
+        Seconds from and to; none: the track is silent. None: there is no track.
+
+    Raises:
+        VideoError: The source cannot be read, or its sound track cannot be decoded.
+    """
+    opened = _open(source, None, clip)
+    return heard(opened, first) if isinstance(opened, Media) else None
 
 
 def is_timeless(source: Any) -> bool:
