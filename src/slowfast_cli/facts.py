@@ -60,6 +60,6 @@ def _moved(move: "CameraMove", shot: "FilmedShot") -> str:
     words = move.kind if move.direction is None else f"{move.kind} {move.direction}"
     if move.amount is not None:
         units = {"zoom": "x", "roll": " degrees"}
-        words += f" by {move.amount:g}{units.get(move.kind, ' widths')}"
+        words += f" by {move.amount:g}{units.get(move.kind, ' of the width')}"
     whole = (move.start, move.end) == (shot.start, shot.end)
     return words if whole else f"{words} ({move.start:.2f} to {move.end:.2f} s)"

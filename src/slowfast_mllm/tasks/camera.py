@@ -33,7 +33,7 @@ _SHAKE = 0.0008  # widths, the median distance from where a steady camera would 
 _MOST_STILL = 0.5  # share of what is followed: where more stands still, so does the camera
 _HARDLY_STILL = 0.15
 _TRUSTED, _SURE = 0.12, 0.4  # share that must agree, of what is followed
-_SEEN = 0.03  # share that must agree, of the picture
+_SEEN = 0.08  # share that must agree, of the picture
 _TOLD = 0.25  # share of the time for which the picture tells
 _OUTWARD, _EXPLAINED = 0.4, 0.35
 
