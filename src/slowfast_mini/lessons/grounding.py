@@ -160,9 +160,10 @@ class MentioningCollator(ConversationCollator):
         if encoded.input_ids != ids:  # pieces that no text has
             return []
         question = text[: text.rindex("<|im_start|>assistant")]
-        return [
-            (token, classes.index(name))
-            for name, end in find_names(question, language)
-            for token, (first, last) in enumerate(encoded.offset_mapping)
-            if first < end <= last
-        ]
+        ends: list[tuple[int, int]] = []
+        for name, end in find_names(question, language):
+            pieces = [
+                i for i, (first, last) in enumerate(encoded.offset_mapping) if first < end <= last
+            ]
+            ends.append((pieces[-1], classes.index(name)))  # a character may be several bytes
+        return ends
