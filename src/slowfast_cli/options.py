@@ -157,14 +157,7 @@ class Looking(_Sampling):
         """The model, after what is wrong with the video's name or bounds is told."""
         refuse_wrong_bounds(video, **self.sampling)
         refuse_missing(video)
-        return load_model(
-            self.model,
-            self.cache,
-            device=self.device,
-            dtype=self.dtype,
-            quantize=self.quantize,
-            compile=self.compile,
-        )
+        return load_model(self.model, self.cache, **_how_to_load(self))
 
     @property
     def given(self) -> dict[str, Any]:
