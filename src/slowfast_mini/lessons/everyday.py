@@ -35,7 +35,7 @@ from slowfast_mllm.model.hardware import bfloat16_is_fast
 from slowfast_mllm.processing.pixels import resize_whole
 
 _DRAWN_SEEN = 60  # drawn clips that the object tower looks at
-_SCENE_VISITS = 3  # of each scene in an epoch
+_SCENE_VISITS = 4  # of each scene in an epoch
 _DRAWS = 5  # sets of questions to choose from
 # What the world can ask of a scene in which nothing is drawn.
 _OF_SCENES = ("camera", "cuts", "fade", "text", "presence")
