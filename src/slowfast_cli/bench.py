@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from slowfast_cli.options import Json, working
+from slowfast_cli.plots import new_figure, refuse_wrong_plot
 from slowfast_cli.terminal import say, say_json
 
 if TYPE_CHECKING:
@@ -24,8 +25,7 @@ def flops(
     Slow-Fast, beside all frames in self-attention, and beside projecting slow
     keys and values again for every generated token, as the official code does.
     """
-    if plot is not None and not plot.parent.is_dir():
-        raise typer.BadParameter(f"{plot}: no such folder, {plot.parent}.")
+    refuse_wrong_plot(plot)
     with working("Counting"):
         from slowfast_mllm.evaluate.costs import FRAMES, count_costs, published_config
 
@@ -61,13 +61,7 @@ def _print(costs: "list[Cost]") -> None:
 
 
 def _draw(costs: "list[Cost]", path: Path) -> None:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ValueError(
-            "--plot needs matplotlib; install it with `pip install 'slowfast-mllm[plot]'`."
-        ) from error
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = new_figure(10, 4)
     prefill, decode = figure.subplots(1, 2)
     frames = [c.num_frames for c in costs]
     lines = (

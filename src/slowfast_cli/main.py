@@ -22,6 +22,7 @@ from slowfast_cli.cuts import cuts
 from slowfast_cli.data import data
 from slowfast_cli.describe import describe
 from slowfast_cli.facts import facts
+from slowfast_cli.ground import ground
 from slowfast_cli.index import index
 from slowfast_cli.info import info
 from slowfast_cli.models import models
@@ -82,6 +83,7 @@ for verb, example in (
     (choose, 'slowfast choose clip.mp4 "What color is the heart?" Red. White. Blue.'),
     (classify, "slowfast classify clip.mp4 --labels camera-motion"),
     (score, 'slowfast score clip.mp4 "a red triangle"'),
+    (ground, 'slowfast ground clip.mp4 "a red triangle" --plot curve.png'),
     (index, "slowfast index clip.mp4 -o clip.sfmem"),
     (info, "slowfast info clip.mp4 --json"),
     (models, "slowfast models --json"),

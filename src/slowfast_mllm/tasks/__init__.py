@@ -15,6 +15,7 @@ JOBS: dict[str, tuple[str, ...]] = {
     "classify": ("Classification", "classify_video", "read_labels"),
     "cuts": ("Cuts", "find_cuts"),
     "facts": ("Facts", "measure_facts"),
+    "ground": ("Grounding", "ground_video"),
     "score": ("Score", "score_video"),
 }
 

@@ -31,7 +31,12 @@ def wordings() -> dict[str, Any]:
     return found
 
 
-def _refuse_without_likelihoods(assistant: Assistant) -> None:
+def refuse_without_likelihoods(assistant: Assistant) -> None:
+    """Say in one line that a model cannot serve.
+
+    Raises:
+        ValueError: it does not say how likely answers are, or reads no questions.
+    """
     can = assistant.capabilities
     if not (can.likelihoods and can.questions):
         raise ValueError(
@@ -60,7 +65,7 @@ def yes_or_no(assistant: Assistant, video: Encoded, questions: Sequence[str]) ->
     Raises:
         ValueError: a question is empty, or the model cannot be asked like this.
     """
-    _refuse_without_likelihoods(assistant)
+    refuse_without_likelihoods(assistant)
     yes, no = wordings()["yes"], wordings()["no"]
     found = assistant.likelihoods_each(video, questions, [*yes, *no])
     sums = []
@@ -109,7 +114,7 @@ def options_after(
         ValueError: there are fewer than two, two of them are equal, or the model cannot be asked
             like this.
     """
-    _refuse_without_likelihoods(assistant)
+    refuse_without_likelihoods(assistant)
     order = sorted(_checked(options))
     looking, not_looking = (
         assistant.likelihoods(seen, question, order)
