@@ -1,19 +1,72 @@
 """`slowfast ask`: one question about one video."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from slowfast_cli.options import Answering, Watched, answering
+from slowfast_cli.options import REPLY, Answering, Watched, answering
+from slowfast_cli.terminal import say
+
+if TYPE_CHECKING:
+    from slowfast_mllm.engine import Evidence
 
 
 @answering
 def ask(
     video: Watched,
     question: Annotated[str, typer.Argument(help="What you want to know.")],
+    evidence: Annotated[
+        bool,
+        typer.Option(
+            "--evidence",
+            help="Also tell which frames the answer read, and where in them.",
+            rich_help_panel=REPLY,
+        ),
+    ] = False,
+    evidence_image: Annotated[
+        Path | None,
+        typer.Option(help="Draw them, into this PNG.", rich_help_panel=REPLY),
+    ] = None,
+    *,
     how: Answering,
 ) -> None:
     """Ask a video a question."""
     if not question.strip():
         raise typer.BadParameter("the question is empty.")
-    how.answer(how.watch(video), question)
+    if evidence_image is not None:
+        _refuse_target(evidence_image, video)
+    conversation = how.watch(video)
+    wanted = evidence or evidence_image is not None
+    answer = how.answer(conversation, question, **({"evidence": True} if wanted else {}))
+    if answer.evidence is None:
+        return
+    if not how.json:
+        _tell(answer.evidence)
+    if evidence_image is not None:
+        from slowfast_mllm.engine import Chat
+        from slowfast_mllm.tasks.evidence_image import EDGE, draw_evidence
+
+        assert isinstance(conversation, Chat)  # no other has evidence
+        pictures = conversation.assistant.pictures(video, EDGE, **how.sampling)
+        draw_evidence(answer, pictures, evidence_image)
+
+
+def _refuse_target(path: Path, video: str) -> None:
+    if path.suffix.lower() != ".png":
+        raise typer.BadParameter(f"{path}: the name of a picture ends in .png.")
+    if not path.parent.is_dir():
+        raise typer.BadParameter(f"{path}: no such folder, {path.parent}.")
+    if video.endswith(".sfmem"):
+        raise typer.BadParameter(
+            f"{video}: a memory holds no pictures; use --evidence, or ask the video itself."
+        )
+
+
+def _tell(evidence: "Evidence") -> None:
+    for span in evidence.spans:
+        say(f"Read most: {span.start:.2f} to {span.end:.2f} s ({span.weight:.0%})")
+    if not evidence.spans:
+        say("No frame stands out: what was read is spread over the video.")
+    told = ", ".join(f"{frame.timestamp:.2f} s ({frame.weight:.1%})" for frame in evidence.top)
+    say(f"Top frames: {told}")

@@ -17,6 +17,7 @@ import typer
 from slowfast_cli.terminal import say, say_json
 
 if TYPE_CHECKING:
+    from slowfast_mllm.engine.answers import Answer
     from slowfast_mllm.engine.protocol import Assistant, Conversation
     from slowfast_mllm.tasks.results import Result
 
@@ -243,8 +244,8 @@ class Answering(_Sampling):
         names = ("max_new_tokens", "temperature", "top_p", "num_beams", "seed")
         return {name: getattr(self, name) for name in names} | {"stop": self.stop or ()}
 
-    def answer(self, conversation: "Conversation", question: str) -> None:
-        """Ask, and print the answer on stdout."""
+    def answer(self, conversation: "Conversation", question: str, **more: Any) -> "Answer":
+        """Ask, and print the answer on stdout; `more` are further fields of `Generation`."""
         on_terminal = self.stream
         if on_terminal is None:
             on_terminal = sys.stdout is not None and sys.stdout.isatty()
@@ -253,11 +254,13 @@ class Answering(_Sampling):
             question,
             on_text=_write if streaming else None,
             **self._generation,
+            **more,
         )
         if self.json:
             say_json(answer.to_dict())
-            return
-        say("" if streaming else answer.text)
+        else:
+            say("" if streaming else answer.text)
+        return answer
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from slowfast_mllm.engine.assistant import SlowFast, load
 from slowfast_mllm.engine.batching import Batcher, Request, Ticket
 from slowfast_mllm.engine.chat import Chat
 from slowfast_mllm.engine.encoded_video import EncodedVideo, MemoryFileError
+from slowfast_mllm.engine.evidence import Evidence, EvidenceSpan, FrameEvidence
 from slowfast_mllm.engine.loading import (
     DEFAULT_MODEL_NAME,
     ModelError,
@@ -25,6 +26,9 @@ __all__ = [
     "Chat",
     "Encoded",
     "EncodedVideo",
+    "Evidence",
+    "EvidenceSpan",
+    "FrameEvidence",
     "Generation",
     "Likelihood",
     "MemoryCache",

@@ -17,6 +17,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from slowfast_mllm.engine.evidence import Evidence
 from slowfast_mllm.engine.stopping import UntilStop, before_stop
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.processing.pixels import Fit
@@ -73,6 +74,7 @@ class Generation:
         logits_processor: called with ids (1, L) of prompt and answer so far and scores (1, V) of
             the next token, before one is drawn; returns scores. As those of transformers.
         return_scores: the answer says how likely each of its tokens was.
+        evidence: the answer says which frames it read, and where in them.
 
     Raises:
         ValueError: a number is out of range, or a string to stop at is empty.
@@ -86,6 +88,7 @@ class Generation:
     stop: Sequence[str] = ()
     logits_processor: Sequence[LogitsProcessor] = ()
     return_scores: bool = False
+    evidence: bool = False
 
     def __post_init__(self) -> None:
         if not _are_all(self.stop, lambda end: isinstance(end, str) and end != ""):
@@ -218,6 +221,7 @@ class Answer:
             `prefill` (to the first token), `decode` (the rest), and `tokens`, a count.
         scores: of all generated tokens, where they were asked for; the end of the answer and what
             made it stop among them.
+        evidence: what was read of the video, where it was asked for.
     """
 
     text: str
@@ -228,6 +232,7 @@ class Answer:
     timing: dict[str, float]
     warnings: list[str] = field(default_factory=list)
     scores: list[TokenScore] | None = None
+    evidence: Evidence | None = None
 
     def __str__(self) -> str:
         return self.text
@@ -251,6 +256,7 @@ class Answer:
             "timing": {name: round(value, 4) for name, value in self.timing.items()},
             "warnings": self.warnings,
             **({} if self.scores is None else {"scores": [vars(s) for s in self.scores]}),
+            **({} if self.evidence is None else {"evidence": self.evidence.to_dict()}),
         }
 
 

@@ -34,7 +34,7 @@ class SlowFast(LoadedModel):
         return Capabilities(
             questions=True,
             memory=True,
-            evidence=False,
+            evidence=True,
             several_videos=False,
             streaming=True,
             likelihoods=True,

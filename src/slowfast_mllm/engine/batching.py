@@ -24,6 +24,7 @@ from transformers import DynamicCache, LogitsProcessorList
 from slowfast_mllm.engine.answers import Answer, Clock, Generation, OnText, RefuseNan, split_options
 from slowfast_mllm.engine.encoded_video import AT_HAND, EncodedVideo, source_stamp
 from slowfast_mllm.engine.loaded_model import LoadedModel
+from slowfast_mllm.engine.reading import with_evidence
 from slowfast_mllm.engine.stopping import StopAtStrings
 from slowfast_mllm.model.video_memory import TEXT, MemoryBatch, pad_rows
 from slowfast_mllm.video.names import is_named, localized
@@ -427,6 +428,10 @@ class Batcher:
                 sequence.generation,
                 sequence.log_probabilities,
             )
+            if sequence.generation.evidence:
+                ids = sequence.prompt + sequence.new_ids
+                count = len(sequence.new_ids)
+                answer = with_evidence(answer, self.assistant, sequence.video, ids, count)
         except BaseException as failure:
             sequence.ticket.fail(failure)
         else:

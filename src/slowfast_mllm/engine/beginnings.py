@@ -51,26 +51,35 @@ class Beginnings:
         """
         if video.timing != AT_HAND or video.memory in self._kept:
             return
-        # Layers of other kinds (with a window, of fixed size) may have dropped or overwritten it.
-        if not isinstance(cache, DynamicCache) or cache.offloading:
-            return
-        if any(type(layer) is not DynamicLayer for layer in cache.layers):
-            return
         # There the length of the first question would choose the factors for all others.
         if "longrope" in str(getattr(self._text_config, "rope_parameters", None)):
             return
         length = int((types[0] != TEXT).nonzero().max()) + 1
-        layers = [copy.copy(layer) for layer in cache.layers]
-        for layer in layers:  # cloned: the rest, an answer of any length, is not held with them
-            layer.keys = layer.keys[:, :, :length].clone()
-            layer.values = layer.values[:, :, :length].clone()
-        self._kept[video.memory] = ids[0, :length].tolist(), _with_layers(cache, layers)
+        beginning = up_to(cache, length)
+        if beginning is None:
+            return
+        for layer in beginning.layers:  # the rest, an answer of any length, is not held with them
+            layer.keys, layer.values = layer.keys.clone(), layer.values.clone()
+        self._kept[video.memory] = ids[0, :length].tolist(), beginning
 
 
 def branch(cache: DynamicCache) -> DynamicCache:
     """A cache to go on with that leaves `cache` as it is; no copy, for a layer that grows makes new
     tensors."""
     return _with_layers(cache, [copy.copy(layer) for layer in cache.layers])
+
+
+def up_to(cache: Cache | None, length: int) -> DynamicCache | None:
+    """What a cache holds of the first tokens, to go on with, as `branch`; None: it cannot tell."""
+    # Layers of other kinds (with a window, of fixed size) may have dropped or overwritten it.
+    if not isinstance(cache, DynamicCache) or cache.offloading or cache.get_seq_length() < length:
+        return None
+    if any(type(layer) is not DynamicLayer for layer in cache.layers):
+        return None
+    beginning = branch(cache)
+    for layer in beginning.layers:
+        layer.keys, layer.values = layer.keys[:, :, :length], layer.values[:, :, :length]
+    return beginning
 
 
 def _with_layers(cache: DynamicCache, layers: list[Any]) -> DynamicCache:

@@ -11,6 +11,7 @@ from transformers.cache_utils import Cache
 from slowfast_mllm.engine.answers import Answer, Clock, Generation, OnText, RefuseNan, split_options
 from slowfast_mllm.engine.encoded_video import AT_HAND, EncodedVideo
 from slowfast_mllm.engine.loaded_model import LoadedModel
+from slowfast_mllm.engine.reading import with_evidence
 from slowfast_mllm.engine.stopping import StopAtStrings
 from slowfast_mllm.model.transformers_names import CACHE
 
@@ -50,6 +51,9 @@ class Chat:
         began = time.perf_counter()
         clock, new_ids, scores = self._generate(messages, generation, on_text)
         answer = self.assistant.answer(new_ids, self.video, clock, began, generation, scores)
+        if generation.evidence:
+            said_ids = (self._sequence, len(new_ids), self._cache)
+            answer = with_evidence(answer, self.assistant, self.video, *said_ids)
         said = self.assistant.without_control_tokens(answer.text)
         self.messages = [*messages, {"role": "assistant", "content": said}]
         self.video = replace(self.video, timing=AT_HAND)  # paid for by the first answer

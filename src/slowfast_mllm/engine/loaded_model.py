@@ -12,7 +12,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import DynamicCache
 
 from slowfast_mllm.engine.answers import (
@@ -160,6 +162,32 @@ class LoadedModel:
         encoded = self.encode(video, **sampling)
         save_encoded(encoded, path, self.fingerprint, source, precision)
         return encoded
+
+    def pictures(self, video: Any, edge: int, **sampling: Any) -> NDArray[np.uint8]:
+        """The part of each frame that `encode` looks at with the same sampling, in another size.
+
+        Args:
+            video: as for `encode`, but no memory.
+            edge: rows of the result.
+
+        Returns:
+            (T, edge, columns, 3) RGB.
+
+        Raises:
+            VideoError: it cannot be read.
+        """
+        choice, processor = Sampling(**sampling), self.processor.video_processor
+        rows = processor.crop_size["height"]
+
+        def scaled(size: Any) -> dict[str, int]:
+            return {name: round(n * edge / rows) for name, n in dict(size).items() if n}
+
+        transform = processor.frame_transform(
+            fit=self._fit(choice),
+            size=scaled(processor.size),
+            crop_size=scaled(processor.crop_size),
+        )
+        return read_video(video, **self._frames_wanted(choice), transform=transform).frames
 
     def _encode(self, video: Any, choice: Sampling) -> EncodedVideo:
         """Pictures shrink as they are decoded and become pixels a chunk at a time: what is held at

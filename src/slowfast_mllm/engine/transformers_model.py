@@ -66,6 +66,12 @@ class _Prepared:
     generation: Generation
     on_text: OnText | None
 
+    def __post_init__(self) -> None:
+        if self.generation.evidence:
+            raise ValueError(
+                "evidence: this model does not tell what it read of a video; a Slow-Fast one does."
+            )
+
     @property
     def joins(self) -> tuple[Any, ...] | None:
         """Requests with the same can share a pass; None: it runs alone, as what is drawn does."""

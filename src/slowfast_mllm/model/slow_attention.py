@@ -23,6 +23,7 @@ from transformers import PreTrainedConfig
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from slowfast_mllm.model.configuration_slowfast import SlowFastConfig
+from slowfast_mllm.model.slow_evidence import SlowEvidence
 from slowfast_mllm.model.video_memory import MemoryBatch
 
 INTERFACE_NAME = "slow_fast"
@@ -131,6 +132,14 @@ class SlowCrossAttention(nn.Module):
         query = query.gather(2, rows.transpose(1, 2))
         attended = self._attend(query, self_output.gather(1, rows), memory, who.mask)
         return torch.zeros_like(self_output).scatter_add(1, rows, attended.to(self_output.dtype))
+
+    def tell(
+        self, evidence: SlowEvidence, query: Tensor, self_output: Tensor, memory: MemoryBatch
+    ) -> None:
+        """Let `evidence` add up what this layer reads; see `forward`."""
+        gate = self.gate(self_output.flatten(2))
+        keys = memory.slow_keys[self.layer_idx]
+        evidence.add(query * self.scaling, keys, gate, memory.slow_mask)
 
     def _attend(
         self, query: Tensor, self_output: Tensor, memory: MemoryBatch, mask: Tensor | None
@@ -268,12 +277,14 @@ def slow_fast_attention(
     attention_mask: Tensor | None,
     slow_memory: MemoryBatch | EllipsisType | None = ...,
     slow_queries: SlowQueries = EVERYWHERE,
+    slow_evidence: SlowEvidence | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """Ordinary self-attention by the kernel that the user chose, plus gated slow attention.
 
     `slow_memory` is None for prompts without video. Left out (`...`) it has been lost on the way
-    down, and going on would be to answer without having looked.
+    down, and going on would be to answer without having looked. `slow_evidence` collects what is
+    read.
     """
     config = module.config.language_model_config
     if slow_memory is ...:
@@ -287,6 +298,8 @@ def slow_fast_attention(
     view = _KernelView(module, config)
     output, weights = kernel(view, query, key, value, attention_mask, **kwargs)
     if slow_memory is not None:
+        if slow_evidence is not None:
+            module.cross_attn.tell(slow_evidence, query, output, slow_memory)
         output = output + module.cross_attn(query, output, slow_memory, slow_queries)
     return output, weights
 

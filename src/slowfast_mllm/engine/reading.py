@@ -1,0 +1,100 @@
+"""One more pass over an answer that was made, to see what it read of the video.
+
+The answer is as it was: nothing of this is computed before it is done, nor unless it is asked for.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers.cache_utils import Cache
+
+from slowfast_mllm.engine.answers import Answer
+from slowfast_mllm.engine.beginnings import up_to
+from slowfast_mllm.engine.encoded_video import EncodedVideo
+from slowfast_mllm.engine.evidence import Evidence, weigh
+from slowfast_mllm.engine.loaded_model import LoadedModel
+from slowfast_mllm.model.slow_evidence import SlowEvidence
+from slowfast_mllm.model.video_memory import TEXT, pack_memories
+
+_NEUTRAL = "What happens in the video?"
+
+
+def with_evidence(
+    answer: Answer,
+    model: LoadedModel,
+    video: EncodedVideo,
+    ids: Sequence[int],
+    answered: int,
+    cache: Cache | None = None,
+) -> Answer:
+    """An answer that says what it read of the video.
+
+    Args:
+        ids: of prompt and answer.
+        answered: how many of them, from the end, are the answer.
+        cache: that holds these, or at least the prompt up to the end of the video; None, or one
+            that cannot be cut (layers with a window): they are read again.
+    """
+    began = time.perf_counter()
+    evidence = _find(model, video, torch.tensor([ids]), answered, cache)
+    timing = {**answer.timing, "evidence": time.perf_counter() - began}
+    return replace(answer, evidence=evidence, timing=timing)
+
+
+@torch.no_grad()
+def _find(
+    model: LoadedModel, video: EncodedVideo, ids: Tensor, answered: int, cache: Cache | None
+) -> Evidence:
+    config = model.model.config
+    neutral = model.prompt_ids([model.user_message(_NEUTRAL, first=True)], video)
+    types = model.model.model.token_types(neutral)
+    after = neutral.shape[1] - int((types[0] != TEXT).nonzero().max()) - 1
+    prompt = ids.shape[1] - answered
+    # A placeholder that the model says stands for nothing.
+    told = F.pad(model.model.model.token_types(ids[:, :prompt]), (0, answered - 1), value=TEXT)
+    if config.slow_attention_for_generated_tokens:
+        # The last token foretells nothing; the prompt's last one does foretell the answer's first.
+        ids, last = ids[:, :-1], answered
+    else:  # then all was read by the time the answer began
+        ids, told = ids[:, :prompt], told[:, :prompt]
+        last = prompt - int((told[0] != TEXT).nonzero().max()) - 1
+    frames = len(video.timestamps)
+    read = _read(model, video, ids, told, last, cache).view(frames, -1)
+    usual = _read(model, video, neutral, types, after, cache).view(frames, -1)
+    objects = 0 if config.object_config is None else config.object_config.num_objects
+    side = round((read.shape[1] - objects) ** 0.5)  # the frames that a model is given are square
+    facts = (video.frame_indices, video.timestamps, video.info.duration)
+    return weigh(read, usual, (side, side), *facts)
+
+
+def _read(
+    model: LoadedModel,
+    video: EncodedVideo,
+    ids: Tensor,
+    types: Tensor,
+    last: int,
+    cache: Cache | None,
+) -> Tensor:
+    """(S,) float64 on the CPU: the weights of slow tokens in the last positions of a prompt."""
+    ids, types = ids.to(model.model.device), types.to(model.model.device)
+    end = int((types[0] != TEXT).nonzero().max()) + 1  # of what all prompts about a video share
+    beginning = up_to(cache, end) or model.beginnings.cache(video, ids)
+    known = 0 if beginning is None else beginning.get_seq_length()
+    collector = SlowEvidence(last)
+    model.model(
+        input_ids=ids[:, known:],
+        use_cache=beginning is not None,
+        cache=beginning,
+        video_memory=pack_memories(types, [video.memory]),
+        mm_token_type_ids=types[:, known:],
+        fast_token_offset=(types[:, :known] != TEXT).sum(1),
+        logits_to_keep=1,
+        slow_evidence=collector,
+    )
+    if collector.weights is None:
+        raise RuntimeError("No hybrid layer told what it reads of the video.")
+    return collector.weights[0].double().cpu()
