@@ -189,6 +189,15 @@ class LoadedModel:
         )
         return read_video(video, **self._frames_wanted(choice), transform=transform).frames
 
+    def keep(self, video: EncodedVideo, path: Path) -> None:
+        """Write the memory of a video into a new `.sfmem` file, in bfloat16; `encode` takes it,
+        whatever has become of the video.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        save_encoded(video, path, self.fingerprint, source=None)
+
     def _encode(self, video: Any, choice: Sampling) -> EncodedVideo:
         """Pictures shrink as they are decoded and become pixels a chunk at a time: what is held at
         once grows with the number of frames looked at, not with the clip's length or size."""

@@ -6,6 +6,7 @@ works with this protocol alone works with both.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from slowfast_mllm.engine.answers import Answer, Likelihood, OnText
@@ -70,6 +71,11 @@ class Assistant(Protocol):
     def capabilities(self) -> Capabilities: ...
     def encode(self, video: Any, **sampling: Any) -> Encoded:
         """Read a video; `sampling` are fields of `Sampling`."""
+        ...
+
+    def keep(self, video: Any, path: Path) -> None:
+        """Write what `encode` returned into a new `.sfmem` file, which `encode` takes; refused
+        where memories cannot be kept (`Capabilities.memory`)."""
         ...
 
     def ask(

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,14 @@ class TransformersModel:
                 f"fit={choice.fit}: {self.name} fits pictures as it was trained; leave it out."
             )
         return self._read(localized(video), self._frames_wanted(choice))
+
+    def keep(self, video: EncodedClip, path: Path) -> None:
+        """Refused: such models encode with each question.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(f"{self.name}: only Slow-Fast models keep memories in files.")
 
     def _frames_wanted(self, choice: Sampling) -> dict[str, Any]:
         """Arguments of `read_video`."""

@@ -16,6 +16,7 @@ JOBS: dict[str, tuple[str, ...]] = {
     "cuts": ("Cuts", "find_cuts"),
     "facts": ("Facts", "measure_facts"),
     "ground": ("Grounding", "ground_video"),
+    "search": ("Search", "search_folder"),
     "score": ("Score", "score_video"),
 }
 

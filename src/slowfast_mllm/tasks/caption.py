@@ -4,13 +4,11 @@ Videos are read and encoded while others are answered: all go through the model'
 those windows too that a long video is looked at in. A video that fails, fails alone.
 """
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from slowfast_mllm.tasks.cut_text import at_most, whole_sentences, without_loops
 from slowfast_mllm.tasks.journal import Journal
 from slowfast_mllm.tasks.records import Record
 from slowfast_mllm.tasks.results import Clip, Frames, Part, Result, Seconds, versions
+from slowfast_mllm.tasks.windows import equal_parts
 from slowfast_mllm.video import VideoError, probe_video
 
 _TOKENS_A_WORD = 4  # of scripts that a tokenizer knows little of
@@ -253,9 +252,7 @@ def _windows(record: Record, how: Captioning) -> list[tuple[float | None, float 
     end = duration if record.end is None else min(record.end, duration)
     if not begin < end:
         raise VideoError(f"{record.id}: from {begin:g} to {end:g} s there is nothing to look at.")
-    count = math.ceil((end - begin) / how.window)
-    times = [round(begin + (end - begin) * i / count, 4) for i in range(count + 1)]
-    return list(pairwise(times))
+    return [*equal_parts(begin, end, how.window)]
 
 
 def _caption_of(work: _Work, how: Captioning) -> Caption | Exception:
