@@ -67,6 +67,39 @@ def test_help_loads_nothing_heavy() -> None:
     assert out.stdout.strip() == "[]"
 
 
+def test_an_answer_tells_and_draws_what_it_read(run, tmp_path: Path) -> None:
+    question = ("ask", CLIP, "What is red?", "--num-frames", "8")
+    code, plain, _ = run(*question, "--json")
+    picture = tmp_path / "read.png"
+    told = run(*question, "--json", "--evidence-image", str(picture))
+    assert (code, told[0]) == (0, 0)
+    answer, with_evidence = json.loads(plain), json.loads(told[1])
+    assert len(with_evidence.pop("evidence")["weights"]) == 8
+    assert with_evidence["answer"] == answer["answer"]
+    with Image.open(picture) as image:
+        assert image.format == "PNG"
+    code, out, _ = run(*question, "--evidence")
+    assert code == 0
+    assert out.startswith(answer["answer"])
+    assert "Top frames: " in out
+
+
+@pytest.mark.parametrize(
+    ("video", "target", "told"),
+    [
+        (CLIP, "read.jpg", "ends in .png"),
+        (CLIP, "no/such/read.png", "no such folder"),
+        ("clip.sfmem", "read.png", "a memory holds no pictures"),
+    ],
+)
+def test_evidence_that_cannot_be_drawn_is_refused_first(
+    run, tmp_path: Path, video: str, target: str, told: str
+) -> None:
+    code, out, err = run("ask", video, "What?", "--evidence-image", str(tmp_path / target))
+    assert (code, out) == (2, "")
+    assert told in " ".join(err.replace("│", " ").split())
+
+
 def test_an_answer_ends_where_it_is_told_to(run) -> None:
     question = ("ask", CLIP, "How does the camera move?")
     _, whole, _ = run(*question)

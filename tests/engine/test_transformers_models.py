@@ -28,6 +28,7 @@ ASKED = [*tiny_checkpoints.FAMILIES]
 ALL = [*ASKED, "captioner"]
 FRAMES = {"num_frames": 4}  # as many as the tiny captioner looks at
 LONG = {"max_new_tokens": 5}
+EVIDENCE = {"evidence": True}
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +194,17 @@ def test_turns_of_a_chat_see_what_was_said(assistants, clips):
     assert text.count("What?") == text.count("And then?") == text.count(first.text) == 1
     with pytest.raises(ValueError, match="num_frames: the frames were chosen"):
         chat.ask("What?", num_frames=3)
+
+
+def test_evidence_is_refused_and_no_other_request_of_the_batch_suffers(assistants, clips):
+    assistant = assistants["qwen2_vl"]
+    assert not assistant.capabilities.evidence
+    with pytest.raises(ValueError, match="does not tell what it read of a video"):
+        assistant.ask(clips[0], "What?", evidence=True, **FRAMES)
+    asked = [Request(clips[0], "What?", options={**FRAMES, **LONG, **e}) for e in ({}, EVIDENCE)]
+    answer, refusal = assistant.generate(asked)
+    assert answer.text == assistant.ask(clips[0], "What?", **FRAMES, **LONG).text
+    assert "does not tell" in str(refusal)
 
 
 def test_words_of_users_become_no_placeholders(assistants, clips):

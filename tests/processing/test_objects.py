@@ -173,6 +173,23 @@ def test_a_track_is_one_fast_token_behind_those_of_the_video(assistant: SlowFast
     assert memory.slow_keys[0].shape[1] == 8 * (4 + 3)
 
 
+def test_objects_count_as_evidence_for_their_frame(assistant: SlowFast) -> None:
+    """And for no cell of it. Gates that are closed let nothing be read."""
+    question = {"question": "What?", "evidence": True, "max_new_tokens": 2}
+    assert set(assistant.ask(frames(0), **question).evidence.weights) == {0.0}
+    gates = [p for name, p in assistant.model.named_parameters() if name.endswith("gate.scale")]
+    with torch.no_grad():
+        for gate in gates:
+            gate.fill_(1.0)
+        told = assistant.ask(frames(0), **question).evidence
+        for gate in gates:
+            gate.zero_()
+    assert sum(told.weights) == pytest.approx(1, abs=1e-4)
+    assert len(told.weights) == 8
+    assert np.shape(told.top[0].cells) == (2, 2)
+    assert np.sum(told.top[0].cells) == pytest.approx(1, abs=1e-4)
+
+
 def test_what_is_found_changes_the_memory(assistant: SlowFast) -> None:
     tower = assistant.model.model.object_tower
     before = assistant.encode(frames(0)).memory.fast_tokens

@@ -53,7 +53,7 @@ class Evidence:
     """What an answer read of a video, beside what a question about nothing in particular reads.
 
     Attributes:
-        weights: of each frame that was looked at, 1 in all.
+        weights: of each frame that was looked at, 1 in all; all 0 where gates let nothing in.
         background: the median weight.
         spans: where weights stand out from it, in order of time; none: nowhere.
         top: the frames with the largest weights, the largest first.
