@@ -21,6 +21,7 @@ from slowfast_cli.convert import convert
 from slowfast_cli.cuts import cuts
 from slowfast_cli.data import data
 from slowfast_cli.describe import describe
+from slowfast_cli.events import events
 from slowfast_cli.facts import facts
 from slowfast_cli.ground import ground
 from slowfast_cli.index import index
@@ -84,6 +85,7 @@ for verb, example in (
     (choose, 'slowfast choose clip.mp4 "What color is the heart?" Red. White. Blue.'),
     (classify, "slowfast classify clip.mp4 --labels camera-motion"),
     (score, 'slowfast score clip.mp4 "a red triangle"'),
+    (events, "slowfast events clip.mp4 --json"),
     (ground, 'slowfast ground clip.mp4 "a red triangle" --plot curve.png'),
     (search, 'slowfast search videos/ "a red triangle" --open'),
     (index, "slowfast index clip.mp4 -o clip.sfmem"),

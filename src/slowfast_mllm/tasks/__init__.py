@@ -14,6 +14,7 @@ JOBS: dict[str, tuple[str, ...]] = {
     "choose": ("Choice", "choose_answer"),
     "classify": ("Classification", "classify_video", "read_labels"),
     "cuts": ("Cuts", "find_cuts"),
+    "events": ("Events", "find_events"),
     "facts": ("Facts", "measure_facts"),
     "ground": ("Grounding", "ground_video"),
     "search": ("Search", "search_folder"),

@@ -18,6 +18,12 @@ def without_loops(text: str) -> str:
     return text[: loop.start()] + (loop[1] or loop[2]).rstrip(" ,;")
 
 
+def words_of(text: str) -> list[str]:
+    """In lower case, without what stands around them; of some scripts, characters."""
+    found = (word.strip(".,;:!?\"'()").lower() for word in _WORD.findall(text))
+    return [word for word in found if word]
+
+
 def at_most(text: str, words: int) -> str:
     """The whole sentences among so many words; if there is none, the words and "…"."""
     found = list(_WORD.finditer(text))
