@@ -37,7 +37,7 @@ def main(assistant: Assistant, folder: Path, clips: int) -> None:
         script = world.sample_script(seed)
         truth[f"{seed}.mp4"] = shown(script)
         if not (path := folder / f"{seed}.mp4").exists():
-            world.write_video(script, path, fps=15, size=192)
+            world.write_video(script, path)
     began = time.perf_counter()
     search_folder(assistant, folder, "a pink dog")
     first = time.perf_counter() - began

@@ -97,6 +97,27 @@ def test_only_what_is_new_or_changed_is_watched(counting: Counting, folder: Path
     assert search()[0] == []
 
 
+def test_a_search_that_was_stopped_goes_on_where_it_was(counting: Counting, folder: Path) -> None:
+    def stop(done: int, total: int) -> None:
+        if done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search_folder(counting, folder, "an orange ring", on_progress=stop, **QUICK)
+    assert counting.watched == ["ring.mp4"]
+    search_folder(counting, folder, "an orange ring", **QUICK)
+    assert counting.watched == ["ring.mp4", "moon.mp4"]
+    (listed,) = folder.rglob("index.json")
+    listed.unlink()  # as after a kill, which leaves no time to write it
+    search_folder(counting, folder, "an orange ring", **QUICK)
+    assert counting.watched == ["ring.mp4", "moon.mp4"]
+
+
+def test_memories_that_cannot_be_written_end_in_one_line(packaged, folder: Path) -> None:
+    with pytest.raises(OSError, match="memories cannot be written.*--index"):
+        search_folder(packaged, folder, "a red star", place=folder / "ring.mp4", **QUICK)
+
+
 def test_files_that_cannot_be_read_are_told_and_the_others_searched(packaged, folder) -> None:
     (folder / "broken.mp4").write_bytes(CLIP.read_bytes()[:3000])
     (folder / "empty.mp4").touch()
