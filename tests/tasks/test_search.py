@@ -114,7 +114,7 @@ def test_a_search_that_was_stopped_goes_on_where_it_was(counting: Counting, fold
 
 
 def test_memories_that_cannot_be_written_end_in_one_line(packaged, folder: Path) -> None:
-    with pytest.raises(OSError, match="memories cannot be written.*--index"):
+    with pytest.raises(OSError, match=r"memories cannot be written.*--index"):
         search_folder(packaged, folder, "a red star", place=folder / "ring.mp4", **QUICK)
 
 
