@@ -103,3 +103,15 @@ def test_what_cannot_be_compared_is_said(
 ) -> None:
     with pytest.raises(ValueError, match=said):
         packaged.likelihoods(video, question, answers)
+
+
+@pytest.mark.parametrize("most", [512, 1], ids="trees of {}".format)
+def test_about_several_videos_as_about_each(packaged: SlowFast, monkeypatch, most: int) -> None:
+    """Also where they are of other lengths."""
+    monkeypatch.setattr(likelihoods, "_MOST", most)
+    videos = [packaged.encode(CLIP, start=at, num_frames=n) for at, n in ((0, 8), (3, 40), (4, 8))]
+    found = packaged.likelihoods_about(videos, QUESTIONS[1], ANSWERS)
+    for video, row in zip(videos, found, strict=True):
+        alone = [a.log_probability for a in packaged.likelihoods(video, QUESTIONS[1], ANSWERS)]
+        assert [answer.log_probability for answer in row] == pytest.approx(alone, abs=1e-3)
+    assert found[0] != found[2]

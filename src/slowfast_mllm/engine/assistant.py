@@ -12,7 +12,8 @@ from slowfast_mllm.engine.answers import Answer, Likelihood, OnText, split_optio
 from slowfast_mllm.engine.batching import Batcher, Request, Ticket
 from slowfast_mllm.engine.catalog import resolved
 from slowfast_mllm.engine.chat import Chat
-from slowfast_mllm.engine.likelihoods import likelihoods_each
+from slowfast_mllm.engine.encoded_video import EncodedVideo
+from slowfast_mllm.engine.likelihoods import likelihoods_about, likelihoods_each
 from slowfast_mllm.engine.loaded_model import LoadedModel
 from slowfast_mllm.engine.loading import (
     DEFAULT_MODEL_NAME,
@@ -102,6 +103,12 @@ class SlowFast(LoadedModel):
         What questions share at their beginning is read once.
         """
         return likelihoods_each(self, self.encode(video, **sampling), questions, answers)
+
+    def likelihoods_about(
+        self, videos: Sequence[EncodedVideo], question: str, answers: Sequence[str]
+    ) -> list[list[Likelihood]]:
+        """As `likelihoods`, about each of several videos, in one pass: a list for each."""
+        return likelihoods_about(self, videos, question, answers)
 
     def describe(self, video: Any, on_text: OnText | None = None, **options: Any) -> Answer:
         """Say in a sentence or more what the video shows; see `ask`."""

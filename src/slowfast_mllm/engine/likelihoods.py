@@ -71,6 +71,60 @@ def likelihoods_each(
     return [found[i : i + each] for i in range(0, len(found), each)]
 
 
+@torch.no_grad()
+def likelihoods_about(
+    model: LoadedModel, videos: Sequence[EncodedVideo], question: str, answers: Sequence[str]
+) -> list[list[Likelihood]]:
+    """Of each answer to one question, about each of several videos: a pass for those whose prompts
+    are of one length."""
+    continuations = answer_ids(model, answers)
+    message, longest = model.user_message(question, first=True), max(map(len, continuations))
+    groups: dict[int, list[int]] = {}
+    prompts = [model.prompt_ids([message], video, longest) for video in videos]
+    for place, prompt in enumerate(prompts):
+        groups.setdefault(prompt.shape[1], []).append(place)
+    found: dict[int, list[Likelihood]] = {}
+    for length, places in groups.items():
+        some = [prompts[place] for place in places]
+        if _branches(model, some, length):
+            each = _together(model, [videos[p] for p in places], torch.cat(some), continuations)
+        else:
+            each = [likelihoods_each(model, videos[p], [question], answers)[0] for p in places]
+        found.update(zip(places, each, strict=True))
+    return [found[place] for place in range(len(videos))]
+
+
+def _together(
+    model: LoadedModel, videos: list[EncodedVideo], prompts: Tensor, continuations: list[list[int]]
+) -> list[list[Likelihood]]:
+    """For prompts (B, L), the tree of all answers behind each."""
+    found: list[list[Likelihood]] = [[] for _ in videos]
+    network, length = model.model, prompts.shape[1]
+    for tree in _trees([([], ids) for ids in continuations]):
+        tail = torch.tensor(tree.tokens, dtype=torch.long, device=prompts.device)
+        ids = torch.cat([prompts, tail.expand(len(prompts), -1)], dim=1)
+        types = network.model.token_types(prompts)
+        types = torch.cat([types, torch.full_like(ids[:, length:], TEXT)], dim=1)
+        sight = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool).tril()
+        sight[length:, length:] = tree.sight()
+        blocked = torch.zeros(sight.shape, dtype=network.dtype)
+        blocked.masked_fill_(~sight, torch.finfo(network.dtype).min)
+        nodes = sorted({node for steps in tree.answers for node, _ in steps})
+        logits = network(
+            input_ids=ids,
+            attention_mask=blocked.to(ids.device).expand(len(ids), 1, -1, -1),
+            position_ids=(sight.sum(1) - 1).to(ids.device).expand(len(ids), -1),
+            use_cache=False,
+            video_memory=pack_memories(types, [video.memory for video in videos]),
+            mm_token_type_ids=types,
+            logits_to_keep=torch.tensor(nodes, device=ids.device) + length - 1,
+        ).logits
+        where = {node: row for row, node in enumerate(nodes)}
+        for rows, mine in zip(logits, found, strict=True):
+            mine += [_sum(rows, [(where[node], token) for node, token in a]) for a in tree.answers]
+    return found
+
+
 @dataclass
 class _Tree:
     """Tokens after a beginning; node 0 is the beginning itself, node i token i - 1.

@@ -109,3 +109,10 @@ class Assistant(Protocol):
     ) -> list[list[Likelihood]]:
         """As `likelihoods`, of the same answers to each of several questions: a list for each."""
         ...
+
+    def likelihoods_about(
+        self, videos: Sequence[Any], question: str, answers: Sequence[str]
+    ) -> list[list[Likelihood]]:
+        """As `likelihoods`, about each of several videos that `encode` returned: a list for
+        each."""
+        ...

@@ -403,6 +403,12 @@ class TransformersModel:
         clip = self.encode(video, **sampling)
         return [self.likelihoods(clip, question, answers) for question in questions]
 
+    def likelihoods_about(
+        self, videos: Sequence[EncodedClip], question: str, answers: Sequence[str]
+    ) -> list[list[Likelihood]]:
+        """As `likelihoods`, about each of several videos: a list for each."""
+        return [self.likelihoods(video, question, answers) for video in videos]
+
 
 class TransformersChat:
     """Turns about one video; each reads the whole conversation again."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from slowfast_mllm.engine import Assistant, Encoded
+from slowfast_mllm.engine import Assistant, Encoded, Likelihood
 from slowfast_mllm.tasks.results import Clip, Frames, versions
 from slowfast_mllm.video.names import short_name
 
@@ -67,12 +67,21 @@ def yes_or_no(assistant: Assistant, video: Encoded, questions: Sequence[str]) ->
     """
     refuse_without_likelihoods(assistant)
     yes, no = wordings()["yes"], wordings()["no"]
-    found = assistant.likelihoods_each(video, questions, [*yes, *no])
-    sums = []
-    for answers in found:
-        shares = [math.exp(answer.log_probability) for answer in answers]
-        sums.append(YesNo(sum(shares[: len(yes)]), sum(shares[len(yes) :])))
-    return sums
+    return _yes_no(assistant.likelihoods_each(video, questions, [*yes, *no]))
+
+
+def yes_or_no_about(assistant: Assistant, videos: Sequence[Encoded], question: str) -> list[YesNo]:
+    """As `yes_or_no`, of one question about several videos."""
+    refuse_without_likelihoods(assistant)
+    yes, no = wordings()["yes"], wordings()["no"]
+    return _yes_no(assistant.likelihoods_about(videos, question, [*yes, *no]))
+
+
+def _yes_no(found: Sequence[Sequence[Likelihood]]) -> list[YesNo]:
+    """Of what is told of each word for yes, then of each for no."""
+    count = len(wordings()["yes"])
+    shares = [[math.exp(answer.log_probability) for answer in answers] for answers in found]
+    return [YesNo(sum(each[:count]), sum(each[count:])) for each in shares]
 
 
 def unsure_warning(answers: Sequence[YesNo]) -> list[str]:

@@ -80,6 +80,7 @@ class FolderIndex:
         if {"start", "end"} & sampling.keys():
             raise ValueError("start, end: of one video; all of each is searched, leave them out.")
         self.assistant = assistant
+        self.keeps = assistant.capabilities.memory
         self.folder = folder
         self.window = window
         self.sampling = sampling
@@ -137,7 +138,7 @@ class FolderIndex:
             windows = equal_parts(0.0, duration, self.window)
             (changes.added if known is None else changes.changed).append(path)
         seen = Remembered(path, stat.st_size, stat.st_mtime_ns, content, windows)
-        if self.assistant.capabilities.memory:
+        if self.keeps:
             for span in windows:
                 if not self._file(seen, span).exists():
                     self._watch(seen, span)
@@ -149,12 +150,16 @@ class FolderIndex:
         Raises:
             VideoError: the video cannot be read.
         """
-        if not self.assistant.capabilities.memory:
+        if not self.keeps:
             return self._encode(video, span)
         try:
             return self.assistant.encode(self._file(video, span))
         except MemoryFileError:  # damaged, gone, or of a model of this name that learned more
             return self._watch(video, span)
+
+    def size_of(self, video: Remembered, span: tuple[float, float]) -> int:
+        """Bytes of a memory's file; 0 where none is kept."""
+        return self._file(video, span).stat().st_size if self.keeps else 0
 
     def _encode(self, video: Remembered, span: tuple[float, float]) -> Encoded:
         bounds = {} if len(video.windows) == 1 else {"start": span[0], "end": span[1]}

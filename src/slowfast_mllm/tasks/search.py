@@ -1,7 +1,7 @@
 """Which videos of a folder show something, and when; what was watched once is only asked."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,15 @@ from slowfast_mllm.tasks.likely import (
     refuse_without_likelihoods,
     unsure_warning,
     wordings,
-    yes_or_no,
+    yes_or_no_about,
 )
-from slowfast_mllm.tasks.memories import FolderIndex, Remembered
+from slowfast_mllm.tasks.memories import FolderIndex
 from slowfast_mllm.tasks.results import Clip, Frames, Part, Result, Seconds, versions
 from slowfast_mllm.video.names import printable, short_name
+
+# Windows that are asked about in one pass, and bytes of their memories: of a large model, one has
+# hundreds of megabytes.
+_TOGETHER, _MOST_BYTES = 16, 64 << 20
 
 
 class Moment(Part):
@@ -104,11 +108,10 @@ def search_folder(
     changes = index.update(on_progress)
     watched = time.perf_counter()
     found = _Found(dict(changes.failed))
-    for video in index.videos.values():
-        try:
-            found.ask(index, video, question, threshold)
-        except ValueError as error:
-            found.unread[video.path] = str(error)
+    for some in _batches(index, found.unread):
+        answers = yes_or_no_about(assistant, [part.seen for part in some], question)
+        for part, answer in zip(some, answers, strict=True):
+            found.add(part, answer, threshold)
     if found.best is None:
         first = next(iter(found.unread.values()))
         raise ValueError(f"{short_name(str(folder))}: no video can be read; first: {first}")
@@ -123,7 +126,7 @@ def search_folder(
         warnings=[*_notes(assistant, found.unread), *unsure_warning([answer])],
         folder=printable(str(folder)),
         question=question,
-        hits=sorted(found.hits, key=lambda hit: -hit.score)[:top],
+        hits=found.hits[:top],
         best=answer.probability,
         searched=len(index.videos.keys() - found.unread.keys()),
         added=[printable(path) for path in changes.added],
@@ -144,33 +147,65 @@ def _notes(assistant: Assistant, unread: dict[str, str]) -> list[str]:
     return notes
 
 
+@dataclass(frozen=True)
+class _Window:
+    """A part of a video, in seconds, as it is remembered."""
+
+    path: str
+    start: float
+    end: float
+    seen: Encoded
+
+
+def _batches(index: FolderIndex, unread: dict[str, str]) -> Iterator[list[_Window]]:
+    """All windows; few memories are held at a time. What cannot be read is put into `unread`."""
+    some: list[_Window] = []
+    held = 0
+    for video in index.videos.values():
+        for start, end in video.windows:
+            try:
+                some.append(_Window(video.path, start, end, index.recall(video, (start, end))))
+            except ValueError as error:
+                unread[video.path] = str(error)
+                break
+            held += index.size_of(video, (start, end))
+            if len(some) == _TOGETHER or held > _MOST_BYTES or not index.keeps:
+                yield some
+                some, held = [], 0
+    if some:
+        yield some
+
+
 @dataclass
 class _Found:
     """What has been found so far.
 
     Attributes:
         unread: videos that cannot be read, and why.
+        moments: of each video, by path.
         best: the surest window.
     """
 
     unread: dict[str, str]
-    hits: list[Hit] = field(default_factory=list)
+    moments: dict[str, list[Moment]] = field(default_factory=dict)
     best: tuple[Encoded, YesNo] | None = None
 
-    def ask(self, index: FolderIndex, video: Remembered, question: str, threshold: float) -> None:
-        """About each window of a video; one memory is held at a time."""
-        moments: list[Moment] = []
-        for start, end in video.windows:
-            seen = index.recall(video, (start, end))
-            (answer,) = yes_or_no(index.assistant, seen, [question])
-            score = answer.probability
-            if self.best is None or score > self.best[1].probability:
-                self.best = seen, answer
-            if score < threshold:
-                continue
-            if moments and moments[-1].end == start:
-                start, score = moments[-1].start, max(score, moments.pop().score)
-            moments.append(Moment(start=start, end=end, score=score))
-        if moments:
-            surest = max(moment.score for moment in moments)
-            self.hits.append(Hit(path=printable(video.path), score=surest, moments=moments))
+    def add(self, window: _Window, answer: YesNo, threshold: float) -> None:
+        start, score = window.start, answer.probability
+        if self.best is None or score > self.best[1].probability:
+            self.best = window.seen, answer
+        if score < threshold:
+            return
+        moments = self.moments.setdefault(window.path, [])
+        if moments and moments[-1].end == start:
+            start, score = moments[-1].start, max(score, moments.pop().score)
+        moments.append(Moment(start=start, end=window.end, score=score))
+
+    @property
+    def hits(self) -> list[Hit]:
+        """The surest first."""
+        hits = [
+            Hit(path=printable(path), score=max(m.score for m in moments), moments=moments)
+            for path, moments in self.moments.items()
+        ]
+        return sorted(hits, key=lambda hit: -hit.score)
