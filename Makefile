@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CLIP := examples/shapes.mp4
+PHOTOS := examples/photos.mp4
+SHAPES := examples/shapes.mp4
 
 OLDEST_TRANSFORMERS := 5.20.0
 NEWEST_TRANSFORMERS := 5.24.0
@@ -20,9 +21,10 @@ $(VENV)/installed: pyproject.toml
 	touch $@
 
 demo: install
-	$(BIN)/slowfast describe $(CLIP)
-	$(BIN)/slowfast ask $(CLIP) "How does the camera move?"
-	$(BIN)/slowfast ask $(CLIP) "Which letter or digit can be read?"
+	$(BIN)/slowfast describe $(PHOTOS)
+	$(BIN)/slowfast ask $(PHOTOS) "Is there a cat?"
+	$(BIN)/slowfast ask $(PHOTOS) "How many cuts are there?"
+	$(BIN)/slowfast ask $(SHAPES) "Which letter or digit can be read?"
 
 test: install
 	$(BIN)/python -m pytest

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from slowfast_cli.options import REPLY, Answering, Watched, answering
+from slowfast_cli.options import READ, Answering, Watched, answering
 from slowfast_cli.terminal import say
 
 if TYPE_CHECKING:
@@ -21,12 +21,12 @@ def ask(
         typer.Option(
             "--evidence",
             help="Also tell which frames the answer read, and where in them.",
-            rich_help_panel=REPLY,
+            rich_help_panel=READ,
         ),
     ] = False,
     evidence_image: Annotated[
         Path | None,
-        typer.Option(help="Draw them, into this PNG.", rich_help_panel=REPLY),
+        typer.Option(help="Draw them, into this PNG.", rich_help_panel=READ),
     ] = None,
     *,
     how: Answering,

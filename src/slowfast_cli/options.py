@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # Panels of the help. What the library checks itself has no range here: the help column is narrow.
 LOOK, REPLY, PLACE = "What to look at", "How to answer", "Where to run"
+READ = "What it read"
 
 Video = Annotated[str, typer.Argument(help="A video, an image, a folder or zip of frames.")]
 Watched = Annotated[
@@ -108,8 +109,9 @@ Yes = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 _NOTICE = (
-    "Note: the packaged model is small and was taught on drawn shapes only: it shows the software, "
-    "and what it says of real footage is mostly a guess. For real use: --model "
+    "Note: the packaged model is small. It names 80 kinds of everyday things, counts people, tells "
+    "how the camera moves and where it cuts, and misses much; what else happens it does not know. "
+    "`slowfast models` lists larger ones, e.g. --model "
     "shi-labs/slowfast-video-mllm-qwen2-7b-convnext-576-frame64-s1t4 (CC-BY-NC-4.0). "
     "This note is shown once."
 )

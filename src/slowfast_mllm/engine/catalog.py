@@ -60,7 +60,7 @@ def is_cached(model: str) -> bool:
 def would_download(model: str) -> str | None:
     """What loading a model would fetch, in words; None: nothing, it is here (or no hub id)."""
     model = resolved(model)
-    if is_cached(model) or model.count("/") != 1 or model.startswith((".", "/")):
+    if model.count("/") != 1 or model.startswith((".", "/")) or is_cached(model):
         return None
     known = _BY_NAME.get(model)
     if known is None:
