@@ -36,7 +36,8 @@ def test_counts_are_those_of_the_arithmetic(costs) -> None:
 
 def test_the_memory_estimate_is_what_is_held() -> None:
     assistant = load(device="cpu")
-    clip = torch.randint(0, 255, (24, 96, 96, 3), dtype=torch.uint8).numpy()
+    side = assistant.model.config.frame_size
+    clip = torch.randint(0, 255, (24, side, side, 3), dtype=torch.uint8).numpy()
     memory = assistant.encode(clip, num_frames=24).memory
     estimate = estimate_memory(assistant.model.config, 24, bytes_per_value=4)
     assert estimate.video_memory == memory.nbytes

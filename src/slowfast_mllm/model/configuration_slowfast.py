@@ -125,6 +125,8 @@ class SlowFastConfig(PreTrainedConfig):
         self.auto_map = dict(MODEL_AUTO_MAP)  # never what a file says
         if isinstance(self.object_config, dict):
             self.object_config = AutoConfig.for_model(**self.object_config)
+        if self.object_config is not None:
+            self.object_config.dtype = None  # that of the whole, not of the folder it came from
         self.hybrid_layers = sorted(int(i) for i in self.hybrid_layers)
         self._check()
 
