@@ -21,7 +21,7 @@ $(VENV)/installed: pyproject.toml
 	touch $@
 
 demo: install
-	$(BIN)/slowfast ask $(PHOTOS) "What is in the video?"
+	$(BIN)/slowfast events $(PHOTOS)
 	$(BIN)/slowfast ask $(PHOTOS) "Is there a cat?"
 	$(BIN)/slowfast ask $(PHOTOS) "How many cuts are there?"
 	$(BIN)/slowfast ask $(SHAPES) "Which letter or digit can be read?"
