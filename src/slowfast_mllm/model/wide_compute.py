@@ -20,12 +20,14 @@ def compute_in_float32(model: nn.Module) -> None:
     """Let a model of bfloat16 take and give float32, in place.
 
     The weights of linear layers and embeddings stay as they are, the rest becomes float32. A model
-    that is mostly something else (experts) is left alone: it would take twice its memory.
+    that is mostly something else (experts) is left alone: it would take twice its memory; that of
+    convolutions is a tower's, and small.
     """
     weights: list[Any] = [module.weight for module in model.modules() if type(module) in _WIDE]
     kept = {id(weight): weight.numel() for weight in weights}
+    convolutions = [m.weight.numel() for m in model.modules() if isinstance(m, nn.Conv2d)]
     narrow = [p.numel() for p in model.parameters() if p.dtype == torch.bfloat16]
-    if sum(kept.values()) < sum(narrow) / 2:
+    if sum(kept.values()) + sum(convolutions) < sum(narrow) / 2:
         return
     for module in model.modules():
         module.__class__ = _WIDE.get(type(module), type(module))
