@@ -28,6 +28,7 @@ from slowfast_cli.options import (
     load_model,
     refuse_missing,
     refuse_wrong_bounds,
+    tell_result,
     wrong_usage,
 )
 from slowfast_cli.terminal import say, say_json
@@ -164,19 +165,12 @@ def _caption_one(assistant: Any, record: "Record", how: "Captioning", json: bool
     ((_, outcome),) = caption_videos(assistant, [record], how)
     if isinstance(outcome, Exception):
         raise outcome
-    if json:
-        say_json(outcome.model_dump())
-        return
-    for warning in outcome.warnings:
-        say(f"Warning: {warning}", err=True)
-    _say(outcome)
+    tell_result(outcome, _lines(outcome), json)
 
 
-def _say(caption: "Caption") -> None:
-    for segment in caption.segments:
-        say(f"{segment.start:9.2f} {segment.end:9.2f}  {segment.text}")
-    if not caption.segments:
-        say(caption.caption)
+def _lines(caption: "Caption") -> list[str]:
+    timed = [f"{s.start:9.2f} {s.end:9.2f}  {s.text}" for s in caption.segments]
+    return timed or [caption.caption]
 
 
 def _caption_all(

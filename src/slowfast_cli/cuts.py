@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from slowfast_cli.options import Clip, FramesFps, Json, Video, working, wrong_usage
-from slowfast_cli.terminal import say, say_json
+from slowfast_cli.options import Clip, FramesFps, Json, Video, tell_result, working, wrong_usage
 
 if TYPE_CHECKING:
     from slowfast_mllm.tasks.cuts import Boundary
@@ -20,18 +19,15 @@ def cuts(
         require_positive(frames_fps=frames_fps)
     with working("Looking at every frame"):
         result = find_cuts(video, frames_fps, clip)
-    if json:
-        say_json(result.model_dump(mode="json"))
-        return
-    for warning in result.warnings:
-        say(f"Warning: {warning}", err=True)
-    for cut in result.cuts:
-        say(told(cut))
-    if not result.cuts:
-        say("no cuts")
+    tell_result(result, told_cuts(result.cuts), json)
 
 
-def told(cut: "Boundary") -> str:
+def told_cuts(cuts: "list[Boundary]") -> list[str]:
+    """A line about each change of shots, or one that says that there is none."""
+    return [_told(cut) for cut in cuts] or ["no cuts"]
+
+
+def _told(cut: "Boundary") -> str:
     """One line about one change of shots."""
     if cut.kind == "cut":
         return f"{cut.time:.2f} s  cut"

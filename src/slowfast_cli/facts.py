@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from slowfast_cli.cuts import told
-from slowfast_cli.options import Clip, FramesFps, Json, Video, working, wrong_usage
-from slowfast_cli.terminal import say, say_json
+from slowfast_cli.cuts import told_cuts
+from slowfast_cli.options import Clip, FramesFps, Json, Video, tell_result, working, wrong_usage
 
 if TYPE_CHECKING:
     from slowfast_mllm.tasks.camera import CameraMove
@@ -23,19 +22,13 @@ def facts(
         require_positive(frames_fps=frames_fps)
     with working("Looking at every frame"):
         result = measure_facts(video, frames_fps, clip)
-    if json:
-        say_json(result.model_dump(mode="json"))
-        return
-    for warning in result.warnings:
-        say(f"Warning: {warning}", err=True)
-    for line in _lines(result):
-        say(line)
+    tell_result(result, _lines(result), json)
 
 
 def _lines(facts: "Facts") -> Iterator[str]:
     yield f"{facts.video.duration:.2f} s"
     if facts.cuts is not None:
-        yield from [told(cut) for cut in facts.cuts] or ["no cuts"]
+        yield from told_cuts(facts.cuts)
     for number, shot in enumerate(facts.shots, 1):
         yield f"shot {number}, {shot.start:.2f} to {shot.end:.2f} s: {_filmed(shot)}"
     for fade in facts.fades:

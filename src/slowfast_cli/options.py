@@ -168,14 +168,8 @@ class Looking(_Sampling):
         return {k: v for k, v in self.sampling.items() if v not in (None, False)}
 
     def tell(self, result: "Result", lines: Iterable[str]) -> None:
-        """Print a result: as JSON, or its warnings on stderr and lines for people on stdout."""
-        if self.json:
-            say_json(result.model_dump())
-            return
-        for warning in result.warnings:
-            say(f"Warning: {warning}", err=True)
-        for line in lines:
-            say(line)
+        """See `tell_result`."""
+        tell_result(result, lines, self.json)
 
 
 @dataclass(frozen=True)
@@ -263,6 +257,17 @@ class Answering(_Sampling):
         else:
             say("" if streaming else answer.text)
         return answer
+
+
+def tell_result(result: "Result", lines: Iterable[str], json: bool) -> None:
+    """Print a result: as JSON, or its warnings on stderr and lines for people on stdout."""
+    if json:
+        say_json(result.model_dump())
+        return
+    for warning in result.warnings:
+        say(f"Warning: {warning}", err=True)
+    for line in lines:
+        say(line)
 
 
 @contextmanager
