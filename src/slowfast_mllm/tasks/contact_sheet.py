@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from slowfast_mllm.tasks.search import Hit, Moment, Search
-from slowfast_mllm.video import Transform, read_video
+from slowfast_mllm.video import read_video, resizing
 
 _PICTURES = 4  # of each moment
 _HEIGHT = 120  # pixels
@@ -62,7 +62,7 @@ def _pictures(file: Path, moment: Moment) -> NDArray[np.uint8]:
         num_frames=_PICTURES,
         start=moment.start,
         end=end,
-        transform=Transform(_shape, _shrink),
+        transform=resizing(_shape, Image.Resampling.BICUBIC),
     )
     return sampled.frames
 
@@ -75,8 +75,3 @@ def _img(picture: NDArray[np.uint8]) -> str:
 
 def _shape(height: int, width: int) -> tuple[int, int]:
     return _HEIGHT, max(1, round(width * _HEIGHT / height))
-
-
-def _shrink(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    height, width = _shape(*picture.shape[:2])
-    return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize((width, height)))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from slowfast_mllm.video import Transform, VideoError, VideoInfo, walk_video
+from slowfast_mllm.video import VideoError, VideoInfo, resizing, walk_video
 from slowfast_mllm.video.names import short_name
 
 # Pixels of the longer side of what is looked at: enough to see a shift by a thousandth of it.
@@ -53,7 +53,7 @@ def walk(
 
         return see
 
-    shrink = Transform(_shrunk_shape, _shrink)
+    shrink = resizing(_shrunk_shape, Image.Resampling.BOX)
     times, info = walk_video(video, visit, frames_fps=frames_fps, clip=clip, transform=shrink)
     if len(times) < 2:
         raise VideoError(
@@ -66,9 +66,3 @@ def walk(
 def _shrunk_shape(height: int, width: int) -> tuple[int, int]:
     factor = min(1.0, _SIDE / max(height, width))
     return max(1, round(height * factor)), max(1, round(width * factor))
-
-
-def _shrink(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    height, width = _shrunk_shape(*picture.shape[:2])
-    image = Image.fromarray(np.ascontiguousarray(picture))
-    return np.asarray(image.resize((width, height), Image.Resampling.BOX))

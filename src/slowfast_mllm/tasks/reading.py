@@ -6,12 +6,11 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from slowfast_mllm.engine import Assistant, Encoded, Sampling
 from slowfast_mllm.engine.encoded_video import SUFFIX
-from slowfast_mllm.video import SampledVideo, Transform, VideoError, read_video
+from slowfast_mllm.video import SampledVideo, VideoError, read_video, resizing
 from slowfast_mllm.video.names import is_named, short_name
 
 _FPS, _MOST = 8.0, 256  # frames a second that are read where nobody says, and in all
@@ -79,7 +78,7 @@ def read_densely(assistant: Assistant, video: Any, **sampling: Any) -> Reading:
     if "num_frames" not in wanted:
         most = Sampling.max_frames if "fps" in wanted else _MOST
         wanted = {"fps": _FPS, "max_frames": most, **wanted}
-    read = read_video(video, **wanted, transform=Transform(_shape, _shrink))
+    read = read_video(video, **wanted, transform=resizing(_shape, Image.Resampling.BICUBIC))
     rows = np.unique(read.frame_indices, return_index=True)[1]  # what a short clip repeats
     seen = SampledVideo(
         read.frames[rows], read.timestamps[rows], read.frame_indices[rows], read.info
@@ -91,11 +90,3 @@ def read_densely(assistant: Assistant, video: Any, **sampling: Any) -> Reading:
 def _shape(height: int, width: int) -> tuple[int, int]:
     factor = min(1.0, _SIDE / min(height, width))
     return max(1, round(height * factor)), max(1, round(width * factor))
-
-
-def _shrink(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    height, width = _shape(*picture.shape[:2])
-    if (height, width) == picture.shape[:2]:
-        return picture
-    image = Image.fromarray(np.ascontiguousarray(picture))
-    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))

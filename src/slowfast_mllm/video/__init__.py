@@ -5,7 +5,7 @@
 Resizing and normalising for a model is the processor's work; it may hand in a `Transform`.
 """
 
-from slowfast_mllm.video.picture import Transform
+from slowfast_mllm.video.picture import Transform, resizing
 from slowfast_mllm.video.result import SampledVideo, VideoError, VideoInfo
 from slowfast_mllm.video.sampling import fps_indices, uniform_indices
 from slowfast_mllm.video.sources import hear_video, probe_video, read_video, walk_video
@@ -19,6 +19,7 @@ __all__ = [
     "hear_video",
     "probe_video",
     "read_video",
+    "resizing",
     "uniform_indices",
     "walk_video",
 ]

@@ -20,6 +20,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
+from PIL import Image
 
 from slowfast_mllm.video import hdr
 from slowfast_mllm.video.fitting import Size, fitted_size, fitting_warnings, on_black
@@ -169,6 +170,19 @@ class Transform:
         """As `shape`, of (width, height)."""
         height, width = self.shape(size[1], size[0])
         return width, height
+
+
+def resizing(shape: Callable[[int, int], tuple[int, int]], resample: Image.Resampling) -> Transform:
+    """Each picture resized to `shape` (see `Transform`) by Pillow; as it is where it has that."""
+
+    def apply(picture: Picture) -> Picture:
+        height, width = shape(*picture.shape[:2])
+        if (height, width) == picture.shape[:2]:
+            return picture
+        image = Image.fromarray(np.ascontiguousarray(picture))
+        return np.asarray(image.resize((width, height), resample))
+
+    return Transform(shape, apply)
 
 
 UNCHANGED = Transform(lambda height, width: (height, width), lambda picture: picture)
