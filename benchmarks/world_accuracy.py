@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from slowfast_mini import world
-from slowfast_mini.things import named_things
+from slowfast_mini.things import is_known_now
 from slowfast_mllm import SlowFast, load
 from slowfast_mllm.model import VideoMemory
 
@@ -87,11 +87,6 @@ def chance(rows: list[tuple[world.QA, str]]) -> float:
     return max(always, drawn) / len(rows)
 
 
-def _is_known_to_a_detector(qa: world.QA) -> bool:
-    """Whether it is about a thing that is unknown to those who know drawn worlds alone."""
-    return qa.type == "unknown" and bool(named_things(qa.question, qa.language))
-
-
 def median_error(rows: list[tuple[world.QA, str]]) -> float:
     """In seconds, over questions that have a time; an answer without one is off by infinity."""
     timed = [(qa.seconds, world.told_seconds(text)) for qa, text in rows if qa.seconds is not None]
@@ -118,7 +113,7 @@ def main() -> None:
         for way in options.ways:
             questions = world.questions(clip.script, seed, clip.timestamps, **WAYS[way])
             if config.object_config is not None:
-                questions = [qa for qa in questions if not _is_known_to_a_detector(qa)]
+                questions = [qa for qa in questions if not is_known_now(qa)]
             told = answers(assistant, *memory, [qa.question for qa in questions])
             for qa, text in zip(questions, told, strict=True):
                 asked[qa.type, way].append((qa, text))

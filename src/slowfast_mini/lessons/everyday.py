@@ -29,7 +29,7 @@ from slowfast_mini.lessons.world_data import (
     SeenClipDataset,
     normalise,
 )
-from slowfast_mini.things import CLASSES, gather_things, named_things, thing_questions
+from slowfast_mini.things import CLASSES, gather_things, is_known_now, thing_questions
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.model.hardware import bfloat16_is_fast
 from slowfast_mllm.processing.pixels import resize_whole
@@ -188,7 +188,7 @@ class EverydayDataset(Dataset):
 
     def _drawn(self, index: int) -> SeenClip:
         clip = self.drawn[index]
-        questions = [qa for qa in clip.questions if not _is_known_now(qa)] or clip.questions
+        questions = [qa for qa in clip.questions if not is_known_now(qa)] or clip.questions
         objects = self.drawn_objects[index * 7919 % len(self.drawn_objects)]
         return SeenClip(
             clip.maps, clip.motion, clip.timestamps, questions, clip.apart, objects.bfloat16()
@@ -225,11 +225,6 @@ def _renamed(tracks: Tensor, rng: np.random.Generator) -> Tensor:
     others = torch.from_numpy(rng.permutation(np.arange(1, len(CLASSES))))
     order = torch.cat([torch.zeros(1, dtype=torch.int64), others])
     return torch.cat([tracks[..., order], tracks[..., len(CLASSES) :]], -1)
-
-
-def _is_known_now(qa: world.QA) -> bool:
-    """Whether it was beyond what drawn worlds teach, and is not any more."""
-    return qa.type == "unknown" and bool(named_things(qa.question, qa.language))
 
 
 def _asked_openly(qa: world.QA, rng: np.random.Generator) -> world.QA:

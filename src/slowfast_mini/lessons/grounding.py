@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
-from slowfast_mini.lessons.seen_clips import SeenClipModel
+from slowfast_mini.lessons.seen_clips import SeenClipModel, may_see
 from slowfast_mini.lessons.world_data import ConversationCollator, SeenClip
 from slowfast_mini.things import CLASSES, find_names, sure_of
 from slowfast_mllm.model import SlowFastForConditionalGeneration
-from slowfast_mllm.model.object_tracks import track_features
+from slowfast_mllm.model.object_tracks import evidence_of
 
 # Layers without slow attention, a head of each: those that looked most at objects untaught.
 _HEADS = ((2, 2), (4, 0))
@@ -88,12 +88,11 @@ class GroundedModel(SeenClipModel):
         # Those of objects are the last of a video.
         end = visual.shape[1] - visual.flip(1).argmax(1)
         tracks = (end[:, None] - objects.shape[2] + torch.arange(objects.shape[2]))[rows]
-        earlier = torch.arange(named.shape[1]) <= places[:, None]
-        own = (group[rows] == 0) | (group[rows] == group[rows, places][:, None])
+        seen = may_see(group)[rows, places]
         total = objects.new_zeros((), dtype=torch.float32)
         for layer, head in self._heads:
             scores = self._scores(layer, head, position_ids, rows, places)
-            shares = scores.masked_fill(~(earlier & own), -1e9).log_softmax(-1).gather(1, tracks)
+            shares = scores.masked_fill(~seen, -1e9).log_softmax(-1).gather(1, tracks)
             there = right.any(1)
             on_right = shares.masked_fill(~right, -1e4).logsumexp(1).clamp(min=_LEAST)
             on_wrong = shares.masked_fill(~wrong, -1e4).logsumexp(1).clamp(max=-1e-4)
@@ -127,11 +126,10 @@ class GroundedModel(SeenClipModel):
 
 def _kinds(objects: Tensor) -> tuple[Tensor, Tensor]:
     """Of tracks (B, T, N, features) the class (B, N), and whether the clip is sure of it."""
-    number = len(CLASSES)
-    evidence = torch.stack([track_features(o, number)[..., :number].amax(0) for o in objects])
+    evidence = torch.stack([evidence_of(clip, len(CLASSES)) for clip in objects])
     sure = torch.tensor([sure_of(name) - _SURE_ENOUGH for name in CLASSES])
     surest, kinds = evidence.max(-1)
-    return kinds, surest.float() >= sure[kinds]
+    return kinds, surest >= sure[kinds]
 
 
 @dataclass(frozen=True)

@@ -97,11 +97,17 @@ class SeenClipModel(nn.Module):
         return base.remember(*tokens, timestamps)
 
 
-def _visible(group: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is added to attention scores, (B, 1, L, L): see `ConversationCollator`."""
+def may_see(group: Tensor) -> Tensor:
+    """Which tokens (of the last axis) each may attend, bool (B, L, L): see
+    `ConversationCollator`."""
     earlier = torch.ones(group.shape[1], group.shape[1], device=group.device).tril().bool()
     reader, read = group[:, :, None], group[:, None, :]
-    seen = earlier & ((read == 0) | (read == reader))
+    return earlier & ((read == 0) | (read == reader))
+
+
+def _visible(group: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to attention scores, (B, 1, L, L)."""
+    seen = may_see(group)
     return torch.zeros(seen.shape, dtype=dtype, device=group.device).masked_fill(
         ~seen, torch.finfo(dtype).min
     )[:, None]

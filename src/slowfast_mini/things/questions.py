@@ -6,7 +6,7 @@ import numpy as np
 
 from slowfast_mini.things.facts import ThingFacts
 from slowfast_mini.things.language import LANGUAGES, words_for
-from slowfast_mini.things.names import CHINESE
+from slowfast_mini.things.names import CHINESE, named_things
 from slowfast_mini.things.options import MAKERS
 from slowfast_mini.things.scoring import score_thing
 from slowfast_mini.world.scoring import LETTERS, QA, lettered, told_seconds
@@ -64,3 +64,8 @@ def _as_choice(qa: QA, rng: Rng, duration: float) -> QA:
         return qa
     drawn = rng.permutation(len(wrong))[: len(LETTERS) - 1]
     return lettered(qa, [wrong[int(i)] for i in drawn], rng)
+
+
+def is_known_now(qa: QA) -> bool:
+    """Whether it is beyond what drawn worlds teach, but about a thing that a detector knows."""
+    return qa.type == "unknown" and bool(named_things(qa.question, qa.language))

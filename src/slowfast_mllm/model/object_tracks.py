@@ -175,6 +175,14 @@ def is_seen(objects: Tensor, num_classes: int) -> Tensor:
     return objects[..., num_classes + _SEEN] > 0
 
 
+def evidence_of(objects: Tensor, num_classes: int) -> Tensor:
+    """The class scores that three of sixteen frames reach, float32 (N, num_classes), of tokens of
+    `features_of` (T, N, features)."""
+    shown = objects[..., :num_classes].float() * is_seen(objects, num_classes)[..., None]
+    sure = max(1, round(_EVIDENT * len(objects)))
+    return shown.topk(sure, dim=0).values[-1]
+
+
 def track_features(objects: Tensor, num_classes: int) -> Tensor:
     """What a clip tells of each track, beside what each frame does.
 
@@ -183,7 +191,7 @@ def track_features(objects: Tensor, num_classes: int) -> Tensor:
 
     Returns:
         (T, N, num_classes + NUM_FEATURES + NUM_TRACK_FEATURES), zero where nothing is. Class scores
-        are those that three of sixteen frames reach, in every frame of a track; behind the features
+        are those of `evidence_of`, in every frame of a track; behind the features
         of the frame: 1 where the track begins within the clip, 1 where it ends there; of the whole
         track the share of frames that show it, how far it moves, x and y as shares of the frame,
         the logarithm of how much its box grows, when it is first and last seen as a share of the
@@ -192,8 +200,7 @@ def track_features(objects: Tensor, num_classes: int) -> Tensor:
     total = len(objects)
     seen = is_seen(objects, num_classes)
     shown = objects.float() * seen[..., None]
-    sure = max(1, round(_EVIDENT * total))
-    evidence = shown[..., :num_classes].topk(sure, dim=0).values[-1]  # (N, classes)
+    evidence = evidence_of(objects, num_classes)
     frame = torch.arange(total, device=objects.device)[:, None]
     first = torch.where(seen, frame, total).amin(0)
     last = torch.where(seen, frame, -1).amax(0)
