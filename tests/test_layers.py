@@ -21,6 +21,9 @@ ALLOWED = {
         "slowfast_mini.WEIGHTS",
     },
     "slowfast_mllm.tasks": {"slowfast_mllm.engine", "slowfast_mllm.video"},
+    "slowfast_mllm.serve": {
+        *("slowfast_mllm.engine", "slowfast_mllm.tasks", "slowfast_mllm.video"),
+    },
     "slowfast_mllm.train": {
         *("slowfast_mllm.model", "slowfast_mllm.processing", "slowfast_mllm.video"),
     },

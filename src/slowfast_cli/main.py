@@ -30,6 +30,7 @@ from slowfast_cli.models import models
 from slowfast_cli.schema import schema
 from slowfast_cli.score import score
 from slowfast_cli.search import search
+from slowfast_cli.serve import serve
 from slowfast_cli.terminal import brief_refusals, escape_what_does_not_fit, say
 from slowfast_cli.train import train
 
@@ -89,6 +90,7 @@ for verb, example in (
     (ground, 'slowfast ground clip.mp4 "a red triangle" --plot curve.png'),
     (search, 'slowfast search videos/ "a red triangle" --open'),
     (index, "slowfast index clip.mp4 -o clip.sfmem"),
+    (serve, "slowfast serve --port 8000"),
     (info, "slowfast info clip.mp4 --json"),
     (models, "slowfast models --json"),
     (cuts, "slowfast cuts clip.mp4"),

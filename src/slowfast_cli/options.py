@@ -332,7 +332,7 @@ def load_model(model: str | None, cache: bool, yes: bool = False, **how: Any) ->
         from slowfast_mllm import load
         from slowfast_mllm.engine import MemoryCache
 
-        folder = _cache_folder() if cache else None
+        folder = cache_folder() if cache else None
         memories = MemoryCache(folder / "memories") if folder is not None else None
         loaded = load(model, cache=memories, **how)
     if model is None:
@@ -397,7 +397,7 @@ def working(what: str) -> AbstractContextManager[Any]:
     return Console(stderr=True).status(what)
 
 
-def _cache_folder() -> Path | None:
+def cache_folder() -> Path | None:
     """None for users without a home."""
     try:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -408,7 +408,7 @@ def _cache_folder() -> Path | None:
 
 def _show_notice_once() -> None:
     """The first time the packaged model is used, say what it is."""
-    folder = _cache_folder()
+    folder = cache_folder()
     try:
         if folder is not None and (folder / "notice-shown").exists():
             return

@@ -222,6 +222,9 @@ class Answer:
         scores: of all generated tokens, where they were asked for; the end of the answer and what
             made it stop among them.
         evidence: what was read of the video, where it was asked for.
+        truncated: it ends because it may not be longer.
+        prompt_tokens: that were read before it, of words and video, where many are answered
+            together.
     """
 
     text: str
@@ -233,6 +236,8 @@ class Answer:
     warnings: list[str] = field(default_factory=list)
     scores: list[TokenScore] | None = None
     evidence: Evidence | None = None
+    truncated: bool = False
+    prompt_tokens: int = 0
 
     def __str__(self) -> str:
         return self.text
@@ -337,4 +342,7 @@ def compose_answer(
         ]
         if generation.return_scores
         else None,
+        truncated=len(new_ids) >= generation.max_new_tokens
+        and new_ids[-1] not in tokenizer.all_special_ids
+        and before_stop(text, generation.stop) == text,
     )

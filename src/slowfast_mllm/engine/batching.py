@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 import weakref
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -43,12 +44,14 @@ class Request:
         video: anything that `SlowFast.encode` takes.
         on_text: called with each piece of the answer as it is made, from threads of the batch.
         options: fields of `Sampling` and `Generation`; `num_beams` must be 1.
+        earlier: messages before the question; see `LoadedModel.conversation`.
     """
 
     video: Any
     question: str
     on_text: OnText | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    earlier: Sequence[Mapping[str, str]] = ()
 
 
 class Ticket:
@@ -73,6 +76,10 @@ class Ticket:
 
     def done(self) -> bool:
         return self._future.done()
+
+    def when_done(self, then: Callable[[], None]) -> None:
+        """Call `then` as soon as it is, from whichever thread that is noticed in."""
+        self._future.add_done_callback(lambda _: then())
 
     def cancel(self) -> None:
         """Give it up; a sequence that is being answered leaves the batch before the next token."""
@@ -269,7 +276,7 @@ class Batcher:
             raise ValueError("num_beams: beams cannot share a batch; use `ask` for them.")
         video, shared = self._encode(request.video, sampling)
         self._check(ticket)
-        messages = [assistant.user_message(request.question, first=True)]
+        messages = assistant.conversation(request.question, request.earlier)
         generator = None
         if generation.temperature > 0:
             generator = torch.Generator(assistant.model.device)
@@ -428,6 +435,7 @@ class Batcher:
                 sequence.generation,
                 sequence.log_probabilities,
             )
+            answer = replace(answer, prompt_tokens=len(sequence.prompt))
             if sequence.generation.evidence:
                 ids = sequence.prompt + sequence.new_ids
                 count = len(sequence.new_ids)

@@ -7,7 +7,7 @@ import functools
 import os
 import reprlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -281,6 +281,29 @@ class LoadedModel:
         if first:
             content.insert(0, {"type": "video"})
         return {"role": "user", "content": content}
+
+    def conversation(
+        self, question: str, earlier: Sequence[Mapping[str, str]] = ()
+    ) -> list[dict[str, Any]]:
+        """Messages up to a question.
+
+        Args:
+            earlier: `role` (system, first of all, or user and assistant) and `content`, words, of
+                each message before it. The first turn of the user brings the video.
+
+        Raises:
+            ValueError: as for `user_message`.
+        """
+        messages: list[dict[str, Any]] = []
+        first = True
+        for message in (*earlier, {"role": "user", "content": question}):
+            if message["role"] == "user":
+                messages.append(self.user_message(message["content"], first))
+                first = False
+            else:
+                said = self.without_control_tokens(message["content"])
+                messages.append({"role": message["role"], "content": said})
+        return messages
 
     def without_control_tokens(self, words: str) -> str:
         """Words that end no turn and stand for no video."""

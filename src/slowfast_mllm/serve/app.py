@@ -1,0 +1,204 @@
+"""The application: which path does what, who may ask, and what begins and ends with the server."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import Body, Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.staticfiles import StaticFiles
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from slowfast_mllm.engine import Assistant
+from slowfast_mllm.serve.chat import ChatRequest, Completions
+from slowfast_mllm.serve.desk import Desk
+from slowfast_mllm.serve.errors import ApiError, as_api_error, wrong
+from slowfast_mllm.serve.file_routes import file_routes
+from slowfast_mllm.serve.files import Files
+from slowfast_mllm.serve.guard import Guard, unless_gone
+from slowfast_mllm.serve.jobs import Jobs, arguments_of, listed
+from slowfast_mllm.serve.keys import Keys
+from slowfast_mllm.serve.metrics import Metrics
+from slowfast_mllm.serve.settings import Settings
+from slowfast_mllm.serve.sources import Sources
+
+_NOBODY = "local"  # whose files they are where no keys are asked for
+
+
+def create_app(assistant: Assistant, settings: Settings) -> FastAPI:
+    """The application of a loaded model, for uvicorn."""
+    metrics = Metrics()
+    keys = Keys(settings.keys) if settings.keys is not None else None
+    house = _House(assistant, settings, metrics)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await house.begin()
+        yield
+        await to_thread.run_sync(house.end)
+
+    app = FastAPI(
+        title="slowfast",
+        version=version("slowfast-mllm"),
+        summary="Questions about videos, in the form of OpenAI's API.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.house = house
+    app.add_middleware(Guard, settings=settings, metrics=metrics)
+
+    def owner(request: Request) -> str:
+        """Whose request it is."""
+        if keys is None:
+            return _NOBODY
+        kind, _, secret = request.headers.get("authorization", "").partition(" ")
+        name = keys.name_of(secret.strip()) if kind.lower() == "bearer" else None
+        if name is None:
+            raise ApiError(
+                401, "no such API key; send one as Authorization: Bearer KEY", "invalid_api_key"
+            )
+        return name
+
+    _errors(app)
+    _watching(app, house)
+    who: Any = Depends(owner)
+    _models(app, house, who)
+    app.include_router(file_routes(house.files, who))
+    _questions(app, house, who)
+    page = files("slowfast_mllm.serve").joinpath("page")
+    app.mount("/", StaticFiles(directory=str(page), html=True, check_dir=False), name="page")
+    return app
+
+
+class _House:
+    """What belongs to one server."""
+
+    def __init__(self, assistant: Assistant, settings: Settings, metrics: Metrics) -> None:
+        self.assistant = assistant
+        self.settings = settings
+        self.metrics = metrics
+        self.files = Files(settings)
+        self.sources = Sources(settings, self.files)
+        self.is_ready = False
+
+    async def begin(self) -> None:
+        self.desk = Desk(self.assistant, self.settings, self.sources, self.metrics)
+        self.completions = Completions(self.desk)
+        self.jobs = Jobs(self.desk)
+        self.is_ready = True
+
+    def end(self) -> None:
+        self.is_ready = False
+        self.desk.close()
+
+
+def _errors(app: FastAPI) -> None:
+    async def told(request: Request, error: Exception) -> JSONResponse:
+        return as_api_error(error).response()
+
+    async def not_understood(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError | ValidationError)
+        return _first_of(error).response()
+
+    async def of_http(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
+        headers = dict(error.headers) if error.headers else None
+        where = f"{request.method} {request.url.path:.80}: {error.detail}"
+        return ApiError(error.status_code, where, code, headers=headers).response()
+
+    app.add_exception_handler(ApiError, told)
+    app.add_exception_handler(ValueError, told)
+    app.add_exception_handler(RequestValidationError, not_understood)
+    app.add_exception_handler(ValidationError, not_understood)
+    app.add_exception_handler(HTTPException, of_http)
+
+
+def _first_of(error: RequestValidationError | ValidationError) -> ApiError:
+    """One line about the first thing that is wrong; what was sent is not repeated."""
+    first = error.errors()[0]
+    place = ".".join(str(step) for step in first["loc"] if step not in ("body", "query"))[:200]
+    message = "not known here" if first["type"] == "extra_forbidden" else first["msg"]
+    return wrong(f"{place or 'body'}: {message}", place or None)
+
+
+def _watching(app: FastAPI, house: _House) -> None:
+    @app.get("/health", tags=["server"])
+    async def health() -> dict[str, str]:
+        """The server runs."""
+        return {"status": "ok"}
+
+    @app.get("/ready", tags=["server"])
+    async def ready() -> dict[str, str]:
+        """The model is loaded, and requests are taken."""
+        if not house.is_ready or house.desk.closing:
+            raise ApiError(503, "not ready; ask again in a moment", "not_ready")
+        return {"status": "ready"}
+
+    @app.get("/metrics", tags=["server"])
+    async def metrics() -> Response:
+        """For Prometheus."""
+        return Response(generate_latest(house.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _models(app: FastAPI, house: _House, who: Any) -> None:
+    def facts() -> dict[str, Any]:
+        return {
+            "id": house.assistant.name,
+            "object": "model",
+            "created": 0,
+            "owned_by": "slowfast",
+            "capabilities": vars(house.assistant.capabilities),
+            "limits": {
+                "max_upload_bytes": house.settings.max_upload,
+                "max_seconds": house.settings.max_seconds,
+                "max_frames": house.settings.max_frames,
+                "max_tokens": house.settings.max_tokens,
+                "max_question_characters": house.settings.max_question,
+            },
+        }
+
+    @app.get("/v1/models", tags=["models"])
+    async def models(owner: str = who) -> dict[str, Any]:
+        """The model that this server has."""
+        return {"object": "list", "data": [facts()]}
+
+    @app.get("/v1/models/{name:path}", tags=["models"])
+    async def model(name: str, owner: str = who) -> dict[str, Any]:
+        """The same, by its name."""
+        if name != house.assistant.name:
+            raise ApiError(404, f"{name!r:.100}: no such model", "model_not_found", "model")
+        return facts()
+
+
+def _questions(app: FastAPI, house: _House, who: Any) -> None:
+    @app.post("/v1/chat/completions", tags=["questions"])
+    async def chat(request: Request, body: ChatRequest, owner: str = who) -> Response:
+        """Ask about a video, in one turn or several."""
+        said = house.completions.check(body)
+        if body.stream:
+            events = house.completions.streamed(body, said, owner)
+            return StreamingResponse(
+                events, media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+            )
+        return JSONResponse(await unless_gone(request, house.completions.whole(body, said, owner)))
+
+    @app.get("/v1/jobs", tags=["jobs"])
+    async def jobs(owner: str = who) -> dict[str, Any]:
+        """The jobs, with the JSON Schemas of their arguments and results."""
+        return {"object": "list", "data": listed()}
+
+    @app.post("/v1/jobs/{job}", tags=["jobs"])
+    async def do(
+        request: Request, job: str, body: Annotated[dict[str, Any], Body()], owner: str = who
+    ) -> Response:
+        """Do a job with a video; see `GET /v1/jobs`."""
+        arguments = arguments_of(job).model_validate(body)
+        return JSONResponse(await unless_gone(request, house.jobs.done(job, arguments, owner)))

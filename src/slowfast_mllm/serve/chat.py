@@ -1,0 +1,308 @@
+"""`/v1/chat/completions`: questions about videos in OpenAI's form, whole or word by word."""
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from slowfast_mllm.engine import Answer, Request
+from slowfast_mllm.serve.desk import Desk
+from slowfast_mllm.serve.errors import as_api_error, wrong
+from slowfast_mllm.serve.parts import Conversation, conversation_of
+
+DEFAULT_TOKENS = 256
+
+
+class Body(BaseModel):
+    """A request's JSON; a field that is not known is refused by name."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class StreamOptions(Body):
+    include_usage: bool = False
+    include_obfuscation: bool = False
+
+
+class ChatRequest(Body):
+    """A question about a video, with the turns before it."""
+
+    messages: list[dict[str, Any]] = Field(min_length=1)
+    model: str | None = None
+    stream: bool | None = False
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+    temperature: float | None = Field(None, ge=0, le=2)
+    """0, the default, takes the likeliest words."""
+    top_p: float | None = Field(None, ge=0, le=1)
+    seed: int | None = Field(None, ge=0, lt=2**62)
+    stop: str | list[str] | None = None
+    n: int | None = Field(1, ge=1)
+    logprobs: bool | None = False
+    top_logprobs: int | None = Field(None, ge=0, le=20)
+    response_format: dict[str, Any] | None = None
+    mm_processor_kwargs: dict[str, Any] | None = None
+    """As vLLM takes them: `num_frames` or `fps`; also `start`, `end`, `frames_fps` and `fit`."""
+    media_io_kwargs: dict[str, dict[str, Any]] | None = None
+    """As vLLM takes them: `{"video": {"num_frames": 32}}`."""
+    evidence: bool = False
+    """Also tell which frames the answer read, and where in them, under `slowfast.evidence`."""
+    user: str | None = None
+    metadata: dict[str, Any] | None = None
+    store: bool | None = None
+    service_tier: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    frequency_penalty: Literal[0] | None = None
+    presence_penalty: Literal[0] | None = None
+    modalities: list[Literal["text"]] | None = None
+    parallel_tool_calls: bool | None = None
+    tool_choice: Literal["none"] | None = None
+    tools: list[Any] | None = Field(None, max_length=0)
+
+    def looking(self) -> dict[str, Any]:
+        """Fields of `Sampling`."""
+        wanted = {
+            **(self.media_io_kwargs or {}).get("video", {}),
+            **(self.mm_processor_kwargs or {}),
+        }
+        unknown = wanted.keys() - {"num_frames", "fps", "start", "end", "frames_fps", "fit"}
+        if unknown:
+            name = min(unknown)
+            raise wrong(f"{name}: not known here; say num_frames, fps, start, end or fit", name)
+        return wanted
+
+    def options(self, most: int) -> dict[str, Any]:
+        """Fields of `Generation`.
+
+        Raises:
+            ApiError: an answer may not be so long.
+        """
+        count = self.max_completion_tokens or self.max_tokens or min(DEFAULT_TOKENS, most)
+        if count > most:
+            raise wrong(
+                f"max_tokens={count}: answers here have {most} tokens at most", "max_tokens"
+            )
+        stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        if len(stop) > 16 or any(len(end) > 200 for end in stop):
+            raise wrong("stop: at most 16 strings of 200 characters", "stop")
+        options: dict[str, Any] = {"max_new_tokens": count, "stop": stop}
+        if self.temperature:
+            options |= {"temperature": self.temperature}
+            options |= {"top_p": 1.0 if self.top_p is None else self.top_p}
+        if self.logprobs:
+            options["return_scores"] = True
+        if self.evidence:
+            options["evidence"] = True
+        return options
+
+
+class Completions:
+    """Answers chat requests."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+
+    def check(self, body: ChatRequest) -> Conversation:
+        """What is asked, before anything is read.
+
+        Raises:
+            ApiError: it cannot be answered.
+        """
+        settings = self.desk.settings
+        check_model(body.model, self.desk.assistant.name)
+        said = conversation_of(body.messages, settings.max_question)
+        if (body.n or 1) > settings.max_choices:
+            raise wrong(f"n={body.n}: at most {settings.max_choices} answers", "n")
+        if len(said.media) != 1:
+            raise wrong(
+                "messages: one video or picture a conversation, as a part of type video_url or "
+                f"image_url; these have {len(said.media) or 'none'}",
+                "messages",
+                "unsupported_media_count",
+            )
+        kind = (body.response_format or {}).get("type", "text")
+        if kind != "text":
+            raise wrong(f"response_format: {kind!r:.40} is not known here; use text",
+                        "response_format")  # fmt: skip
+        self.desk.sampling(body.looking())
+        body.options(settings.max_tokens)
+        return said
+
+    async def whole(self, body: ChatRequest, said: Conversation, owner: str) -> dict[str, Any]:
+        """The answer to a request, when it is there."""
+        head = _head("chat.completion", self.desk.assistant.name)
+        async with AsyncExitStack() as stack:
+            seen = await self._looked_at(stack, body, said, owner)
+            answers = await asyncio.gather(
+                *(self.desk.answer(request) for request in self._requests(body, said, seen))
+            )
+        choices = [
+            {
+                "index": index,
+                "message": {"role": "assistant", "content": answer.text, "refusal": None},
+                "logprobs": _logprobs(answer),
+                "finish_reason": "length" if answer.truncated else "stop",
+            }
+            for index, answer in enumerate(answers)
+        ]
+        return {
+            **head,
+            "choices": choices,
+            "usage": usage(answers, seen),
+            "slowfast": told(answers),
+        }
+
+    async def streamed(
+        self, body: ChatRequest, said: Conversation, owner: str
+    ) -> AsyncIterator[str]:
+        """Server-sent events; an error comes as the last one."""
+        events = self._events(body, said, owner)
+        try:
+            async with aclosing(events):  # type: ignore[type-var]
+                async for event in events:
+                    yield f"data: {json.dumps(event, ensure_ascii=False)}\n\n"
+        except Exception as error:
+            yield f"data: {json.dumps(as_api_error(error).body())}\n\n"
+        yield "data: [DONE]\n\n"
+
+    async def _events(
+        self, body: ChatRequest, said: Conversation, owner: str
+    ) -> AsyncIterator[dict[str, Any]]:
+        head = _head("chat.completion.chunk", self.desk.assistant.name)
+        wants_usage = body.stream_options is not None and body.stream_options.include_usage
+        if wants_usage:
+            head["usage"] = None
+
+        def chunk(index: int, delta: dict[str, Any], **more: Any) -> dict[str, Any]:
+            choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
+            return {**head, "choices": [choice | more]}
+
+        count = body.n or 1
+        for index in range(count):
+            yield chunk(index, {"role": "assistant", "content": ""})
+        async with AsyncExitStack() as stack:
+            seen = await self._looked_at(stack, body, said, owner)
+            answers: dict[int, Answer] = {}
+            pieces: asyncio.Queue[tuple[int, str | Answer]] = asyncio.Queue()
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            for index, request in enumerate(self._requests(body, said, seen, pieces)):
+                group.create_task(self._put_answer(index, request, pieces))
+            while len(answers) < count:
+                index, piece = await pieces.get()
+                if isinstance(piece, str):
+                    yield chunk(index, {"content": piece})
+                    continue
+                answers[index] = piece
+                reason = "length" if piece.truncated else "stop"
+                last = chunk(index, {}, finish_reason=reason, logprobs=_logprobs(piece))
+                if len(answers) == count:
+                    last["slowfast"] = told([answers[i] for i in range(count)])
+                yield last
+        if wants_usage:
+            yield {**head, "choices": [], "usage": usage(list(answers.values()), seen)}
+
+    async def _put_answer(
+        self, index: int, request: Request, pieces: "asyncio.Queue[tuple[int, str | Answer]]"
+    ) -> None:
+        pieces.put_nowait((index, await self.desk.answer(request)))
+
+    async def _looked_at(
+        self, stack: AsyncExitStack, body: ChatRequest, said: Conversation, owner: str
+    ) -> Any:
+        await stack.enter_async_context(self.desk.place())
+        source = await stack.enter_async_context(self.desk.source(said.media[0], owner))
+        return await self.desk.memories.of(source, self.desk.sampling(body.looking()))
+
+    def _requests(
+        self,
+        body: ChatRequest,
+        said: Conversation,
+        seen: Any,
+        pieces: "asyncio.Queue[tuple[int, str | Answer]] | None" = None,
+    ) -> list[Request]:
+        """One for each choice; with a seed, each is drawn from another."""
+        loop = asyncio.get_running_loop()
+        options = body.options(self.desk.settings.max_tokens)
+        began = time.perf_counter()
+        requests = []
+        for index in range(body.n or 1):
+            first = [True]
+
+            def on_text(text: str, index: int = index, first: list[bool] = first) -> None:
+                if first.pop() if first else False:
+                    self.desk.metrics.first.observe(time.perf_counter() - began)
+                if pieces is not None:
+                    loop.call_soon_threadsafe(pieces.put_nowait, (index, text))
+
+            seed = {} if body.seed is None else {"seed": body.seed + index}
+            requests.append(
+                Request(seen, said.question, on_text, {**options, **seed}, said.earlier)
+            )
+        return requests
+
+
+def check_model(asked: str | None, name: str) -> None:
+    """Whether a model is this server's; clients that must name some may leave it empty.
+
+    Raises:
+        ApiError: it is another.
+    """
+    if asked not in (None, "", "default", name):
+        error = wrong(f"{asked!r:.100}: no such model; this server has {name}", "model")
+        error.status, error.code = 404, "model_not_found"
+        raise error
+
+
+def usage(answers: list[Answer], seen: Any) -> dict[str, Any]:
+    """Tokens of the prompt, its visual ones among them, and of the answers."""
+    prompt = answers[0].prompt_tokens
+    completion = sum(int(answer.timing["tokens"]) for answer in answers)
+    memory = getattr(seen, "memory", None)
+    visual = {} if memory is None else {"video_tokens": len(memory.fast_tokens)}
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0, **visual},
+    }
+
+
+def told(answers: list[Answer]) -> dict[str, Any]:
+    """What this server tells beside the API: the video, the frames that were looked at, seconds."""
+    facts = [answer.to_dict() for answer in answers]
+    return {
+        **{name: facts[0][name] for name in ("video", "frames", "timing", "warnings")},
+        **({"evidence": facts[0]["evidence"]} if "evidence" in facts[0] else {}),
+    }
+
+
+def _logprobs(answer: Answer) -> dict[str, Any] | None:
+    if answer.scores is None:
+        return None
+    content = [
+        {
+            "token": score.text,
+            "logprob": score.log_probability,
+            "bytes": list(score.text.encode()),
+            "top_logprobs": [],
+        }
+        for score in answer.scores
+    ]
+    return {"content": content, "refusal": None}
+
+
+def _head(kind: str, model: str) -> dict[str, Any]:
+    return {
+        "id": f"chatcmpl-{secrets.token_hex(12)}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": model,
+        "system_fingerprint": None,
+    }

@@ -1,0 +1,126 @@
+"""Around every request: limits of its body, its time, headers of safety, counting; and no request
+ends in anything but an answer of the API."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from starlette.requests import ClientDisconnect
+
+from slowfast_mllm.serve.errors import ApiError, as_api_error
+from slowfast_mllm.serve.metrics import Metrics
+from slowfast_mllm.serve.settings import MIB, Settings
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "media-src 'self' blob: data:; connect-src 'self'; form-action 'none'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+_HEADERS = [
+    (b"content-security-policy", _CSP.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
+
+
+class Guard:
+    """An ASGI application around another."""
+
+    def __init__(self, app: Any, settings: Settings, metrics: Metrics) -> None:
+        self.app = app
+        self.settings = settings
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        status = 0
+
+        async def tell(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], *_HEADERS]
+            await send(message)
+
+        try:
+            await self.app(scope, self._limited(scope, receive), tell)
+        except ClientDisconnect:
+            self.metrics.gone.inc()
+        except Exception as error:
+            told = as_api_error(error)
+            if not status:
+                await told.response()(scope, receive, tell)
+        finally:
+            route = scope.get("route")
+            path = getattr(route, "path", "other")
+            self.metrics.requests.labels(path, str(status or 499)).inc()
+
+    def _limited(self, scope: Scope, receive: Receive) -> Receive:
+        """A body that is not too large and does not stand still."""
+        path = scope["path"]
+        is_file = path.startswith(("/v1/files", "/v1/chat", "/v1/jobs", "/v1/uploads"))
+        limit = self.settings.max_body
+        if is_file:  # which may hold a file, in base64
+            limit = self.settings.max_upload * 4 // 3 + self.settings.max_body
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        size, ended = 0, False
+
+        async def more() -> Message:
+            nonlocal size, ended
+            if ended:  # what comes now is that the client goes
+                return await receive()
+            if length.isdigit() and int(length) > limit:
+                raise _too_large(limit)
+            try:
+                async with asyncio.timeout(self.settings.body_seconds):
+                    message = await receive()
+            except TimeoutError as error:
+                raise ApiError(
+                    408, "nothing came for too long; send it again", "timeout"
+                ) from error
+            size += len(message.get("body", b""))
+            ended = not message.get("more_body", False)
+            if size > limit:
+                raise _too_large(limit)
+            return message
+
+        return more
+
+
+def _too_large(limit: int) -> ApiError:
+    return ApiError(
+        413, f"a body of more than {limit // MIB} MiB; send less", "body_too_large",
+        headers={"Connection": "close"},
+    )  # fmt: skip
+
+
+async def unless_gone(request: Any, work: Any) -> Any:
+    """What a coroutine returns; it is given up when the client goes away."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_is_gone(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        for one in (task, gone):
+            one.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _is_gone(request: Any) -> None:
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            return

@@ -1,0 +1,265 @@
+"""`/v1/jobs/{job}`: every job of `tasks`, with its arguments and its typed result as JSON."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
+from dataclasses import replace
+from typing import Any
+
+from pydantic import Field
+
+from slowfast_mllm.engine import DESCRIBE, Answer, Likelihood, Request
+from slowfast_mllm.serve.chat import DEFAULT_TOKENS, Body, check_model
+from slowfast_mllm.serve.desk import Desk
+from slowfast_mllm.serve.errors import ApiError, wrong
+from slowfast_mllm.serve.parts import reference_of
+from slowfast_mllm.serve.sources import Source
+from slowfast_mllm.tasks import JOBS, result_type
+
+
+class Job(Body):
+    """What every job is told."""
+
+    video: str | dict[str, Any]
+    """Id of an uploaded file, a URL, or a part as in a chat message."""
+    model: str | None = None
+
+
+class Measured(Job):
+    """Measured in pixels."""
+
+    frames_fps: float | None = None
+    """The rate of frames that have no times of their own."""
+    clip: bool = False
+
+
+class Looked(Measured):
+    """Which frames are looked at."""
+
+    num_frames: int | None = None
+    fps: float | None = None
+    start: float | None = None
+    end: float | None = None
+    fit: str | None = None
+
+    def looking(self) -> dict[str, Any]:
+        """Fields of `Sampling`."""
+        return {name: getattr(self, name) for name in
+                ("num_frames", "fps", "start", "end", "fit", "frames_fps", "clip")}  # fmt: skip
+
+
+class Described(Looked):
+    max_new_tokens: int = Field(DEFAULT_TOKENS, ge=1)
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    stop: list[str] = []
+    evidence: bool = False
+    """Also tell which frames the answer read, and where in them."""
+
+
+class Asked(Described):
+    question: str
+
+
+class Captioned(Looked):
+    prompt: str = DESCRIBE
+    max_words: int | None = None
+    dense: bool = False
+    window: float = 10.0
+    max_new_tokens: int = Field(DEFAULT_TOKENS, ge=1)
+
+
+class Chosen(Looked):
+    question: str
+    options: list[str] = Field(min_length=2, max_length=1000)
+
+
+class Classified(Looked):
+    labels: list[str] | str = Field(max_length=1000)
+    """Labels, or the name of a built-in list (`camera-motion`)."""
+    single: bool = False
+
+
+class Scored(Looked):
+    what: str | None = None
+    question: str | None = None
+
+
+class Grounded(Looked):
+    words: str
+    threshold: float = 0.5
+
+
+class Eventful(Looked):
+    window: float = 1.0
+    prompt: str = DESCRIBE
+    max_new_tokens: int = Field(128, ge=1)
+
+
+ARGUMENTS: dict[str, type[Job]] = {
+    "ask": Asked,
+    "caption": Captioned,
+    "choose": Chosen,
+    "classify": Classified,
+    "cuts": Measured,
+    "describe": Described,
+    "events": Eventful,
+    "facts": Measured,
+    "ground": Grounded,
+    "score": Scored,
+}
+_MEASURED = {"cuts": "find_cuts", "facts": "measure_facts"}
+_TASKS = {
+    "choose": ("choose_answer", ("question", "options")),
+    "score": ("score_video", ("what", "question")),
+    "ground": ("ground_video", ("words", "threshold")),
+    "events": ("find_events", ("window", "prompt", "max_new_tokens")),
+}
+
+
+def listed() -> list[dict[str, Any]]:
+    """Each job with the JSON Schema of its arguments and of its result."""
+    return [
+        {
+            "id": job,
+            "object": "job",
+            "arguments": kind.model_json_schema(),
+            "result": result_type(job).model_json_schema() if job in JOBS else None,
+        }
+        for job, kind in ARGUMENTS.items()
+    ]
+
+
+class _Helper:
+    """The model as a job in a thread of its own sees it: given up between two looks, and its
+    questions answered in the batch that all share."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._assistant = desk.assistant
+        self.name = desk.assistant.name
+        self.capabilities = desk.assistant.capabilities
+        self.given_up = threading.Event()
+
+    def _go_on(self) -> None:
+        if self.given_up.is_set():
+            raise CancelledError
+
+    def encode(self, video: Any, **sampling: Any) -> Any:
+        self._go_on()
+        return self._assistant.encode(video, **sampling)
+
+    def likelihoods(
+        self, video: Any, question: str, answers: Sequence[str], **sampling: Any
+    ) -> list[Likelihood]:
+        self._go_on()
+        return self._assistant.likelihoods(video, question, answers, **sampling)
+
+    def likelihoods_each(
+        self, video: Any, questions: Sequence[str], answers: Sequence[str], **sampling: Any
+    ) -> list[list[Likelihood]]:
+        self._go_on()
+        return self._assistant.likelihoods_each(video, questions, answers, **sampling)
+
+    def generate(
+        self, requests: Iterable[Request], max_batch: int = 8
+    ) -> Iterator[Answer | Exception]:
+        for request in requests:
+            self._go_on()
+            yield self._desk.answerer.submit(request).outcome()
+
+
+class Jobs:
+    """Does jobs."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+
+    async def done(self, job: str, body: Any, owner: str) -> dict[str, Any]:
+        """The result of a job, as JSON.
+
+        Args:
+            body: of the job's type in `ARGUMENTS`.
+
+        Raises:
+            ApiError: it cannot be done.
+        """
+        check_model(body.model, self.desk.assistant.name)
+        reference = reference_of(body.video, "video")
+        words = [
+            v for v in body.model_dump(exclude={"video"}).values() if isinstance(v, str | list)
+        ]
+        if len("".join(map(str, words))) > self.desk.settings.max_question:
+            raise wrong("more words than this server reads; ask in fewer", code="question_too_long")
+        if body.model_dump().get("max_new_tokens", 0) > self.desk.settings.max_tokens:
+            most = self.desk.settings.max_tokens
+            raise wrong(f"max_new_tokens: answers here have {most} at most", "max_new_tokens")
+        with self.desk.metrics.jobs.labels(job).time():
+            async with self.desk.place(), self.desk.source(reference, owner) as source:
+                if isinstance(body, Described):
+                    return await self._answered(body, source)
+                return await self._worked(job, body, source)
+
+    async def _answered(self, body: Described, source: Source) -> dict[str, Any]:
+        seen = await self.desk.memories.of(source, self.desk.sampling(body.looking()))
+        names = ("max_new_tokens", "temperature", "top_p", "seed", "stop", "evidence")
+        options = {name: getattr(body, name) for name in names}
+        question = body.question if isinstance(body, Asked) else DESCRIBE
+        answer = await self.desk.answer(Request(seen, question, options=options))
+        return replace(answer).to_dict()
+
+    async def _worked(self, job: str, body: Any, source: Source) -> dict[str, Any]:
+        helper = _Helper(self.desk)
+        work = await self._work(job, body, source, helper)
+        try:
+            result = await asyncio.get_running_loop().run_in_executor(self.desk.workers, work)
+        finally:
+            helper.given_up.set()
+        video = result.video.model_copy(update={"path": source.name})
+        told: dict[str, Any] = result.model_copy(update={"video": video}).model_dump(mode="json")
+        return told
+
+    async def _work(self, job: str, body: Any, source: Source, helper: Any) -> Callable[[], Any]:
+        """What is to be done in a thread."""
+        from slowfast_mllm import tasks
+
+        if job in _MEASURED:
+            measure = getattr(tasks, _MEASURED[job])
+            return lambda: measure(source.path, body.frames_fps, body.clip)
+        sampling = self.desk.sampling(body.looking())
+        if job == "caption":
+            fields = body.model_dump(
+                include={"prompt", "max_words", "dense", "window", "max_new_tokens"}
+            )
+            how = tasks.Captioning(**fields, sampling=sampling)
+            return lambda: tasks.caption_video(helper, source.path, how)
+        if job == "classify":
+            labels: Any = body.labels
+            if isinstance(labels, str):
+                if labels != "camera-motion":
+                    raise wrong("labels: give a list, or camera-motion", "labels")
+                labels = tasks.read_labels(labels)
+            seen = await self.desk.memories.of(source, sampling)
+            return lambda: tasks.classify_video(helper, seen, labels, body.single)
+        function, names = _TASKS[job]
+        task = getattr(tasks, function)
+        arguments = {name: getattr(body, name) for name in names}
+        if job in ("choose", "score"):
+            seen = await self.desk.memories.of(source, sampling)
+            return lambda: task(helper, seen, **arguments)
+        return lambda: task(helper, source.path, **arguments, **sampling)
+
+
+def arguments_of(job: str) -> type[Job]:
+    """The type of a job's arguments.
+
+    Raises:
+        ApiError: there is no such job.
+    """
+    if job not in ARGUMENTS:
+        raise ApiError(
+            404, f"{job!r:.60}: no such job; known are {', '.join(ARGUMENTS)}", "job_not_found"
+        )
+    return ARGUMENTS[job]

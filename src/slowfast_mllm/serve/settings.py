@@ -1,0 +1,58 @@
+"""What an operator decides: limits, places, and what may be fetched."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a server behaves. Sizes are bytes, times seconds.
+
+    Attributes:
+        place: folder of uploaded files, of files that are being looked at, and of memories.
+        keys: file of the keys (see `keys`); None: whoever reaches the server may ask.
+        hosts: from which videos may be fetched by http(s) URL, as `videos.example.com`.
+        folders: from which videos may be named by `file://` URL.
+        max_upload: of an uploaded file, of a `data:` URL, and of what is fetched.
+        max_body: of any other request.
+        upload_hours: after which an uploaded file is forgotten, unless its owner says less.
+        max_stored: of all uploaded files.
+        max_seconds, max_pixels: of a video; the latter in one picture.
+        max_frames: that are looked at for one question.
+        max_question: characters of all messages of a request.
+        max_tokens: of one answer.
+        max_choices: answers to one request (`n`).
+        max_batch: answers that are written together.
+        max_waiting: requests that are in the house; a further one is sent away.
+        deadline: for a request, from its arrival.
+        body_seconds: in which a client must send each piece of a body.
+        decoders: processes that decode videos.
+        decode_seconds, decode_memory: for one video, in such a process.
+        memory, memory_on_disk: for what was seen of videos.
+    """
+
+    place: Path
+    keys: Path | None = None
+    hosts: tuple[str, ...] = ()
+    folders: tuple[Path, ...] = ()
+    max_upload: int = 1024 * MIB
+    max_body: int = 4 * MIB
+    upload_hours: float = 72.0
+    max_stored: int = 16 * 1024 * MIB
+    max_seconds: float = 4 * 3600.0
+    max_pixels: int = 8192 * 4352
+    max_frames: int = 256
+    max_question: int = 32_000
+    max_tokens: int = 2048
+    max_choices: int = 8
+    max_batch: int = 16
+    max_waiting: int = 64
+    deadline: float = 300.0
+    body_seconds: float = 30.0
+    decoders: int = 2
+    decode_seconds: float = 120.0
+    decode_memory: int = 4096 * MIB
+    memory: int = 2048 * MIB
+    memory_on_disk: int = 8192 * MIB

@@ -1,0 +1,167 @@
+"""OpenAI's own client, unchanged; and every job over HTTP, with the results of the command line."""
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from serving import CLIP, asking
+
+from slowfast_mllm import SlowFast
+from slowfast_mllm.tasks import JOBS, result_type
+
+openai = pytest.importorskip("openai")
+
+
+@pytest.fixture(scope="module")
+def client(url: str) -> Iterator[Any]:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0) as made:
+        yield made
+
+
+QUESTION = "What happens in the video?"
+
+
+@pytest.fixture(scope="module")
+def alone(assistant: SlowFast) -> str:
+    return assistant.ask(CLIP, QUESTION).text
+
+
+def data_url() -> str:
+    return "data:video/mp4;base64," + base64.b64encode(CLIP.read_bytes()).decode()
+
+
+def test_whole_and_streamed_answers_are_those_of_the_library(client, uploaded, alone) -> None:
+    whole = client.chat.completions.create(**asking(QUESTION, uploaded))
+    choice = whole.choices[0]
+    assert (choice.message.content, choice.finish_reason) == (alone, "stop")
+    usage = whole.usage
+    assert usage.prompt_tokens > usage.prompt_tokens_details.video_tokens > 0
+    assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
+
+    asked = asking(QUESTION, uploaded, stream=True, stream_options={"include_usage": True})
+    chunks = list(client.chat.completions.create(**asked))
+    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == alone
+    assert chunks[-2].choices[0].finish_reason == "stop"
+    assert not chunks[-1].choices
+    assert chunks[-1].usage == usage
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        lambda file: {"type": "video_url", "video_url": {"url": data_url()}},
+        lambda file: {"type": "video_url", "video_url": file},
+        lambda file: {"type": "file", "file": {"file_id": file}},
+        lambda file: {"type": "input_video", "video_url": file},
+    ],
+)
+def test_a_video_is_named_in_the_common_ways(client, uploaded, alone, part) -> None:
+    words = {"type": "text", "text": QUESTION}
+    messages = [{"role": "user", "content": [words, part(uploaded)]}]
+    answer = client.chat.completions.create(model="default", messages=messages)
+    assert answer.choices[0].message.content == alone
+
+
+def test_a_conversation_is_the_one_of_the_library(client, assistant, uploaded) -> None:
+    chat = assistant.chat(CLIP)
+    first, second = chat.ask("How many objects are there?"), chat.ask("How does the camera move?")
+    asked = asking("How many objects are there?", uploaded)
+    asked["messages"] += [
+        {"role": "assistant", "content": first.text},
+        {"role": "user", "content": "How does the camera move?"},
+    ]
+    assert client.chat.completions.create(**asked).choices[0].message.content == second.text
+
+
+def test_files_are_kept_listed_given_back_and_deleted(client) -> None:
+    file = client.files.create(file=CLIP, purpose="vision")
+    assert (file.filename, file.bytes) == ("shapes.mp4", CLIP.stat().st_size)
+    assert file.id in [known.id for known in client.files.list()]
+    assert client.files.retrieve(file.id) == file
+    assert client.files.content(file.id).read() == CLIP.read_bytes()
+    assert client.files.delete(file.id).deleted
+    with pytest.raises(openai.NotFoundError, match="no such file"):
+        client.files.retrieve(file.id)
+
+
+def test_models_are_listed(client) -> None:
+    (model,) = client.models.list()
+    assert client.models.retrieve(model.id) == model
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"model": "gpt-9"}, "no such model"),
+        ({"temperature": 7}, "temperature"),
+        ({"max_tokens": 10**7}, "max_tokens"),
+        ({"tools": [{}]}, "tools"),
+        ({"unheard_of": 1}, "unheard_of: not known here"),
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "user", "content": "Hello?"}]}, "one video or picture"),
+        ({"messages": [{"role": "user", "content": [{"type": "smell"}]}]}, "smell"),
+        ({"mm_processor_kwargs": {"num_frames": 10**6}}, "num_frames"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_in_one_line(http, uploaded, change, told) -> None:
+    answer = http.post("/v1/chat/completions", json=asking("What?", uploaded) | change)
+    error = answer.json()["error"]
+    assert answer.status_code in (400, 404)
+    assert told in error["message"]
+    assert "\n" not in error["message"]
+    assert error["type"] == "invalid_request_error"
+
+
+JOB_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "ask": {"question": QUESTION, "evidence": True},
+    "caption": {"dense": True, "window": 2.0},
+    "choose": {"question": "How does the camera move?", "options": ["Left.", "Right."]},
+    "classify": {"labels": ["a red star", "a blue square"]},
+    "describe": {},
+    "events": {"num_frames": 8},
+    "facts": {},
+    "ground": {"words": "a star", "num_frames": 8},
+    "score": {"what": "a star"},
+}
+
+
+@pytest.mark.parametrize("job", JOB_ARGUMENTS)
+def test_a_job_gives_its_typed_result(http: httpx.Client, uploaded: str, job: str) -> None:
+    answer = http.post(f"/v1/jobs/{job}", json={"video": uploaded, **JOB_ARGUMENTS[job]})
+    told = answer.json()
+    assert answer.status_code == 200, told
+    assert told["video"]["path"] == "shapes.mp4"
+    if job in JOBS:
+        result_type(job).model_validate(told)
+    else:
+        assert told["answer"]
+    if job == "ask":
+        assert len(told["evidence"]["weights"]) == len(told["frames"]["indices"])
+
+
+def test_jobs_are_listed_with_their_schemas(http: httpx.Client) -> None:
+    listed = {job["id"]: job for job in http.get("/v1/jobs").json()["data"]}
+    assert {*JOB_ARGUMENTS, "cuts"} == set(listed)
+    assert listed["ground"]["arguments"]["properties"]["words"]
+    assert listed["ground"]["result"]["properties"]["spans"]
+
+
+def test_a_file_that_is_no_video_is_told_by_its_name(http: httpx.Client, url: str) -> None:
+    sent = {"file": ("odd.mp4", b"no video at all", "video/mp4")}
+    name = http.post("/v1/files", files=sent).json()["id"]
+    answer = http.post("/v1/chat/completions", json=asking("What?", name))
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"].startswith("odd.mp4: ")
+    streamed = http.post("/v1/chat/completions", json=asking("What?", name, stream=True))
+    events = [line.removeprefix("data: ") for line in streamed.text.splitlines() if line]
+    assert json.loads(events[-2])["error"]["code"] == "invalid_video"
+    assert events[-1] == "[DONE]"
+
+
+def test_the_page_loads_nothing_from_elsewhere(http: httpx.Client) -> None:
+    page = http.get("/")
+    assert page.status_code == 200
+    assert "default-src 'none'" in page.headers["content-security-policy"]
