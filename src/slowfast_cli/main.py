@@ -17,6 +17,7 @@ from slowfast_cli.caption import caption
 from slowfast_cli.chat import chat
 from slowfast_cli.choose import choose
 from slowfast_cli.classify import classify
+from slowfast_cli.compare import compare
 from slowfast_cli.convert import convert
 from slowfast_cli.cuts import cuts
 from slowfast_cli.data import data
@@ -89,6 +90,7 @@ for verb, example in (
     (events, "slowfast events clip.mp4 --json"),
     (ground, 'slowfast ground clip.mp4 "a red triangle" --plot curve.png'),
     (search, 'slowfast search videos/ "a red triangle" --open'),
+    (compare, "slowfast compare take1.mp4 take2.mp4"),
     (index, "slowfast index clip.mp4 -o clip.sfmem"),
     (serve, "slowfast serve --port 8000"),
     (info, "slowfast info clip.mp4 --json"),

@@ -156,10 +156,11 @@ class Looking(_Sampling):
     yes: Yes = False
     cache: Cache = True
 
-    def load(self, video: str) -> "Assistant":
-        """The model, after what is wrong with the video's name or bounds is told."""
-        refuse_wrong_bounds(video, **self.sampling)
-        refuse_missing(video)
+    def load(self, *videos: str) -> "Assistant":
+        """The model, after what is wrong with the videos' names or bounds is told."""
+        for video in videos:
+            refuse_wrong_bounds(video, **self.sampling)
+            refuse_missing(video)
         return load_model(self.model, self.cache, **_how_to_load(self))
 
     @property

@@ -20,7 +20,7 @@ CLIP = str(ROOT / "examples" / "shapes.mp4")
 PACKAGED = ROOT / "src" / "slowfast_mini" / "weights"
 VERBS = (
     *("ask", "describe", "chat", "caption", "choose", "classify", "score", "cuts", "facts"),
-    *("ground", "search", "events"),
+    *("ground", "search", "events", "compare"),
     *("schema", "index", "info", "train", "convert"),
 )
 

@@ -140,6 +140,30 @@ def test_many_requests_give_what_each_gives_alone(assistants, clips, family, tmp
     assert "".join(told).strip() == together[4].text
 
 
+@pytest.mark.parametrize("family", ALL)
+def test_a_question_about_two_videos_reads_both(assistants, clips, family):
+    """Whichever of them is another changes what is answered."""
+    assistant, few = assistants[family], {"num_frames": 4}
+    if not assistant.capabilities.several_videos:
+        with pytest.raises(ValueError, match="one video at a time"):
+            assistant.encode_together(clips, **few)
+        return
+    pairs = [(a, b) for a in clips for b in clips]
+    seen = [assistant.encode_together(pair, **few) for pair in pairs]
+    found = {assistant.likelihoods(two, "Which?", ["yes"])[0].log_probability for two in seen}
+    assert len(found) == 4 or family == "gemma3"  # whose window of 16 tokens is over before
+    message = assistant.user_message("Which?", True, 2)
+    text = assistant.prompt([message], seen[1])
+    single = [assistant.encode(clip, **few) for clip in clips]
+    assert text.index("Video 1:") < text.index("Video 2:") < text.index("Which?")
+    assert text.count(assistant.family.token) == sum(
+        clip.prompts[0].count(assistant.family.token) for clip in single
+    )
+    requests = [Request(two, "Which?", options=LONG) for two in seen]
+    alone = [assistant.ask(two, "Which?", **LONG).text for two in seen]
+    assert [answer.text for answer in assistant.generate(requests)] == alone
+
+
 def test_times_reach_each_family_as_it_wants_them(assistants, clips):
     """The uneven clip's frames are at 0, 0.3, 0.9 and 3 s, of 3.02 s or so."""
 
@@ -147,15 +171,15 @@ def test_times_reach_each_family_as_it_wants_them(assistants, clips):
         return assistants[family].encode(clips[0], **FRAMES)
 
     assert encoded("qwen2_5_vl").inputs["second_per_grid_ts"].tolist() == pytest.approx([2.0])
-    words = encoded("qwen3_vl").prompt
+    words = encoded("qwen3_vl").prompts[0]
     assert [words.index(f"<{time} seconds>") for time in ("0.1", "1.9")] == [
         0,
         words.rindex("<1.9"),
     ]
-    words = encoded("gemma3").prompt
+    words = encoded("gemma3").prompts[0]
     for time in ("0.00", "0.30", "0.90", "3.00"):
         assert f"Frame at {time} seconds:" in words
-    words = encoded("smolvlm").prompt
+    words = encoded("smolvlm").prompts[0]
     assert words.startswith("You are provided the following series of four frames from a 0:00:0")
     assert words.count("\nFrame from 00:00:") == 3
     assert words.count("\nFrame from 00:03:") == 1
@@ -323,9 +347,14 @@ def test_pixels_and_prompts_are_those_of_the_processors(
     monkeypatch.setattr(transformers_loading, "FAMILIES", {})
     own = load(folders[family])
     here, there = (a.encode(clips[0], num_frames=5) for a in (assistants[family], own))
-    assert here.prompt.replace("begin>", "|vision_start|>").replace("finish>", "|vision_end|>") in (
-        there.prompt.replace("begin>", "|vision_start|>").replace("finish>", "|vision_end|>"),
+    (mine,), (theirs,) = (
+        [
+            p.replace("begin>", "|vision_start|>").replace("finish>", "|vision_end|>")
+            for p in prompts
+        ]
+        for prompts in (here.prompts, there.prompts)
     )
+    assert mine == theirs
     assert here.inputs.keys() == there.inputs.keys()
     for name, tensor in here.inputs.items():
         torch.testing.assert_close(tensor, there.inputs[name], atol=1e-5, rtol=0)

@@ -22,7 +22,7 @@ from slowfast_mllm.engine.loading import (
     load_checkpoint,
 )
 from slowfast_mllm.engine.memory_cache import MemoryCache
-from slowfast_mllm.engine.protocol import DESCRIBE, Capabilities
+from slowfast_mllm.engine.protocol import DESCRIBE, Capabilities, one_at_a_time
 from slowfast_mllm.engine.transformers_loading import is_of_transformers, load_transformers
 from slowfast_mllm.engine.transformers_model import TransformersModel
 
@@ -58,6 +58,14 @@ class SlowFast(LoadedModel):
         """
         sampling, generation = split_options(options)
         return self.chat(video, **sampling).answer(question, generation, on_text)
+
+    def encode_together(self, videos: Sequence[Any], **sampling: Any) -> EncodedVideo:
+        """Refused: Slow-Fast models were trained on one video in a prompt.
+
+        Raises:
+            ValueError: always.
+        """
+        raise one_at_a_time(self.name)
 
     def generate(
         self, requests: Iterable[Request], max_batch: int = 8

@@ -33,6 +33,7 @@ class Family:
     Attributes:
         num_frames: how many are looked at where nobody says.
         reads_questions: False for captioners.
+        several_videos: made for more than one video in a prompt.
         part: what stands for the video in a message of the chat template.
         marker: what the template writes for it, to be replaced by `prompt`.
         settings: of the checkpoint's processor files, and `defaults` for what they leave out.
@@ -41,6 +42,7 @@ class Family:
     num_frames = 32
     fixed_num_frames = False
     reads_questions = True
+    several_videos = False
     part: ClassVar[Mapping[str, str]] = {"type": "video"}
     defaults: ClassVar[Mapping[str, Any]] = {}
     settings_of = "video_processor"
@@ -123,6 +125,22 @@ class Family:
         """
         return {"pixel_values_videos": pixels[None]}
 
+    def joined(self, videos: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Arguments of the model for several videos, from those for each."""
+        return {name: torch.cat([one[name] for one in videos]) for name in videos[0]}
+
+    def parts(self, videos: int) -> list[dict[str, str]]:
+        """What stands for so many videos in a message; from two on they are numbered."""
+        if videos == 1:
+            return [dict(self.part)]
+        found: list[dict[str, str]] = []
+        for number in range(1, videos + 1):
+            if "text" in self.part:  # in one piece with its number: templates trim pieces
+                found.append({"type": "text", "text": f"Video {number}: {self.part['text']}\n"})
+            else:
+                found += [{"type": "text", "text": f"Video {number}: "}, dict(self.part)]
+        return found
+
     def prompt(self, inputs: dict[str, Tensor], times: Sequence[float], duration: float) -> str:
         """What stands for the video in the prompt."""
         raise NotImplementedError
@@ -169,6 +187,7 @@ class LlavaOnevision(Family):
 class Qwen2VL(Family):
     """Frames of their own size, in patches of two frames each."""
 
+    several_videos = True
     defaults = {
         **_CLIP,
         "size": {"shortest_edge": 128 * 28 * 28, "longest_edge": 768 * 28 * 28},
@@ -310,6 +329,7 @@ class Qwen3VL(Qwen2VL):
 class SmolVLM(Family):
     """Square frames, each after its time in minutes and seconds."""
 
+    several_videos = True
     # The template of the checkpoints knows no videos: what is written is an ordinary text part.
     part = {"type": "text", "text": "<video>"}
     num_frames = 64
@@ -342,6 +362,9 @@ class SmolVLM(Family):
     def inputs(self, pixels: Tensor, times: Sequence[float]) -> dict[str, Tensor]:
         return {"pixel_values": pixels[None]}
 
+    def joined(self, videos: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        return {"pixel_values": torch.cat([one["pixel_values"] for one in videos], 1)}
+
     def prompt(self, inputs: dict[str, Tensor], times: Sequence[float], duration: float) -> str:
         vision = self.config.vision_config
         tokens = (vision.image_size // vision.patch_size // self.config.scale_factor) ** 2
@@ -363,6 +386,7 @@ class SmolVLM(Family):
 class InternVL(Family):
     """Square frames, counted."""
 
+    several_videos = True
     defaults = {**_CLIP, "size": {"height": 384, "width": 384}, "resample": _BICUBIC}
 
     def __init__(self, config: Any, settings: Mapping[str, Any], tokenizer: Any) -> None:
@@ -385,6 +409,7 @@ class InternVL(Family):
 class Gemma3(Family):
     """Single pictures, each after its time: the family knows no videos."""
 
+    several_videos = True
     part = {"type": "text", "text": "<video>"}
     num_frames = 16
     settings_of = "image_processor"

@@ -73,6 +73,11 @@ class Assistant(Protocol):
         """Read a video; `sampling` are fields of `Sampling`."""
         ...
 
+    def encode_together(self, videos: Sequence[Any], **sampling: Any) -> Encoded:
+        """Read several videos, each as for `encode`, that one question will be about; refused
+        where a model takes one at a time (`Capabilities.several_videos`)."""
+        ...
+
     def keep(self, video: Any, path: Path) -> None:
         """Write what `encode` returned into a new `.sfmem` file, which `encode` takes; refused
         where memories cannot be kept (`Capabilities.memory`)."""
@@ -116,3 +121,11 @@ class Assistant(Protocol):
         """As `likelihoods`, about each of several videos that `encode` returned: a list for
         each."""
         ...
+
+
+def one_at_a_time(name: str) -> ValueError:
+    """What a model says to several videos that it was not made for."""
+    return ValueError(
+        f"{name}: takes one video at a time; ask about each, or choose a model that takes several, "
+        "e.g. one of the Qwen-VL family (`slowfast models`)."
+    )

@@ -19,7 +19,7 @@ _TOGETHER = 16_384
 
 def likelihoods(model: Any, clip: Any, question: str, answers: Sequence[str]) -> list[Likelihood]:
     """See `TransformersModel.likelihoods`; `clip` is what its `encode` returned."""
-    message = model.user_message(question, first=True)
+    message = model.user_message(question, True, len(clip.prompts))
     text = model.prompt([message], clip) if model.family.reads_questions else ""
     rows = [_answer_ids(model, answer, text) for answer in answers]
     prompt = model.prompt_ids([message], clip)

@@ -33,7 +33,7 @@ from slowfast_mllm.engine.answers import (
 from slowfast_mllm.engine.batching import Request
 from slowfast_mllm.engine.encoded_video import AT_HAND
 from slowfast_mllm.engine.families import Family
-from slowfast_mllm.engine.protocol import DESCRIBE, Capabilities
+from slowfast_mllm.engine.protocol import DESCRIBE, Capabilities, one_at_a_time
 from slowfast_mllm.engine.stopping import StopAtStrings
 from slowfast_mllm.engine.transformers_likelihoods import likelihoods, padded
 from slowfast_mllm.video import VideoInfo, probe_video, read_video
@@ -42,16 +42,18 @@ from slowfast_mllm.video.names import localized, short_name
 
 @dataclass(frozen=True)
 class EncodedClip:
-    """A video as a model of transformers takes it.
+    """A video, or several together, as a model of transformers takes it.
 
     Attributes:
         inputs: arguments of the model, without words.
-        prompt: what stands for the video in a prompt.
+        prompts: what stands for each video in a prompt.
+        info: of the first video.
+        frame_indices, timestamps: of all, one video after the other.
         timing: seconds spent on `read` and `preprocess`; encoding is part of each question.
     """
 
     inputs: dict[str, Tensor]
-    prompt: str
+    prompts: tuple[str, ...]
     info: VideoInfo
     frame_indices: list[int]
     timestamps: list[float]
@@ -98,7 +100,7 @@ class TransformersModel:
             questions=self.family.reads_questions,
             memory=False,
             evidence=False,
-            several_videos=False,
+            several_videos=self.family.several_videos,
             streaming=True,
             likelihoods=True,
             batching=True,
@@ -130,6 +132,29 @@ class TransformersModel:
                 f"fit={choice.fit}: {self.name} fits pictures as it was trained; leave it out."
             )
         return self._read(localized(video), self._frames_wanted(choice))
+
+    def encode_together(self, videos: Sequence[Any], **sampling: Any) -> EncodedClip:
+        """Read several videos that one question will be about.
+
+        Args:
+            videos, **sampling: each as `encode` takes it.
+
+        Raises:
+            VideoError: one cannot be read.
+            ValueError: the model takes one video at a time.
+        """
+        if not self.family.several_videos:
+            raise one_at_a_time(self.name)
+        clips = [self.encode(video, **sampling) for video in videos]
+        warnings = dict.fromkeys(warning for clip in clips for warning in clip.info.warnings)
+        return EncodedClip(
+            inputs=self.family.joined([clip.inputs for clip in clips]),
+            prompts=tuple(prompt for clip in clips for prompt in clip.prompts),
+            info=replace(clips[0].info, warnings=tuple(warnings)),
+            frame_indices=[index for clip in clips for index in clip.frame_indices],
+            timestamps=[time for clip in clips for time in clip.timestamps],
+            timing={stage: sum(clip.timing[stage] for clip in clips) for stage in AT_HAND},
+        )
 
     def keep(self, video: EncodedClip, path: Path) -> None:
         """Refused: such models encode with each question.
@@ -165,7 +190,7 @@ class TransformersModel:
         inputs = self.family.inputs(self.family.pixels(sampled.frames[rows]), times)
         return EncodedClip(
             inputs=inputs,
-            prompt=self.family.prompt(inputs, times, sampled.info.duration),
+            prompts=(self.family.prompt(inputs, times, sampled.info.duration),),
             info=sampled.info,
             frame_indices=sampled.frame_indices[rows].tolist(),
             timestamps=times,
@@ -181,8 +206,8 @@ class TransformersModel:
         special = {token.content for token in added if token.special}
         return sorted(special.union(self.tokenizer.all_special_tokens, (self.family.marker,)))
 
-    def user_message(self, question: str, first: bool) -> dict[str, Any]:
-        """A turn of the user; the first brings the video.
+    def user_message(self, question: str, first: bool, videos: int = 1) -> dict[str, Any]:
+        """A turn of the user; the first brings so many videos, which are numbered from two on.
 
         Raises:
             ValueError: the question is empty or no text, or the model reads none.
@@ -195,14 +220,18 @@ class TransformersModel:
             )
         content: list[dict[str, str]] = [{"type": "text", "text": question}]
         if first:
-            content.insert(0, dict(self.family.part))
+            content[:0] = self.family.parts(videos)
         return {"role": "user", "content": content}
 
     def prompt(self, messages: list[dict[str, Any]], clip: EncodedClip) -> str:
         text: str = self.tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True
         )
-        return text.replace(self.family.marker, clip.prompt, 1)
+        told = ""
+        for prompt in clip.prompts:
+            before, marker, text = text.partition(self.family.marker)
+            told += before + (prompt if marker else "")
+        return told + text
 
     def _ids(self, text: str) -> list[int]:
         """Of a prompt, with the token that begins texts.
@@ -354,7 +383,8 @@ class TransformersModel:
         try:
             sampling, generation = split_options(request.options)
             clip = self.encode(request.video, **sampling)
-            ids = self.prompt_ids([self.user_message(request.question, first=True)], clip)
+            message = self.user_message(request.question, True, len(clip.prompts))
+            ids = self.prompt_ids([message], clip)
             return _Prepared(clip, ids, generation, request.on_text)
         except Exception as error:
             return error.with_traceback(None)
@@ -428,7 +458,8 @@ class TransformersChat:
     def answer(self, question: str, generation: Generation, on_text: OnText | None) -> Answer:
         """The next turn; see `ask`."""
         assistant = self.assistant
-        messages = [*self.messages, assistant.user_message(question, first=not self.messages)]
+        message = assistant.user_message(question, not self.messages, len(self.video.prompts))
+        messages = [*self.messages, message]
         ids = assistant.prompt_ids(messages, self.video)
         answer = assistant.answer([_Prepared(self.video, ids, generation, on_text)])[0]
         said = [{"type": "text", "text": answer.text}]

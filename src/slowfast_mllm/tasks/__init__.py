@@ -13,6 +13,7 @@ JOBS: dict[str, tuple[str, ...]] = {
     "caption": ("Caption", "Captioning", "caption_into", "caption_video", "caption_videos"),
     "choose": ("Choice", "choose_answer"),
     "classify": ("Classification", "classify_video", "read_labels"),
+    "compare": ("Comparison", "compare_videos"),
     "cuts": ("Cuts", "find_cuts"),
     "events": ("Events", "find_events"),
     "facts": ("Facts", "measure_facts"),

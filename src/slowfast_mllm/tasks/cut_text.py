@@ -1,6 +1,7 @@
 """Captions without what a model adds when it does not know how to end."""
 
 import re
+from itertools import pairwise
 
 # A word, or one character of a script that is written without spaces.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\s\u3040-\u30ff\u3400-\u9fff]+")
@@ -31,6 +32,13 @@ def at_most(text: str, words: int) -> str:
         return text
     text = text[: found[words - 1].end()]
     return whole_sentences(text) if _SENTENCE_END.search(text) else f"{text}…"
+
+
+def sentences(text: str) -> list[str]:
+    """One by one; what is left at the end is one, too."""
+    bounds = [0, *(end.end() for end in _SENTENCE_END.finditer(text)), len(text)]
+    parts = (text[first:last].strip() for first, last in pairwise(bounds))
+    return [part for part in parts if part]
 
 
 def whole_sentences(text: str) -> str:
