@@ -10,6 +10,7 @@ SRC = Path(__file__).parents[1] / "src"
 # What each package or module may import of this project, beside itself. The packaged model stands
 # beside the library and uses it; of it, the library knows the folder of the weights alone.
 ALLOWED = {
+    "slowfast_mllm.questions": set(),
     "slowfast_mllm.video": set(),
     "slowfast_mllm.model": set(),
     "slowfast_mllm.processing": {"slowfast_mllm.model", "slowfast_mllm.video"},
@@ -18,7 +19,7 @@ ALLOWED = {
     "slowfast_mllm.evaluate": {"slowfast_mllm.model"},
     "slowfast_mllm.engine": {
         *("slowfast_mllm.model", "slowfast_mllm.processing", "slowfast_mllm.video"),
-        "slowfast_mini.WEIGHTS",
+        *("slowfast_mllm.questions", "slowfast_mini.WEIGHTS"),
     },
     "slowfast_mllm.tasks": {"slowfast_mllm.engine", "slowfast_mllm.video"},
     "slowfast_mllm.serve": {

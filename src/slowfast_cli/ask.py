@@ -9,6 +9,7 @@ from slowfast_cli.options import READ, Answering, Watched, answering
 from slowfast_cli.terminal import say
 
 if TYPE_CHECKING:
+    from slowfast_cli.remote import Told
     from slowfast_mllm.engine import Evidence
 
 
@@ -35,7 +36,7 @@ def ask(
     if not question.strip():
         raise typer.BadParameter("the question is empty.")
     if evidence_image is not None:
-        _refuse_target(evidence_image, video)
+        _refuse_target(evidence_image, video, how.server)
     conversation = how.watch(video)
     wanted = evidence or evidence_image is not None
     answer = how.answer(conversation, question, **({"evidence": True} if wanted else {}))
@@ -44,15 +45,21 @@ def ask(
     if not how.json:
         _tell(answer.evidence)
     if evidence_image is not None:
-        from slowfast_mllm.engine import Chat
+        from slowfast_mllm.engine import Answer, Chat
         from slowfast_mllm.tasks.evidence_image import EDGE, draw_evidence
 
         assert isinstance(conversation, Chat)  # no other has evidence
+        assert isinstance(answer, Answer)
         pictures = conversation.assistant.pictures(video, EDGE, **how.sampling)
         draw_evidence(answer, pictures, evidence_image)
 
 
-def _refuse_target(path: Path, video: str) -> None:
+def _refuse_target(path: Path, video: str, server: str | None) -> None:
+    if server:
+        raise typer.BadParameter(
+            "--evidence-image is drawn where the model is loaded; use --evidence, or ask no server "
+            '(--server "").'
+        )
     if path.suffix.lower() != ".png":
         raise typer.BadParameter(f"{path}: the name of a picture ends in .png.")
     if not path.parent.is_dir():
@@ -63,7 +70,7 @@ def _refuse_target(path: Path, video: str) -> None:
         )
 
 
-def _tell(evidence: "Evidence") -> None:
+def _tell(evidence: "Evidence | Told") -> None:
     for span in evidence.spans:
         say(f"Read most: {span.start:.2f} to {span.end:.2f} s ({span.weight:.0%})")
     if not evidence.spans:

@@ -24,8 +24,11 @@ from slowfast_cli.options import (
     Model,
     NumFrames,
     Quantize,
+    Server,
     Yes,
+    find_at,
     load_model,
+    refuse_local_options,
     refuse_missing,
     refuse_wrong_bounds,
     tell_result,
@@ -91,6 +94,7 @@ def caption(
     quantize: Quantize = None,
     yes: Yes = False,
     compile: Compile = False,
+    server: Server = None,
 ) -> None:
     """Say what videos show: very many, and the same command goes on where it was.
 
@@ -101,10 +105,23 @@ def caption(
     sampling: dict[str, Any] = {"num_frames": num_frames, "fps": fps}
     sampling |= {"frames_fps": frames_fps, "fit": fit and fit.value, "clip": clip}
     refuse_wrong_bounds("", **sampling)
+    how_loaded: dict[str, Any] = {
+        "yes": yes,
+        "device": device,
+        "dtype": dtype,
+        "quantize": quantize,
+        "compile": compile,
+    }
+    if server and output is None:
+        refuse_local_options(how_loaded)
+        words = {"prompt": prompt, "max_words": max_words, "dense": dense, "window": window}
+        record = _only(_records(videos, shard), server)
+        told = find_at(server, "caption", record.video, {"model": model, **words, **sampling})
+        tell_result(told, _lines(told), json)
+        return
     _refuse_output(output, dense)
-    from slowfast_mllm.engine import DESCRIBE
+    from slowfast_mllm.questions import DESCRIBE
     from slowfast_mllm.tasks.caption import Captioning
-    from slowfast_mllm.tasks.records import read_records
 
     with wrong_usage():
         how = Captioning(
@@ -114,23 +131,20 @@ def caption(
             window=window or Captioning.window,
             sampling=sampling,
         )
-    records = _shard(read_records(videos), shard)
-    if output is None and len(records) != 1:
-        raise typer.BadParameter(f"{len(records)} videos: name a file for them with --output.")
+    records = _records(videos, shard)
     if output is None:
-        refuse_missing(records[0].video)
-    how_loaded: dict[str, Any] = {
-        "yes": yes,
-        "device": device,
-        "dtype": dtype,
-        "quantize": quantize,
-        "compile": compile,
-    }
-    assistant = load_model(model, cache=False, **how_loaded)
-    if output is None:
-        _caption_one(assistant, records[0], how, json)
+        record = _only(records)
+        _caption_one(load_model(model, cache=False, **how_loaded), record, how, json)
     else:
-        _caption_all(assistant, records, how, output, json)
+        _caption_all(load_model(model, cache=False, **how_loaded), records, how, output, json)
+
+
+def _only(records: "list[Record]", server: str | None = None) -> "Record":
+    """What is captioned on stdout."""
+    if len(records) != 1:
+        raise typer.BadParameter(f"{len(records)} videos: name a file for them with --output.")
+    refuse_missing(records[0].video, server)
+    return records[0]
 
 
 def _refuse_output(output: Path | None, dense: bool) -> None:
@@ -147,16 +161,17 @@ def _refuse_output(output: Path | None, dense: bool) -> None:
         check_export(output, dense)
 
 
-def _shard(records: "list[Record]", shard: str | None) -> "list[Record]":
-    if shard is None:
-        return records
-    from slowfast_mllm.tasks.records import shard_of
+def _records(videos: list[str], shard: str | None) -> "list[Record]":
+    """The videos, or a share of them."""
+    from slowfast_mllm.tasks.records import read_records, shard_of
 
+    if shard is None:
+        return read_records(videos)
     parts = re.fullmatch(r"(\d{1,6})/(\d{1,6})", shard)
     number, count = map(int, parts.groups()) if parts else (0, 0)
     if not 1 <= number <= count:
         raise typer.BadParameter(f"--shard {shard}: give which of how many, for example 3/16.")
-    return shard_of(records, number, count)
+    return shard_of(read_records(videos), number, count)
 
 
 def _caption_one(assistant: Any, record: "Record", how: "Captioning", json: bool) -> None:

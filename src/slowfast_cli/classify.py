@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from slowfast_cli.options import Looking, Watched, looking, working
+from slowfast_cli.options import Finding, Watched, finding
 
 
-@looking
+@finding
 def classify(
     video: Watched,
     labels: Annotated[
@@ -22,15 +22,13 @@ def classify(
     ] = False,
     top: Annotated[int, typer.Option(min=1, help="Labels to print; --json has all.")] = 20,
     *,
-    how: Looking,
+    how: Finding,
 ) -> None:
     """Say how surely each label fits a video: hundreds cost little more than one."""
-    from slowfast_mllm.tasks import classify_video, read_labels
-
     if bool(labels) == bool(file):
         raise typer.BadParameter("give labels, or a file of them with --labels.")
-    asked = read_labels(file) if file else list(labels or ())
-    assistant = how.load(video)
-    with working("Watching the video"):
-        found = classify_video(assistant, video, asked, single, **how.given)
+    from slowfast_mllm.tasks.labels import read_labels
+
+    asked = read_labels(file) if file else labels
+    found = how.find("classify", video, labels=asked, single=single)
     how.tell(found, (f"{label.probability:6.1%}  {label.label}" for label in found.labels[:top]))

@@ -2,23 +2,21 @@
 
 from typing import TYPE_CHECKING
 
-from slowfast_cli.options import Clip, FramesFps, Json, Video, tell_result, working, wrong_usage
+from slowfast_cli.options import Clip, FramesFps, Json, Server, Video, measured, tell_result
 
 if TYPE_CHECKING:
     from slowfast_mllm.tasks.cuts import Boundary
 
 
 def cuts(
-    video: Video, json: Json = False, frames_fps: FramesFps = None, clip: Clip = False
+    video: Video,
+    json: Json = False,
+    frames_fps: FramesFps = None,
+    clip: Clip = False,
+    server: Server = None,
 ) -> None:
     """Find where a video is cut. Needs the extra slowfast-mllm[cuts]."""
-    from slowfast_mllm.tasks import find_cuts
-    from slowfast_mllm.video.sampling import require_positive
-
-    with wrong_usage():
-        require_positive(frames_fps=frames_fps)
-    with working("Looking at every frame"):
-        result = find_cuts(video, frames_fps, clip)
+    result = measured("cuts", video, server, frames_fps, clip)
     tell_result(result, told_cuts(result.cuts), json)
 
 

@@ -6,7 +6,6 @@ from slowfast_cli.options import Answering, Watched, answering
 @answering
 def describe(video: Watched, how: Answering) -> None:
     """Say what a video shows."""
-    conversation = how.watch(video)
-    from slowfast_mllm.engine import DESCRIBE
+    from slowfast_mllm.questions import DESCRIBE
 
-    how.answer(conversation, DESCRIBE)
+    how.answer(how.watch(video), DESCRIBE)

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from slowfast_cli.options import Looking, Video, looking, working
+from slowfast_cli.options import Finding, Video, finding
 
 
-@looking
+@finding
 def events(
     video: Video,
     window: Annotated[
@@ -17,13 +17,8 @@ def events(
         str | None, typer.Option(help="What is asked of each window. Default: what happens.")
     ] = None,
     *,
-    how: Looking,
+    how: Finding,
 ) -> None:
     """Tell what happens in a video, one thing after the other, with times."""
-    assistant = how.load(video)
-    from slowfast_mllm.engine import DESCRIBE
-    from slowfast_mllm.tasks import find_events
-
-    with working("Watching the video"):
-        found = find_events(assistant, video, window, prompt or DESCRIBE, **how.given)
+    found = how.find("events", video, window=window, prompt=prompt or None)
     how.tell(found, [f"{e.start:.2f} to {e.end:.2f} s  {e.text}" for e in found.events])

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from slowfast_cli.cuts import told_cuts
-from slowfast_cli.options import Clip, FramesFps, Json, Video, tell_result, working, wrong_usage
+from slowfast_cli.options import Clip, FramesFps, Json, Server, Video, measured, tell_result
 
 if TYPE_CHECKING:
     from slowfast_mllm.tasks.camera import CameraMove
@@ -12,16 +12,14 @@ if TYPE_CHECKING:
 
 
 def facts(
-    video: Video, json: Json = False, frames_fps: FramesFps = None, clip: Clip = False
+    video: Video,
+    json: Json = False,
+    frames_fps: FramesFps = None,
+    clip: Clip = False,
+    server: Server = None,
 ) -> None:
     """Measure cuts, camera movement, fades, freezes, black and brightness. No model is asked."""
-    from slowfast_mllm.tasks import measure_facts
-    from slowfast_mllm.video.sampling import require_positive
-
-    with wrong_usage():
-        require_positive(frames_fps=frames_fps)
-    with working("Looking at every frame"):
-        result = measure_facts(video, frames_fps, clip)
+    result = measured("facts", video, server, frames_fps, clip)
     tell_result(result, _lines(result), json)
 
 

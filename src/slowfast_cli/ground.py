@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from slowfast_cli.options import Looking, Video, looking, working
+from slowfast_cli.options import Finding, Video, finding
 from slowfast_cli.plots import new_figure, refuse_wrong_plot
 
 if TYPE_CHECKING:
     from slowfast_mllm.tasks.ground import Grounding
 
 
-@looking
+@finding
 def ground(
     video: Video,
     words: Annotated[str, typer.Argument(help="What to look for, e.g. 'a red star'.")],
@@ -23,7 +23,7 @@ def ground(
         Path | None, typer.Option(help="Also draw how sure it is over time, into this PNG.")
     ] = None,
     *,
-    how: Looking,
+    how: Finding,
 ) -> None:
     """Find when a video shows something: spans in seconds, or "not found"."""
     if not words.strip():
@@ -31,11 +31,7 @@ def ground(
     if not 0 < threshold < 1:
         raise typer.BadParameter(f"--threshold={threshold}: give a number between 0 and 1.")
     refuse_wrong_plot(plot)
-    assistant = how.load(video)
-    from slowfast_mllm.tasks import ground_video
-
-    with working("Watching the video"):
-        found = ground_video(assistant, video, words, threshold, **how.given)
+    found = how.find("ground", video, words=words, threshold=threshold)
     if plot is not None:
         _draw(found, plot)
     how.tell(found, _lines(found))

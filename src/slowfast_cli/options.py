@@ -17,6 +17,7 @@ import typer
 from slowfast_cli.terminal import say, say_json
 
 if TYPE_CHECKING:
+    from slowfast_cli.remote import RemoteConversation, ToldAnswer
     from slowfast_mllm.engine.answers import Answer
     from slowfast_mllm.engine.protocol import Assistant, Conversation
     from slowfast_mllm.tasks.results import Result
@@ -107,6 +108,15 @@ Yes = Annotated[
     typer.Option("--yes", help="Download a model without asking.", rich_help_panel=PLACE),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Server = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SLOWFAST_SERVER",
+        show_envvar=False,
+        help="Ask the `slowfast serve` at this URL. Default: SLOWFAST_SERVER, if it is set.",
+        rich_help_panel=PLACE,
+    ),
+]
 
 _NOTICE = (
     "Note: the packaged model is small. It names 80 kinds of everyday things, counts people, tells "
@@ -174,6 +184,34 @@ class Looking(_Sampling):
 
 
 @dataclass(frozen=True)
+class Finding(Looking):
+    """How a job's result is found, here or at a server: the options of verbs about one video."""
+
+    server: Server = None
+
+    def find(self, job: str, video: str, **arguments: Any) -> Any:
+        """What a job of `tasks` finds, with a model that is loaded here or at a server.
+
+        Args:
+            arguments: of the job's function; None where its default is meant.
+
+        Returns:
+            The job's typed result, or what reads like it.
+        """
+        given = _given(arguments) | self.given
+        if self.server:
+            refuse_wrong_bounds(video, **self.sampling)
+            refuse_missing(video, self.server)
+            refuse_local_options(_how_to_load(self), self.cache)
+            return find_at(self.server, job, video, {"model": self.model, **given})
+        assistant = self.load(video)
+        from slowfast_mllm.tasks import function_of
+
+        with working("Watching the video"):
+            return function_of(job)(assistant, video, **given)
+
+
+@dataclass(frozen=True)
 class Answering(_Sampling):
     """How a video is watched and an answer made: the options of every verb that answers."""
 
@@ -219,11 +257,18 @@ class Answering(_Sampling):
     compile: Compile = False
     yes: Yes = False
     cache: Cache = True
+    server: Server = None
 
-    def watch(self, video: str) -> "Conversation":
+    def watch(self, video: str) -> "Conversation | RemoteConversation":
         """Load the model and look at the video: a conversation that can begin."""
         refuse_wrong_bounds(video, **self.sampling)
-        refuse_missing(video)
+        refuse_missing(video, self.server)
+        if self.server:
+            refuse_local_options(_how_to_load(self), self.cache)
+            from slowfast_cli.remote import RemoteConversation, Server
+
+            server, sampling = Server(self.server), _given(self.sampling)
+            return RemoteConversation(server, video, self.model, sampling, warn=not self.json)
         from slowfast_mllm.engine.answers import Generation
 
         with wrong_usage():
@@ -241,7 +286,9 @@ class Answering(_Sampling):
         names = ("max_new_tokens", "temperature", "top_p", "num_beams", "seed")
         return {name: getattr(self, name) for name in names} | {"stop": self.stop or ()}
 
-    def answer(self, conversation: "Conversation", question: str, **more: Any) -> "Answer":
+    def answer(
+        self, conversation: "Conversation | RemoteConversation", question: str, **more: Any
+    ) -> "Answer | ToldAnswer":
         """Ask, and print the answer on stdout; `more` are further fields of `Generation`."""
         on_terminal = self.stream
         if on_terminal is None:
@@ -258,6 +305,23 @@ class Answering(_Sampling):
         else:
             say("" if streaming else answer.text)
         return answer
+
+
+def measured(job: str, video: str, server: str | None, frames_fps: float | None, clip: bool) -> Any:
+    """What a job of `tasks` measures, here or at a server; its typed result, or what reads like
+    it."""
+    if frames_fps is not None:
+        from slowfast_mllm.video.sampling import require_positive
+
+        with wrong_usage():
+            require_positive(frames_fps=frames_fps)
+    if server:
+        refuse_missing(video, server)
+        return find_at(server, job, video, {"frames_fps": frames_fps, "clip": clip})
+    from slowfast_mllm.tasks import function_of
+
+    with working("Looking at every frame"):
+        return function_of(job)(video, frames_fps, clip)
 
 
 def tell_result(result: "Result", lines: Iterable[str], json: bool) -> None:
@@ -286,34 +350,74 @@ def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def _given(arguments: dict[str, Any]) -> dict[str, Any]:
+    """What is not left to its default."""
+    return {k: v for k, v in arguments.items() if v is not None and v is not False}
+
+
+def refuse_local_options(how_loaded: dict[str, Any], cache: bool = True) -> None:
+    """Tell which options a server does not take: its models are loaded."""
+    local = _given(how_loaded) | _given({"no_cache": not cache})
+    if local:
+        raise typer.BadParameter(
+            f"{_option(min(local))} is about a model that is loaded here; leave it out, or ask no "
+            'server (--server "").'
+        )
+
+
+def find_at(server: str, job: str, video: str, arguments: dict[str, Any]) -> Any:
+    """What a job finds at a server: what reads like its typed result.
+
+    Args:
+        arguments: of the job's function and its sampling; None where a default is meant.
+    """
+    from slowfast_cli.remote import Server
+
+    with working("Asking the server"):
+        return Server(server).job(job, video, _given(arguments))
+
+
 def refuse_wrong_bounds(
     video: str, *, frames_fps: float | None, fit: str | None, clip: bool, **bounds: Any
 ) -> None:
     """`bounds` are fields of `SampleRequest`."""
+    if not (clip or any(value is not None for value in (*bounds.values(), frames_fps, fit))):
+        return  # before anything is imported: at a server the answer is there in milliseconds
     from slowfast_mllm.video.sampling import SampleRequest, require_positive
 
     with wrong_usage():
         SampleRequest(**bounds)
         require_positive(frames_fps=frames_fps)
-    given = any(value is not None for value in (*bounds.values(), frames_fps, fit))
-    if video.endswith(".sfmem") and (given or clip):
+    if video.endswith(".sfmem"):
         raise typer.BadParameter(
             f"{video}: its frames were chosen when it was indexed; leave out --num-frames, --fps, "
             "--start, --end, --frames-fps, --fit and --clip, or ask the video itself."
         )
 
 
-def refuse_missing(video: str) -> None:
-    """Fail, as reading it would, before a model is loaded: that may take minutes."""
+def local_path(video: str) -> str:
+    """The path that a `file:` URI stands for; anything else as it is."""
+    if video[:5].lower() != "file:":
+        return video
     from slowfast_mllm.video.names import localized
 
-    if not os.path.exists(localized(video)):
-        from slowfast_mllm.video import probe_video
-
-        probe_video(video)
+    return str(localized(video))
 
 
-def _how_to_load(options: "Looking | Answering") -> dict[str, Any]:
+def refuse_missing(video: str, server: str | None = None) -> None:
+    """Fail, as reading it would, before a model is loaded: that may take minutes.
+
+    Args:
+        server: which may know how to fetch what is not here.
+    """
+    if os.path.exists(local_path(video)) or (server and re.match("(https?|data):", video, re.I)):
+        return
+    from slowfast_mllm.video import probe_video
+
+    probe_video(video)
+
+
+def _how_to_load(options: Looking | Answering) -> dict[str, Any]:
     """Arguments of `load_model`."""
     names = ("yes", "device", "dtype", "quantize", "compile")
     return {name: getattr(options, name) for name in names}
@@ -386,7 +490,7 @@ def _options_of(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[...
     return with_options
 
 
-answering, looking = _options_of(Answering), _options_of(Looking)
+answering, looking, finding = map(_options_of, (Answering, Looking, Finding))
 
 
 def working(what: str) -> AbstractContextManager[Any]:
@@ -399,7 +503,7 @@ def working(what: str) -> AbstractContextManager[Any]:
 
 
 def cache_folder() -> Path | None:
-    """None for users without a home."""
+    """Where memories and notes are kept; None for users without a home."""
     try:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     except RuntimeError:

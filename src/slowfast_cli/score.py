@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from slowfast_cli.options import Looking, Watched, looking, working
+from slowfast_cli.options import Finding, Watched, finding
 
 
-@looking
+@finding
 def score(
     video: Watched,
     what: Annotated[
@@ -17,14 +17,10 @@ def score(
         str | None, typer.Option(help="In its place, a question with yes or no for an answer.")
     ] = None,
     *,
-    how: Looking,
+    how: Finding,
 ) -> None:
     """Say how surely a video shows something: the probability of yes."""
     if bool(what) == bool(question):
         raise typer.BadParameter("say what the video should show, or give a --question.")
-    assistant = how.load(video)
-    from slowfast_mllm.tasks import score_video
-
-    with working("Watching the video"):
-        found = score_video(assistant, video, what, question, **how.given)
+    found = how.find("score", video, what=what, question=question)
     how.tell(found, [f"{found.score:.1%}"])

@@ -13,8 +13,9 @@ from slowfast_mllm.engine.loading import (
     describe_config,
 )
 from slowfast_mllm.engine.memory_cache import MemoryCache
-from slowfast_mllm.engine.protocol import DESCRIBE, Assistant, Capabilities, Encoded
+from slowfast_mllm.engine.protocol import Assistant, Capabilities, Encoded
 from slowfast_mllm.engine.transformers_model import TransformersModel
+from slowfast_mllm.questions import DESCRIBE
 
 __all__ = [
     "DEFAULT_MODEL_NAME",

@@ -22,9 +22,10 @@ from slowfast_mllm.engine.loading import (
     load_checkpoint,
 )
 from slowfast_mllm.engine.memory_cache import MemoryCache
-from slowfast_mllm.engine.protocol import DESCRIBE, Capabilities, one_at_a_time
+from slowfast_mllm.engine.protocol import Capabilities, one_at_a_time
 from slowfast_mllm.engine.transformers_loading import is_of_transformers, load_transformers
 from slowfast_mllm.engine.transformers_model import TransformersModel
+from slowfast_mllm.questions import DESCRIBE
 
 
 class SlowFast(LoadedModel):

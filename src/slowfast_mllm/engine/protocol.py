@@ -13,15 +13,13 @@ from slowfast_mllm.engine.answers import Answer, Likelihood, OnText
 from slowfast_mllm.engine.batching import Request
 from slowfast_mllm.video import VideoInfo
 
-DESCRIBE = "What happens in the video?"
-
 
 @dataclass(frozen=True)
 class Capabilities:
     """What a model can do beside answering.
 
     Attributes:
-        questions: it reads questions; a captioner only describes (`DESCRIBE`).
+        questions: it reads questions; a captioner only describes (`questions.DESCRIBE`).
         memory: what it saw can be kept in a file, and asked again without the video.
         evidence: it can say which parts of the video an answer read.
         several_videos: one question may be about several videos.
@@ -90,7 +88,7 @@ class Assistant(Protocol):
         ...
 
     def describe(self, video: Any, on_text: OnText | None = None, **options: Any) -> Answer:
-        """Say what the video shows: `ask` with `DESCRIBE`."""
+        """Say what the video shows: `ask` with `questions.DESCRIBE`."""
         ...
 
     def chat(self, video: Any, **sampling: Any) -> Conversation:

@@ -33,9 +33,10 @@ from slowfast_mllm.engine.answers import (
 from slowfast_mllm.engine.batching import Request
 from slowfast_mllm.engine.encoded_video import AT_HAND
 from slowfast_mllm.engine.families import Family
-from slowfast_mllm.engine.protocol import DESCRIBE, Capabilities, one_at_a_time
+from slowfast_mllm.engine.protocol import Capabilities, one_at_a_time
 from slowfast_mllm.engine.stopping import StopAtStrings
 from slowfast_mllm.engine.transformers_likelihoods import likelihoods, padded
+from slowfast_mllm.questions import DESCRIBE
 from slowfast_mllm.video import VideoInfo, probe_video, read_video
 from slowfast_mllm.video.names import localized, short_name
 
