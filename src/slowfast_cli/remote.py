@@ -122,16 +122,27 @@ class Server:
         path = local_path(video)
         if not os.path.exists(path):
             return ask(video)
+        if path.endswith(".sfmem"):
+            raise ValueError(
+                f"{path}: a memory is asked where its model is loaded; leave out --server, or name "
+                "the video itself."
+            )
         upload = Upload(path, self.url)
-        told = None
-        if upload.known:
-            with suppress(_UnknownFileError):  # it has expired, or the server has begun anew
-                told = ask(upload.known)
-        if told is None:
-            told = ask(self._sent(upload))
-        if not path.endswith(".sfmem"):  # which tells of the video that it was made of
-            told["video"]["path"] = path
+        try:
+            told = self._known(upload, ask) or ask(self._sent(upload))
+        except RefusedError as refused:  # which knows a file by its last name only
+            message = str(refused)
+            if message.startswith(os.path.basename(path)):
+                refused.args = (path + message.removeprefix(os.path.basename(path)),)
+            raise
+        told["video"]["path"] = path
         return told
+
+    def _known(self, upload: Upload, ask: Callable[[str], Told]) -> Told | None:
+        """None where it has expired, or the server has begun anew."""
+        with suppress(_UnknownFileError):
+            return ask(upload.known) if upload.known else None
+        return None
 
     def _sent(self, upload: Upload) -> str:
         """The server's name of a file: found by its content, or of one that is sent now."""
@@ -251,7 +262,7 @@ class RemoteConversation:
                 self._video, lambda name: self._answered(_about(name, turns), asked, on_text)
             )
         except RefusedError as refusal:
-            if refusal.param not in asked:
+            if refusal.param not in asked.keys() - self._asked.keys():
                 raise
             raise typer.BadParameter(str(refusal)) from refusal
         if self._warn:
