@@ -38,8 +38,25 @@ Model = Annotated[
         rich_help_panel=PLACE,
     ),
 ]
+
+
+def _num_frames(given: str) -> int | str:
+    if given == "auto":
+        return given
+    try:
+        return int(given)
+    except ValueError as error:
+        raise typer.BadParameter(f"{given!r} is neither a number nor auto.") from error
+
+
 NumFrames = Annotated[
-    int | None, typer.Option(help="Frames to look at, evenly spread.", rich_help_panel=LOOK)
+    Any,
+    typer.Option(
+        parser=_num_frames,
+        metavar="<n|auto>",
+        help="Frames to look at, evenly spread; auto: as length, motion and memory suggest.",
+        rich_help_panel=LOOK,
+    ),
 ]
 Fps = Annotated[
     float | None,
@@ -380,13 +397,13 @@ def find_at(server: str, job: str, video: str, arguments: dict[str, Any]) -> Any
 def refuse_wrong_bounds(
     video: str, *, frames_fps: float | None, fit: str | None, clip: bool, **bounds: Any
 ) -> None:
-    """`bounds` are fields of `SampleRequest`."""
+    """`bounds` are fields of `SampleRequest`; `num_frames` may be "auto"."""
     if not (clip or any(value is not None for value in (*bounds.values(), frames_fps, fit))):
         return  # before anything is imported: at a server the answer is there in milliseconds
     from slowfast_mllm.video.sampling import SampleRequest, require_positive
 
     with wrong_usage():
-        SampleRequest(**bounds)
+        SampleRequest(**bounds | ({"num_frames": 1} if bounds["num_frames"] == "auto" else {}))
         require_positive(frames_fps=frames_fps)
     if video.endswith(".sfmem"):
         raise typer.BadParameter(

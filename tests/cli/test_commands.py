@@ -233,6 +233,8 @@ def test_json_is_one_object_with_the_promised_fields(run) -> None:
     assert set(facts) == {"answer", "model", "video", "frames", "timing", "warnings"}
     assert len(facts["frames"]["indices"]) == 4
     assert facts["frames"]["timestamps"][0] >= 1
+    chosen = json.loads(run("describe", CLIP, "--json", "--num-frames", "auto")[1])
+    assert chosen["settings"]["frame_choice"]["num_frames"] == len(chosen["frames"]["indices"])
 
 
 def test_chat_answers_line_by_line(run, monkeypatch) -> None:
@@ -293,6 +295,9 @@ def test_info_about_a_video_and_a_model(run, tmp_path) -> None:
         (("ask", __file__, "What?"), 1, "test_commands.py"),
         (("ask", "gone.mp4", " "), 2, "question is empty"),
         (("ask", "gone.mp4", "What?", "--num-frames", "4", "--fps", "1"), 2, "num_frames"),
+        (("ask", "gone.mp4", "What?", "--num-frames", "many"), 2, "neither a number nor auto"),
+        (("ask", "gone.mp4", "What?", "--num-frames", "auto", "--fps", "1"), 2, "together"),
+        (("ask", "x.sfmem", "What?", "--num-frames", "auto"), 2, "frames were chosen"),
         (("describe", "gone.mp4", "--start", "5", "--end", "3"), 2, "must come after --start"),
         (("ask", CLIP, "What?", "--model", "no/such/model"), 1, "no such folder"),
         (("ask", "gone.mp4", "What?", "--model", "no/such/model"), 1, "gone.mp4: no such file"),

@@ -20,6 +20,7 @@ from slowfast_mllm.engine import (
     TransformersModel,
     catalog,
     families,
+    frame_choice,
     transformers_loading,
 )
 from slowfast_mllm.engine.families import number_words
@@ -193,6 +194,29 @@ def test_a_short_clip_is_not_repeated_but_for_models_of_so_many_frames(assistant
     for asked in ({"num_frames": 5}, {"fps": 2.0}):
         with pytest.raises(ValueError, match="4 frames, no more and no fewer"):
             assistants["captioner"].encode(clips[0], **asked)
+
+
+@pytest.mark.parametrize("family", ["llava_onevision", "qwen2_vl", "captioner"])
+def test_how_many_frames_can_be_left_to_the_engine(assistants, clips, family, monkeypatch):
+    assistant = assistants[family]
+    long = np.random.default_rng(0).integers(0, 255, (60, 24, 24, 3)).astype(np.uint8)
+    clip = assistant.encode(long, num_frames="auto", frames_fps=2.0)
+    if family == "captioner":  # which cannot be left so
+        assert len(clip.timestamps) == 4
+        assert clip.frame_choice is None
+        return
+    assert len(clip.timestamps) == clip.frame_choice.num_frames > assistant.family.num_frames
+    monkeypatch.setattr(frame_choice, "free_memory", lambda device: 1 << 20)
+    clip = assistant.encode(long, num_frames="auto", frames_fps=2.0)
+    assert clip.frame_choice.limited_by == "memory"
+    assert len(clip.timestamps) == clip.frame_choice.most < 40
+
+
+def test_instants_can_be_looked_at(assistants, clips):
+    answer = assistants["qwen2_vl"].ask(clips[0], "Why?", at=[0.95, 0.1, 0.3], **LONG)
+    assert answer.frame_indices == [1, 2, 4]
+    with pytest.raises(ValueError, match="no more and no fewer"):
+        assistants["captioner"].encode(clips[0], at=[0.1])
 
 
 @pytest.mark.parametrize("family", ["qwen2_vl", "qwen3_vl"])

@@ -120,7 +120,7 @@ JOB_ARGUMENTS: dict[str, dict[str, Any]] = {
     "caption": {"dense": True, "window": 2.0},
     "choose": {"question": "How does the camera move?", "options": ["Left.", "Right."]},
     "classify": {"labels": ["a red star", "a blue square"]},
-    "describe": {},
+    "describe": {"num_frames": "auto"},
     "events": {"num_frames": 8},
     "facts": {},
     "ground": {"words": "a star", "num_frames": 8},

@@ -135,11 +135,23 @@ def test_a_single_picture_has_no_duration_and_is_still_found() -> None:
         ({"start": -1.0}, "start=-1.0"),
         ({"start": 2.0, "end": 2.0}, "end=2.0"),
         ({"end": float("inf")}, "end=inf"),
+        ({"at": []}, "at=\\[\\]"),
+        ({"at": [1.0, -2.0]}, "from 0 on"),
+        ({"at": "3"}, "list of seconds"),
+        ({"at": [1.0], "num_frames": 2}, "leave out counts"),
     ],
 )
 def test_wrong_arguments_are_named(arguments: dict[str, float], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         SampleRequest(**arguments)  # type: ignore[arg-type]
+
+
+def test_instants_give_the_frames_on_screen_in_order() -> None:
+    times = np.array([0.5, 1.0, 1.5, 2.0])
+    chosen = SampleRequest(at=[1.99, 0.2, 1.0, 1.4996, 2.2]).indices(times, 2.5, "x")
+    assert chosen.tolist() == [0, 1, 2, 2, 3]
+    with pytest.raises(VideoError, match=r"at=2.5 is behind its end at 2.500 s"):
+        SampleRequest(at=[2.5]).indices(times, 2.5, "x")
 
 
 def test_max_frames_caps_every_choice() -> None:

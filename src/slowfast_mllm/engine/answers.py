@@ -3,9 +3,9 @@
 import reprlib
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from numbers import Integral, Real
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from transformers import (
@@ -18,11 +18,13 @@ from transformers import (
 )
 
 from slowfast_mllm.engine.evidence import Evidence
+from slowfast_mllm.engine.frame_choice import AUTO, FrameChoice, settings_of
 from slowfast_mllm.engine.stopping import UntilStop, before_stop
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.processing.pixels import Fit
 from slowfast_mllm.video import VideoInfo
 from slowfast_mllm.video.names import is_utf8, short_name
+from slowfast_mllm.video.sampling import require_positive
 
 OnText = Callable[[str], None]
 
@@ -32,31 +34,64 @@ class Sampling:
     """Which frames are looked at.
 
     Attributes:
-        num_frames: uniformly spread frames; None: what the model was made for.
-        fps: frames a second instead, at most `max_frames`.
+        num_frames: uniformly spread frames; "auto": as many as length, motion and memory suggest
+            (`frame_choice`); None: what the model was made for.
+        fps: frames a second instead.
+        max_frames: no more by a rate, nor chosen by "auto".
         start, end: bounds of the clip in seconds.
+        at: seconds instead of all these: the frame on screen at each.
         frames_fps: the rate of a folder or list of frames, which has no times of its own.
         fit: "crop" looks at the middle of each picture, "pad" at all of it between borders,
             "squash" at all of it without its aspect; None: what the model was made for.
         clip: look at the clip inside a motion photo instead of its picture.
     """
 
-    num_frames: int | None = None
+    num_frames: int | Literal["auto"] | None = None
     fps: float | None = None
     max_frames: int = 512
     start: float | None = None
     end: float | None = None
+    at: Sequence[float] | None = None
     frames_fps: float | None = None
     fit: Fit | None = None
     clip: bool = False
 
     def __post_init__(self) -> None:
-        if self.fps is None and self.max_frames != Sampling.max_frames:
+        require_positive(max_frames=self.max_frames)
+        open_ended = self.fps is not None or self.num_frames == AUTO
+        if not open_ended and self.max_frames != Sampling.max_frames:
             raise ValueError("max_frames limits what fps gives; say num_frames, or fps too.")
         if self.fit not in (None, *get_args(Fit)):
             raise ValueError(
                 f"fit={reprlib.repr(self.fit)}: choose one of {', '.join(get_args(Fit))}."
             )
+        if isinstance(self.num_frames, str) and self.num_frames != AUTO:
+            raise ValueError(
+                f"num_frames={reprlib.repr(self.num_frames)} must be a whole number or {AUTO!r}."
+            )
+        if self.num_frames == AUTO and (self.fps is not None or self.at is not None):
+            raise ValueError(
+                "num_frames and fps cannot be given together, nor with at: choose one."
+            )
+
+    def settled(self, num_frames: int) -> "Sampling":
+        """The same, of so many frames."""
+        return replace(self, num_frames=num_frames, max_frames=Sampling.max_frames)
+
+    def part(self) -> dict[str, Any]:
+        """Arguments of `choose_num_frames`."""
+        names = ("start", "end", "max_frames", "frames_fps", "clip")
+        return {name: getattr(self, name) for name in names}
+
+    def wanted(self, usual: int) -> dict[str, Any]:
+        """Arguments of `read_video`; `usual` frames where nothing is said."""
+        wanted = asdict(self)
+        del wanted["fit"]  # is done to them afterwards
+        if self.fps is None:
+            wanted["max_frames"] = None  # limits what a rate would give
+            if self.num_frames in (None, AUTO) and self.at is None:
+                wanted["num_frames"] = usual
+        return wanted
 
 
 @dataclass(frozen=True)
@@ -225,6 +260,7 @@ class Answer:
         truncated: it ends because it may not be longer.
         prompt_tokens: that were read before it, of words and video, where many are answered
             together.
+        frame_choice: why so many frames were looked at, where that was left to the engine.
     """
 
     text: str
@@ -238,6 +274,13 @@ class Answer:
     evidence: Evidence | None = None
     truncated: bool = False
     prompt_tokens: int = 0
+    frame_choice: FrameChoice | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What was chosen for the one who asked, and why."""
+        chosen = settings_of(self.frame_choice)
+        return chosen and {"num_frames": AUTO, **chosen}
 
     def __str__(self) -> str:
         return self.text
@@ -258,6 +301,7 @@ class Answer:
                 "indices": self.frame_indices,
                 "timestamps": [round(t, 4) for t in self.timestamps],
             },
+            **({"settings": self.settings} if self.settings else {}),
             "timing": {name: round(value, 4) for name, value in self.timing.items()},
             "warnings": self.warnings,
             **({} if self.scores is None else {"scores": [vars(s) for s in self.scores]}),
@@ -345,4 +389,5 @@ def compose_answer(
         truncated=len(new_ids) >= generation.max_new_tokens
         and new_ids[-1] not in tokenizer.all_special_ids
         and before_stop(text, generation.stop) == text,
+        frame_choice=video.frame_choice,
     )

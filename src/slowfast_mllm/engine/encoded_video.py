@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from slowfast_mllm.engine.frame_choice import FrameChoice
 from slowfast_mllm.model import SlowFastForConditionalGeneration, VideoMemory
 from slowfast_mllm.model.adapters import adapters_in
 from slowfast_mllm.processing import SlowFastProcessor
@@ -49,6 +50,7 @@ class EncodedVideo:
         prompt: the placeholders that stand for it in a prompt.
         fit: how its pictures were brought into the model's size.
         timing: seconds spent on `read`, `preprocess` and `encode`.
+        frame_choice: why so many frames were looked at, where that was left to the engine.
     """
 
     memory: VideoMemory
@@ -58,6 +60,7 @@ class EncodedVideo:
     timestamps: list[float]
     timing: dict[str, float]
     fit: Fit = "crop"
+    frame_choice: FrameChoice | None = None
 
 
 def fingerprint(

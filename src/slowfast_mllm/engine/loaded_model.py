@@ -38,6 +38,12 @@ from slowfast_mllm.engine.encoded_video import (
     load_encoded,
     save_encoded,
 )
+from slowfast_mllm.engine.frame_choice import (
+    AUTO,
+    choose_num_frames,
+    kept_source,
+    slow_fast_room,
+)
 from slowfast_mllm.engine.memory_cache import MemoryCache
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.model.adapters import without_wrapper
@@ -107,17 +113,20 @@ class LoadedModel:
             name = video.info.path if encoded_before else os.fspath(video)
             raise ValueError(
                 f"{short_name(name)}: its frames were chosen when it was encoded; leave out "
-                "num_frames, fps, start, end, frames_fps, fit and clip, or ask the video itself."
+                "num_frames, fps, start, end, at, frames_fps, fit and clip, or ask the video "
+                "itself."
             )
         if encoded_before:
             return replace(video, timing=AT_HAND)
         if _is_memory_file(video):
             encoded = load_encoded(Path(video), self.fingerprint, self.model)
             return _recalled(encoded, began)
+        if choice.num_frames == AUTO:
+            return self._encode_chosen(kept_source(video), choice)
         if self.cache is None:
             return self._encode(video, choice)
         settings = (
-            *(self._frames_wanted(choice), self._fit(choice)),
+            *(choice.wanted(self._usual), self._fit(choice)),
             *(self._exact_fingerprint, str(self.model.dtype)),
         )
         key = self.cache.key(video, *settings)
@@ -131,6 +140,15 @@ class LoadedModel:
         if self.cache.key(video, *settings) == key:  # not replaced while it was read
             self.cache.put(key, encoded, self.fingerprint)
         return encoded
+
+    def _encode_chosen(self, video: Any, choice: Sampling) -> EncodedVideo:
+        """With as many frames as suit the video."""
+        began = time.perf_counter()
+        room = slow_fast_room(self.model, self.processor.token_layout, self._usual)
+        found = choose_num_frames(video, room, **choice.part())
+        timing = {"choose": time.perf_counter() - began}
+        encoded = self.encode(video, **asdict(choice.settled(found.num_frames)))
+        return replace(encoded, frame_choice=found, timing=timing | encoded.timing)
 
     def index(
         self, video: Any, path: str | Path, precision: Precision = "bfloat16", **sampling: Any
@@ -187,7 +205,7 @@ class LoadedModel:
             size=scaled(processor.size),
             crop_size=scaled(processor.crop_size),
         )
-        return read_video(video, **self._frames_wanted(choice), transform=transform).frames
+        return read_video(video, **choice.wanted(self._usual), transform=transform).frames
 
     def keep(self, video: EncodedVideo, path: Path) -> None:
         """Write the memory of a video into a new `.sfmem` file, in bfloat16; `encode` takes it,
@@ -205,7 +223,7 @@ class LoadedModel:
         began = time.perf_counter()
         fit = self._fit(choice)
         sampled = read_video(
-            video, **self._frames_wanted(choice), transform=processor.frame_transform(fit=fit)
+            video, **choice.wanted(self._usual), transform=processor.frame_transform(fit=fit)
         )
         hidden = processor.crop_warnings(sampled.info.height, sampled.info.width, fit=fit)
         self._refuse_too_many(*sampled.frames.shape[:3])
@@ -253,19 +271,14 @@ class LoadedModel:
             )
 
     @property
+    def _usual(self) -> int:
+        """Frames that are looked at where nobody says how many."""
+        return int(self.processor.video_processor.num_frames)
+
+    @property
     def _most(self) -> int | None:
         """Tokens that the language model can read, and one."""
         return getattr(self.model.config.text_config, "max_position_embeddings", None)
-
-    def _frames_wanted(self, sampling: Sampling) -> dict[str, Any]:
-        """Arguments of `read_video`."""
-        choice = asdict(sampling)
-        del choice["fit"]  # is done to them afterwards
-        if sampling.fps is None:
-            if sampling.num_frames is None:
-                choice["num_frames"] = self.processor.video_processor.num_frames
-            choice["max_frames"] = None  # limits what a rate would give
-        return choice
 
     def _fit(self, sampling: Sampling) -> Fit:
         return sampling.fit or self.processor.video_processor.fit

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from slowfast_mllm.engine.answers import Answer, Likelihood, OnText
 from slowfast_mllm.engine.batching import Request
+from slowfast_mllm.engine.frame_choice import FrameChoice
 from slowfast_mllm.video import VideoInfo
 
 
@@ -48,6 +49,8 @@ class Encoded(Protocol):
     def timestamps(self) -> list[float]: ...
     @property
     def timing(self) -> dict[str, float]: ...
+    @property
+    def frame_choice(self) -> FrameChoice | None: ...
 
 
 class Conversation(Protocol):

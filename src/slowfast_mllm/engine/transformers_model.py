@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,23 @@ from slowfast_mllm.engine.answers import (
 from slowfast_mllm.engine.batching import Request
 from slowfast_mllm.engine.encoded_video import AT_HAND
 from slowfast_mllm.engine.families import Family
+from slowfast_mllm.engine.frame_choice import (
+    AUTO,
+    FrameChoice,
+    Room,
+    choose_num_frames,
+    kept_source,
+)
 from slowfast_mllm.engine.protocol import Capabilities, one_at_a_time
 from slowfast_mllm.engine.stopping import StopAtStrings
 from slowfast_mllm.engine.transformers_likelihoods import likelihoods, padded
 from slowfast_mllm.questions import DESCRIBE
 from slowfast_mllm.video import VideoInfo, probe_video, read_video
 from slowfast_mllm.video.names import localized, short_name
+
+_FEW = 8  # frames from which is seen what one of them takes
+# Of a frame's pixels, and of the width of its tokens: what a tower and a layer hold at once, about.
+_TOWER, _WIDTHS = 8, 16
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,7 @@ class EncodedClip:
         info: of the first video.
         frame_indices, timestamps: of all, one video after the other.
         timing: seconds spent on `read` and `preprocess`; encoding is part of each question.
+        frame_choice: why so many frames were looked at, where that was left to the engine.
     """
 
     inputs: dict[str, Tensor]
@@ -59,6 +71,7 @@ class EncodedClip:
     frame_indices: list[int]
     timestamps: list[float]
     timing: dict[str, float]
+    frame_choice: FrameChoice | None = None
 
 
 @dataclass(frozen=True)
@@ -132,7 +145,16 @@ class TransformersModel:
             raise ValueError(
                 f"fit={choice.fit}: {self.name} fits pictures as it was trained; leave it out."
             )
-        return self._read(localized(video), self._frames_wanted(choice))
+        video = localized(video)
+        wanted = self._frames_wanted(choice)
+        if choice.num_frames != AUTO or self.family.fixed_num_frames:
+            return self._read(video, wanted)
+        began = time.perf_counter()
+        video = kept_source(video)
+        found = self._choose(video, choice)
+        chosen = {"choose": time.perf_counter() - began}
+        clip = self._read(video, {**wanted, "num_frames": found.num_frames})
+        return replace(clip, frame_choice=found, timing=chosen | clip.timing)
 
     def encode_together(self, videos: Sequence[Any], **sampling: Any) -> EncodedClip:
         """Read several videos that one question will be about.
@@ -167,17 +189,37 @@ class TransformersModel:
 
     def _frames_wanted(self, choice: Sampling) -> dict[str, Any]:
         """Arguments of `read_video`."""
-        wanted = asdict(choice)
-        del wanted["fit"]
         most = self.family.num_frames
-        if self.family.fixed_num_frames and (choice.fps or (choice.num_frames or most) != most):
+        count = most if choice.num_frames in (None, AUTO) else choice.num_frames
+        if choice.at is not None:
+            count = len(choice.at)
+        if self.family.fixed_num_frames and (choice.fps or count != most):
             raise ValueError(
                 f"num_frames, fps: {self.name} looks at {most} frames, no more and no fewer."
             )
-        if choice.fps is None:
-            wanted["num_frames"] = choice.num_frames or most
-            wanted["max_frames"] = None
-        return wanted
+        return choice.wanted(most)
+
+    def _choose(self, video: Any, choice: Sampling) -> FrameChoice:
+        """How many frames suit the video; what one takes is seen from a few."""
+        usual = self.family.num_frames
+        few = choice.settled(min(usual, _FEW))
+        clip = self._read(video, few.wanted(usual))
+        count = len(clip.timestamps)
+        text = self.model.config.get_text_config(decoder=True)
+        tokens = len(self._ids(clip.prompts[0])) / count
+        heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+        size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+        keys = 2 * text.num_hidden_layers * heads * size
+        pixels = sum(tensor.nbytes for tensor in clip.inputs.values()) / count
+        room = Room(
+            least=usual,
+            bytes_per_frame=_TOWER * pixels
+            + tokens * (keys + _WIDTHS * text.hidden_size) * self.model.dtype.itemsize,
+            tokens_per_frame=tokens,
+            device=self.model.device,
+            context=self._most,
+        )
+        return choose_num_frames(video, room, **choice.part())
 
     def _read(self, video: Any, wanted: dict[str, Any]) -> EncodedClip:
         began = time.perf_counter()
@@ -471,6 +513,8 @@ class TransformersChat:
 
 def _expected(video: Any, wanted: dict[str, Any]) -> int:
     """About how many frames there will be: some families make pictures smaller where many come."""
+    if wanted["at"] is not None:
+        return len(wanted["at"])
     if wanted["fps"] is None:
         return int(wanted["num_frames"])
     if hasattr(video, "read"):  # can be read only once

@@ -150,7 +150,7 @@ class Desk:
                 raise wrong(
                     f"{name}={wanted[name]}: this server looks at {most} frames at most", name
                 )
-        if "fps" in wanted:
+        if "fps" in wanted or wanted.get("num_frames") == "auto":
             wanted.setdefault("max_frames", most)
         return wanted
 

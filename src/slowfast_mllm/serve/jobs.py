@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -37,7 +37,7 @@ class Measured(Job):
 class Looked(Measured):
     """Which frames are looked at."""
 
-    num_frames: int | None = None
+    num_frames: int | Literal["auto"] | None = None
     fps: float | None = None
     start: float | None = None
     end: float | None = None

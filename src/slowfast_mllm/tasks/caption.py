@@ -272,7 +272,7 @@ def _caption_of(work: _Work, how: Captioning) -> Caption | Exception:
             indices=[i for answer in answers for i in answer.frame_indices],
             timestamps=[t for answer in answers for t in answer.timestamps],
         ),
-        settings=how.settings(),
+        settings=how.settings() | _choices(answers),
         timing={
             name: sum(answer.timing[name] for answer in answers)
             for name in answers[0].timing
@@ -282,6 +282,12 @@ def _caption_of(work: _Work, how: Captioning) -> Caption | Exception:
         caption=" ".join(texts),
         segments=segments,
     )
+
+
+def _choices(answers: list[Answer]) -> dict[str, Any]:
+    """Why so many frames were looked at, of each window, where that was left to the engine."""
+    chosen = [a.frame_choice.to_dict() for a in answers if a.frame_choice is not None]
+    return {"frame_choice": chosen} if chosen else {}
 
 
 def _segments(work: _Work, how: Captioning) -> list[Segment]:

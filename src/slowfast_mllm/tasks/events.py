@@ -88,7 +88,7 @@ def find_events(
             "window": window,
             "prompt": prompt,
             "max_new_tokens": max_new_tokens,
-            **reading.sampling,
+            **reading.settings,
         },
         timing={
             "read": read - began,

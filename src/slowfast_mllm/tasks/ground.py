@@ -127,7 +127,7 @@ def ground_video(
         software=versions(),
         video=Clip.of(seen.info),
         frames=Frames(indices=seen.frame_indices.tolist(), timestamps=seen.timestamps.tolist()),
-        settings={"words": words, "threshold": threshold, **reading.sampling},
+        settings={"words": words, "threshold": threshold, **reading.settings},
         timing={"read": read - began, "likelihoods": time.perf_counter() - read},
         warnings=[*seen.info.warnings, *unsure_warning(list(windows.answers.values()))],
         question=question,

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from slowfast_mllm.engine import Assistant, Encoded, Likelihood
+from slowfast_mllm.engine.frame_choice import settings_of
 from slowfast_mllm.tasks.results import Clip, Frames, versions
 from slowfast_mllm.video.names import short_name
 
@@ -184,7 +185,7 @@ def about(
         "software": versions(),
         "video": Clip.of(video.info),
         "frames": Frames(indices=video.frame_indices, timestamps=video.timestamps),
-        "settings": settings,
+        "settings": settings | settings_of(video.frame_choice),
         "timing": {**video.timing, "likelihoods": seconds},
         "warnings": list(video.info.warnings),
     }

@@ -6,15 +6,26 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from slowfast_mllm.engine import Assistant, Encoded, Sampling
 from slowfast_mllm.engine.encoded_video import SUFFIX
+from slowfast_mllm.engine.frame_choice import (
+    AUTO,
+    FrameChoice,
+    Room,
+    choose_num_frames,
+    kept_source,
+    settings_of,
+)
 from slowfast_mllm.video import SampledVideo, VideoError, read_video, resizing
 from slowfast_mllm.video.names import is_named, short_name
 
 _FPS, _MOST = 8.0, 256  # frames a second that are read where nobody says, and in all
 _SIDE = 448  # pixels of the shorter side of what is kept; models look at no more, or little
+# Where the number of frames is left to us: only their pictures are held.
+_ROOM = Room(8, 3 * 2 * _SIDE**2, 0.0, torch.device("cpu"), None)
 
 
 @dataclass(frozen=True)
@@ -25,12 +36,19 @@ class Reading:
         video: distinct frames, in order.
         end: seconds at which the last of them ends.
         sampling: fields of `Sampling` that were given.
+        choice: why so many frames were read, where that was left to us.
     """
 
     assistant: Assistant
     video: SampledVideo
     end: float
     sampling: dict[str, Any]
+    choice: FrameChoice | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """For `Result.settings`."""
+        return self.sampling | settings_of(self.choice)
 
     def __len__(self) -> int:
         return len(self.video.frames)
@@ -73,9 +91,14 @@ def read_densely(assistant: Assistant, video: Any, **sampling: Any) -> Reading:
             f"{short_name(str(video))}: a memory holds no frames to choose among; name the video."
         )
     given = {name: value for name, value in sampling.items() if value is not None}
-    Sampling(**given)
+    choice, asked = None, Sampling(**given)
+    if asked.num_frames == AUTO:
+        video = kept_source(video)
+        choice = choose_num_frames(video, _ROOM, **asked.part())
     wanted = {name: value for name, value in given.items() if name != "fit"}
-    if "num_frames" not in wanted:
+    if choice is not None:
+        wanted["num_frames"] = choice.num_frames
+    if not {"num_frames", "at"} & wanted.keys():
         most = Sampling.max_frames if "fps" in wanted else _MOST
         wanted = {"fps": _FPS, "max_frames": most, **wanted}
     read = read_video(video, **wanted, transform=resizing(_shape, Image.Resampling.BICUBIC))
@@ -84,7 +107,7 @@ def read_densely(assistant: Assistant, video: Any, **sampling: Any) -> Reading:
         read.frames[rows], read.timestamps[rows], read.frame_indices[rows], read.info
     )
     end = min(seen.info.duration, given.get("end", np.inf))
-    return Reading(assistant, seen, max(end, float(seen.timestamps[-1])), given)
+    return Reading(assistant, seen, max(end, float(seen.timestamps[-1])), given, choice)
 
 
 def _shape(height: int, width: int) -> tuple[int, int]:

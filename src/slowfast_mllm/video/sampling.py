@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import reprlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 
@@ -70,8 +71,22 @@ def fps_indices(timestamps: Seconds, fps: float, max_frames: int | None = None) 
     count = min(ticks, max_frames or ticks)
     if count > _MAX_TICKS:
         raise ValueError(f"fps={fps} asks for {count} frames: give max_frames= as well")
-    at = times[0] + uniform_indices(ticks, count) / fps + _TICK_TOLERANCE
-    return (np.searchsorted(times, at, side="right") - 1).astype(np.int64)
+    return on_screen(times, times[0] + uniform_indices(ticks, count) / fps)
+
+
+def on_screen(timestamps: Seconds, at: Seconds) -> Indices:
+    """Positions of the frames that are shown at given times; before the first one, that.
+
+    Args:
+        timestamps: float64 (n,), seconds, sorted. A frame up to half a millisecond late counts as
+            on time.
+        at: float64 (m,), seconds, in any order.
+
+    Returns:
+        int64 (m,).
+    """
+    after = np.searchsorted(timestamps, at + _TICK_TOLERANCE, side="right")
+    return np.maximum(after - 1, 0).astype(np.int64)
 
 
 def require_positive(**arguments: float | None) -> None:
@@ -103,8 +118,11 @@ class SampleRequest:
     max_frames: int | None = None
     start: float | None = None
     end: float | None = None
+    at: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
+        if self.at is not None:
+            self._check_instants()
         if self.num_frames is not None and self.fps is not None:
             raise ValueError("num_frames and fps cannot be given together: choose one")
         require_positive(num_frames=self.num_frames, fps=self.fps, max_frames=self.max_frames)
@@ -118,10 +136,18 @@ class SampleRequest:
         if self.end is not None and self.end <= (self.start or 0.0):
             raise ValueError(f"end={self.end} must come after start={self.start or 0.0}")
 
+    def _check_instants(self) -> None:
+        others = (self.num_frames, self.fps, self.max_frames, self.start, self.end)
+        if any(value is not None for value in others):
+            raise ValueError("at says by itself which frames: leave out counts, rates and bounds")
+        at: Sequence[float] = self.at if isinstance(self.at, list | tuple) else ()
+        if not at or not all(isinstance(t, Real) and math.isfinite(t) and t >= 0 for t in at):
+            raise ValueError(f"at={reprlib.repr(self.at)}: give a list of seconds from 0 on")
+
     @property
     def uses_time(self) -> bool:
         """Whether the choice depends on time stamps."""
-        return any(value is not None for value in (self.fps, self.start, self.end))
+        return any(value is not None for value in (self.fps, self.start, self.end, self.at))
 
     def indices(self, timestamps: Seconds, duration: float, name: str) -> Indices:
         """The chosen positions in presentation order.
@@ -135,8 +161,12 @@ class SampleRequest:
             int64 (T,), sorted, in [0, n).
 
         Raises:
-            VideoError: `start` lies behind the end, or `end` before the first frame.
+            VideoError: `start` or one of `at` lies behind the end, or `end` before the first frame.
         """
+        if self.at is not None:
+            at = np.sort(np.asarray(self.at, dtype=np.float64))
+            self._refuse_behind("at", at[-1], timestamps, duration, name)
+            return on_screen(timestamps, at)
         first, stop = self._window(timestamps, duration, name)
         return first + self._choose(timestamps[first:stop])
 
@@ -152,11 +182,7 @@ class SampleRequest:
         stop = int(np.searchsorted(times, end - _BOUND_TOLERANCE))
         if first < stop:
             return first, stop
-        if start >= max(duration, times[-1] + _BOUND_TOLERANCE):
-            raise VideoError(
-                f"{name}: start={start:g} is behind its end at {duration:.3f} s; "
-                "choose an earlier start"
-            )
+        self._refuse_behind("start", start, times, duration, name)
         if first == 0:
             raise VideoError(
                 f"{name}: end={end:g} is before its first frame at {times[0]:g} s; choose a later "
@@ -164,3 +190,11 @@ class SampleRequest:
             )
         # The bounds fall between two frames: the earlier one is on screen all the while.
         return first - 1, first
+
+    @staticmethod
+    def _refuse_behind(what: str, bound: float, times: Seconds, duration: float, name: str) -> None:
+        if bound >= max(duration, times[-1] + _BOUND_TOLERANCE):
+            raise VideoError(
+                f"{name}: {what}={bound:g} is behind its end at {duration:.3f} s; "
+                f"choose an earlier {'time' if what == 'at' else what}"
+            )

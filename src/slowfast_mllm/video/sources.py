@@ -68,6 +68,7 @@ def read_video(
     max_frames: int | None = None,
     start: float | None = None,
     end: float | None = None,
+    at: Sequence[float] | None = None,
     frames_fps: float | None = None,
     clip: bool = False,
     transform: Transform = UNCHANGED,
@@ -98,6 +99,7 @@ def read_video(
             starts 2 s before the picture, the first frame is at 2.0. Earlier frames are left out.
         end: Seconds likewise; frames at or after it are left out. Where no frame starts within the
             bounds, the one on screen is given.
+        at: Seconds instead of all these: the frame on screen at each, in order.
         frames_fps: How many a second there are of pictures that have no time stamps: a folder, a
             zip, a list, an array. Without it their times are positions, one a second, and a
             warning says so.
@@ -112,7 +114,7 @@ def read_video(
             line that names it.
         ValueError: Arguments out of range or in conflict.
     """
-    request = SampleRequest(num_frames, fps, max_frames, start, end)
+    request = SampleRequest(num_frames, fps, max_frames, start, end, at)
     opened = _open(source, frames_fps, clip)
     if isinstance(opened, Media):
         video = read_file(opened, request, transform)
