@@ -68,6 +68,26 @@ def test_a_layer_that_does_not_exist_is_refused() -> None:
         NanoDetConfig(layers=["c9"])
 
 
+def test_frames_are_looked_at_in_parts_and_a_still_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is found is what is found in each by itself."""
+    torch.manual_seed(0)
+    config = AutoConfig.for_model("slowfast_nanodet", **SMALL, given="objects", score_threshold=0)
+    model = AutoModel.from_config(config).eval()
+    shown = [0, 0, *range(1, 10), 10, 10, 10, 0]  # in more than one part
+    frames = torch.randn(11, 3, 64, 64)[shown]
+    looked_at: list[int] = []
+    maps = model.maps
+    with torch.no_grad():
+        expected = [model.detect(frame[None])[0] for frame in frames]
+        monkeypatch.setattr(model, "maps", lambda some: looked_at.append(len(some)) or maps(some))
+        found = model.detect(frames)
+    assert sum(looked_at) == 12
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.scores, other.scores)
+        torch.testing.assert_close(one.boxes, other.boxes)
+        torch.testing.assert_close(one.colors, other.colors)
+
+
 def test_borders_are_not_looked_at() -> None:
     """What is found between them lies where it lies in the whole frame."""
     torch.manual_seed(0)
