@@ -5,10 +5,12 @@ is a tree whose branches do not see each other. The tree stands in one row, so t
 cache of the video nor its slow tokens are copied, however many answers there are.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import accumulate, chain, pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache
@@ -22,6 +24,7 @@ from slowfast_mllm.model.video_memory import TEXT, pack_memories
 from slowfast_mllm.video.names import is_utf8, short_name
 
 _MOST = 512  # tokens of a tree: beyond, their logits over a large vocabulary are too many
+_ROWS = 64  # of logits that are summed at once
 _MASKED = ("sdpa", "eager")  # attention that takes a mask of any form
 
 
@@ -66,7 +69,7 @@ def likelihoods_each(
         if tree.tokens:
             read, where = _read(model, video, prompts[0][:, :known], cache, tree)
             rows = torch.cat([logits, read])
-        found += [_sum(rows, [(where[node], token) for node, token in a]) for a in tree.answers]
+        found += _sums(rows, tree.steps(where))
     each = len(continuations)
     return [found[i : i + each] for i in range(0, len(found), each)]
 
@@ -121,7 +124,7 @@ def _together(
         ).logits
         where = {node: row for row, node in enumerate(nodes)}
         for rows, mine in zip(logits, found, strict=True):
-            mine += [_sum(rows, [(where[node], token) for node, token in a]) for a in tree.answers]
+            mine += _sums(rows, tree.steps(where))
     return found
 
 
@@ -150,6 +153,10 @@ class _Tree:
             steps.append((node, following))
         self.answers.append(steps)
 
+    def steps(self, rows: dict[int, int]) -> list[list[tuple[int, int]]]:
+        """`answers` with the rows of logits that belong to nodes."""
+        return [[(rows[node], token) for node, token in answer] for answer in self.answers]
+
     def _child(self, node: int, token: int) -> int:
         if (node, token) not in self._children:
             self.tokens.append(token)
@@ -159,11 +166,11 @@ class _Tree:
 
     def sight(self) -> Tensor:
         """(N, N) bool, True where a token sees another: its ancestors and itself."""
-        seen = torch.eye(len(self.tokens), dtype=torch.bool)
+        seen = np.eye(len(self.tokens), dtype=bool)
         for row, parent in enumerate(self.parents):
             if parent:
                 seen[row] |= seen[parent - 1]
-        return seen
+        return torch.from_numpy(seen)
 
 
 def _shared(prompts: Sequence[Tensor]) -> int:
@@ -239,13 +246,18 @@ def _alone(
         mm_token_type_ids=types,
         logits_to_keep=len(answer) + 1,
     ).logits[0]
-    return _sum(logits, list(enumerate(answer)))
+    return _sums(logits, [list(enumerate(answer))])[0]
 
 
-def _sum(logits: Tensor, steps: list[tuple[int, int]]) -> Likelihood:
-    """Of an answer: for each of its tokens a row of logits (N, V), and the token."""
-    rows, tokens = zip(*steps, strict=True)
-    told = logits[list(rows)].float()
-    RefuseNan()(told, scores=told)
-    chosen = told.log_softmax(-1)[range(len(tokens)), list(tokens)]
-    return Likelihood(float(chosen.sum(dtype=torch.float64)), len(tokens))
+def _sums(logits: Tensor, answers: Sequence[Sequence[tuple[int, int]]]) -> list[Likelihood]:
+    """Of each answer, which is for each of its tokens a row of logits (N, V), and the token."""
+    RefuseNan()(logits, scores=logits)
+    rows, tokens = (list(each) for each in zip(*chain.from_iterable(answers), strict=True))
+    # In parts: in float32 the logits over a large vocabulary take twice as much as they did.
+    whole = torch.cat([part.float().logsumexp(-1) for part in logits.split(_ROWS)])
+    each = (logits[rows, tokens].float() - whole[rows]).tolist()
+    ends = accumulate(len(answer) for answer in answers)
+    return [
+        Likelihood(math.fsum(each[end - len(answer) : end]), len(answer))
+        for answer, end in zip(answers, ends, strict=True)
+    ]

@@ -13,7 +13,7 @@ class Score(Result):
 
     question: str
     score: float
-    """P(yes) / (P(yes) + P(no)), in any casing, as the beginning of an answer."""
+    """P(yes) / (P(yes) + P(no)) as the beginning of an answer, capitalised or not."""
     answered: float
     """P(yes) + P(no). Where it is small the model would say something else."""
 
