@@ -4,6 +4,7 @@ import itertools
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,6 +68,22 @@ def test_a_score_is_the_share_of_yes_at_the_first_token(packaged: SlowFast) -> N
     assert told.answered == pytest.approx(sum(parts), abs=1e-5)
     strange = score_video(packaged, seen, question="Who wrote the music?")
     assert strange.answered > 0.1 or "rather answer something else" in strange.warnings[-1]
+
+
+def test_a_score_is_one_pass_of_the_model(
+    packaged: SlowFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = packaged.encode(CLIP, num_frames=4)
+    passes: list[int] = []
+    forward = packaged.model.forward
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        passes.append(kwargs["input_ids"].shape[1])
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(packaged.model, "forward", counted)
+    score_video(packaged, seen, "a red star")
+    assert len(passes) == 1
 
 
 def test_each_label_has_its_score_whatever_the_others(assistant: Assistant) -> None:
