@@ -11,32 +11,33 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from slowfast_mini import world
-from slowfast_mini.lessons.photo_scenes import PhotoScenes, scene_script
+from slowfast_mini.lessons.photo_scenes import PhotoScenes, PhotoStills, scene_script
 from slowfast_mini.lessons.recipe import ModelRecipe, StageRecipe
 from slowfast_mini.lessons.seen_clips import Clips, on_disk, see_clips, unseen, vision_files
 from slowfast_mini.lessons.simulated_objects import Bank, simulate
 from slowfast_mini.lessons.world_data import (
-    CLIP_MEAN,
     FramesDataset,
     SeenClip,
     SeenClipDataset,
     normalise,
 )
-from slowfast_mini.things import CLASSES, gather_things, is_known_now, thing_questions
+from slowfast_mini.things import CLASSES, ThingFacts, gather_things, is_known_now, thing_questions
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.model.hardware import bfloat16_is_fast
-from slowfast_mllm.processing.pixels import resize_whole
+from slowfast_mllm.model.object_tracks import Detections
 
 _DRAWN_SEEN = 60  # drawn clips that the object tower looks at
 _SCENE_VISITS = 4  # of each scene in an epoch
 _DRAWS = 5  # sets of questions to choose from
+_NOBODY = 0.1  # of the questions about drawn clips are about everyday things, which are not there
+# What can be asked of these where nothing is.
+_OF_NOTHING = ("thing presence", "people")
 # What the world can ask of a scene in which nothing is drawn.
 _OF_SCENES = ("camera", "cuts", "fade", "text", "presence")
 
@@ -84,13 +85,11 @@ def see(
 def bank_of(model: SlowFastForConditionalGeneration, photos: Sequence[str]) -> Bank:
     """What the object tower finds in photographs."""
     size = model.config.object_config.image_size
-    found = []
-    for path in tqdm(photos, desc="photographs through the object tower"):
-        with Image.open(path) as image:
-            picture = np.array(image.convert("RGB"))
-        padded = resize_whole(picture, {"height": size, "width": size}, "pad", CLIP_MEAN)
-        pixels = normalise(padded.permute(1, 2, 0).numpy()[None])
-        found += model.model.object_tower.detect(pixels.to(model.device))
+    found: list[Detections] = []
+    stills = PhotoStills(size, tuple(photos))
+    for index in tqdm(range(len(stills)), desc="photographs through the object tower"):
+        pixels = normalise(stills[index]).to(model.device)
+        found += model.model.object_tower.detect(pixels)
     return Bank.of([d for d in found if len(d.boxes)])
 
 
@@ -132,6 +131,7 @@ def see_everyday(
         see_clips(model, recipe, stage, folder, num_workers, photos),
         see(model, some, folder / "drawn", num_workers).objects,
         see(model, scenes, folder / "scenes", num_workers),
+        see(model, PhotoStills(size, photos), folder / "stills", num_workers),
         stage.first_seed,
         stage.epochs * _SCENE_VISITS,
         load_file(tracks)["tracks"],
@@ -145,7 +145,8 @@ def see_everyday(
 
 @dataclass(frozen=True)
 class EverydayDataset(Dataset):
-    """Visits of drawn clips, of photographed scenes, and of simulated tracks, in this order.
+    """Visits of drawn clips, of photographed scenes, of photographs as stills, each once an epoch,
+    and of simulated tracks, in this order.
 
     `drawn_objects` (n, T, N, features) is what the object tower finds in some drawn clips: others
     get that of one of these. `simulated` (n, T, N, features) are tracks that nobody filmed, over a
@@ -156,6 +157,7 @@ class EverydayDataset(Dataset):
     drawn: SeenClipDataset
     drawn_objects: Tensor
     scenes: Seen
+    stills: Seen
     first_scene: int
     visits: int
     simulated: Tensor
@@ -166,20 +168,25 @@ class EverydayDataset(Dataset):
     apart: float
 
     def __len__(self) -> int:
-        scenes = len(self.scenes) * self.visits
-        return len(self.drawn) + scenes + len(self.simulated) * self.simulated_visits
+        scenes, stills = (n * self.visits for n in (len(self.scenes), len(self.stills)))
+        stills //= _SCENE_VISITS
+        return len(self.drawn) + scenes + stills + len(self.simulated) * self.simulated_visits
 
     def __getitem__(self, index: int) -> SeenClip:
         if index < len(self.drawn):
             return self._drawn(index)
         index -= len(self.drawn)
-        number = len(self.scenes) * self.visits
         rng = np.random.default_rng([self.first_scene, index])
+        number = len(self.scenes) * self.visits
         if index < number:
             scene = index % len(self.scenes)
             return self._scene(scene, self.scenes.objects[scene], rng)
+        index -= number
+        number = len(self.stills) * self.visits // _SCENE_VISITS
+        if index < number:
+            return self._still(index % len(self.stills), rng)
         scene = int(rng.integers(len(self.scenes)))
-        tracks = self.simulated[index % len(self.simulated)]
+        tracks = self.simulated[(index - number) % len(self.simulated)]
         return self._scene(scene, _renamed(tracks, rng), rng)
 
     @property
@@ -190,18 +197,50 @@ class EverydayDataset(Dataset):
         clip = self.drawn[index]
         questions = [qa for qa in clip.questions if not is_known_now(qa)] or clip.questions
         objects = self.drawn_objects[index * 7919 % len(self.drawn_objects)]
-        return SeenClip(
-            clip.maps, clip.motion, clip.timestamps, questions, clip.apart, objects.bfloat16()
-        )
+        facts = gather_things(objects.float().numpy(), clip.timestamps.numpy(), 0.0, True)
+        rng = np.random.default_rng([self.drawn.first_seed, index])
+        if not facts.things:
+            asked = thing_questions(facts, rng, questions[0].language)
+            nobody = [qa for qa in asked if qa.type in _OF_NOTHING]
+            questions = [
+                nobody[rng.integers(len(nobody))] if nobody and rng.random() < _NOBODY else qa
+                for qa in questions
+            ]
+        return replace(clip, questions=questions, objects=objects.bfloat16())
 
     def _scene(self, scene: int, objects: Tensor, rng: np.random.Generator) -> SeenClip:
         script = scene_script(self.first_scene + scene)
         times = world.frame_times(script.duration, self._num_frames)
-        language = "zh-TW" if rng.random() < self.chinese else "en"
+        language = self._language(rng)
         still = script.camera.motion == "still"
         facts = gather_things(objects.float().numpy(), times, script.duration, still)
         asked = world.questions(script, rng, times, language)
         drawn = [qa for qa in asked if qa.type in _OF_SCENES]
+        seen = self.scenes.maps[scene], self.scenes.motion[scene], objects
+        return self._asked(*seen, times, facts, drawn, language, rng)
+
+    def _still(self, still: int, rng: np.random.Generator) -> SeenClip:
+        objects, times = self.stills.objects[still], np.zeros(1)
+        facts = gather_things(objects.float().numpy(), times, 0.0, True)
+        seen = self.stills.maps[still], self.stills.motion[still], objects
+        return self._asked(*seen, times, facts, [], self._language(rng), rng)
+
+    def _language(self, rng: np.random.Generator) -> str:
+        return "zh-TW" if rng.random() < self.chinese else "en"
+
+    def _asked(
+        self,
+        maps: Tensor,
+        motion: Tensor,
+        objects: Tensor,
+        times: np.ndarray,
+        facts: ThingFacts,
+        questions: list[world.QA],
+        language: str,
+        rng: np.random.Generator,
+    ) -> SeenClip:
+        """Some of the questions, and of those about things."""
+        drawn = list(questions)
         for _ in range(_DRAWS):
             drawn += [_asked_openly(qa, rng) for qa in thing_questions(facts, rng, language)]
         questions = list({(qa.type, qa.form, qa.answer): qa for qa in drawn}.values())
@@ -209,8 +248,8 @@ class EverydayDataset(Dataset):
         count = min(self.questions_per_clip, len(questions))
         chosen = rng.choice(len(questions), count, replace=False, p=weights / weights.sum())
         return SeenClip(
-            self.scenes.maps[scene],
-            self.scenes.motion[scene],
+            maps,
+            motion,
             torch.from_numpy(times).float(),
             [questions[i] for i in chosen],
             bool(rng.random() < self.apart),

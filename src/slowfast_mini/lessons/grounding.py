@@ -8,6 +8,7 @@ Source: supervised attention, Liu et al., "Attention Correctness in Neural Image
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -56,14 +57,14 @@ class GroundedModel(SeenClipModel):
 
     def forward(  # type: ignore[override]
         self,
-        maps: Tensor,
-        motion: Tensor,
-        timestamps: Tensor,
+        maps: list[Tensor],
+        motion: list[Tensor],
+        timestamps: list[Tensor],
         input_ids: Tensor,
         position_ids: Tensor,
         group: Tensor,
         labels: Tensor,
-        objects: Tensor,
+        objects: list[Tensor],
         mentioned: Tensor,
     ) -> dict[str, Tensor]:
         """Batches as `MentioningCollator` makes them; returns the `loss`."""
@@ -76,7 +77,12 @@ class GroundedModel(SeenClipModel):
         return found
 
     def _grounding(
-        self, input_ids: Tensor, position_ids: Tensor, group: Tensor, objects: Tensor, named: Tensor
+        self,
+        input_ids: Tensor,
+        position_ids: Tensor,
+        group: Tensor,
+        objects: list[Tensor],
+        named: Tensor,
     ) -> Tensor:
         """How little the heads look where they should, summed over them."""
         rows, places = (named != _MENTIONED_NONE).nonzero(as_tuple=True)
@@ -87,9 +93,9 @@ class GroundedModel(SeenClipModel):
         visual = (input_ids == self.model.config.video_token_id).long()
         # Those of objects are the last of a video.
         end = visual.shape[1] - visual.flip(1).argmax(1)
-        tracks = (end[:, None] - objects.shape[2] + torch.arange(objects.shape[2]))[rows]
+        tracks = (end[:, None] - kinds.shape[1] + torch.arange(kinds.shape[1]))[rows]
         seen = may_see(group)[rows, places]
-        total = objects.new_zeros((), dtype=torch.float32)
+        total = torch.zeros((), device=input_ids.device)
         for layer, head in self._heads:
             scores = self._scores(layer, head, position_ids, rows, places)
             shares = scores.masked_fill(~seen, -1e9).log_softmax(-1).gather(1, tracks)
@@ -124,8 +130,9 @@ class GroundedModel(SeenClipModel):
         return pairs.float() / size**0.5
 
 
-def _kinds(objects: Tensor) -> tuple[Tensor, Tensor]:
-    """Of tracks (B, T, N, features) the class (B, N), and whether the clip is sure of it."""
+def _kinds(objects: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Of tracks (T, N, features) of B clips the class (B, N), and whether the clip is sure of
+    it."""
     evidence = torch.stack([evidence_of(clip, len(CLASSES)) for clip in objects])
     sure = torch.tensor([sure_of(name) - _SURE_ENOUGH for name in CLASSES])
     surest, kinds = evidence.max(-1)
@@ -137,7 +144,7 @@ class MentioningCollator(ConversationCollator):
     """Adds `mentioned` (B, L) int64: where a question that is asked apart ends a name, its class;
     elsewhere -1."""
 
-    def __call__(self, clips: Sequence[SeenClip]) -> dict[str, Tensor]:
+    def __call__(self, clips: Sequence[SeenClip]) -> dict[str, Any]:
         batch = super().__call__(clips)
         mentioned = torch.full_like(batch["input_ids"], _MENTIONED_NONE)
         for row, clip in enumerate(clips):

@@ -59,19 +59,19 @@ class SeenClipModel(nn.Module):
 
     def forward(
         self,
-        maps: Tensor,
-        motion: Tensor,
-        timestamps: Tensor,
+        maps: list[Tensor],
+        motion: list[Tensor],
+        timestamps: list[Tensor],
         input_ids: Tensor,
         position_ids: Tensor,
         group: Tensor,
         labels: Tensor,
-        objects: Tensor | None = None,
+        objects: list[Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Batches as `ConversationCollator` makes them; returns the `loss`."""
         base = self.model.model
         found = [None] * len(maps) if objects is None else objects
-        clips = zip(maps.to(base.dtype), motion, timestamps, found, strict=True)
+        clips = zip(maps, motion, timestamps, found, strict=True)
         memories = [self.remember(*clip) for clip in clips]
         text = base(
             input_ids=input_ids,
@@ -92,7 +92,7 @@ class SeenClipModel(nn.Module):
         of it."""
         base = self.model.model
         named = None if objects is None else base.object_tokens(objects.to(base.dtype), timestamps)
-        slow = base.slow_maps(maps, motion, timestamps)
+        slow = base.slow_maps(maps.to(base.dtype), motion, timestamps)
         tokens = base.fast_and_slow(slow, objects=named)
         return base.remember(*tokens, timestamps)
 

@@ -5,6 +5,7 @@ A data set is a range of seeds: item i is always the same, so a run can be resum
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -194,7 +195,8 @@ class SeenClipDataset(Dataset):
 
 @dataclass(frozen=True)
 class ConversationCollator:
-    """One row a clip: its video, several questions, loss on answers only.
+    """One row a clip: its video, several questions, loss on answers only. What was seen of the
+    clips (`maps`, `motion`, `timestamps`, `objects`) are lists: stills have one frame.
 
     Questions that are asked apart share the row of their video and nothing else: `group` tells
     which tokens may see each other (0: seen by all that come later, -1: padding), and the positions
@@ -203,17 +205,18 @@ class ConversationCollator:
 
     processor: SlowFastProcessor
 
-    def __call__(self, clips: Sequence[SeenClip]) -> dict[str, Tensor]:
+    def __call__(self, clips: Sequence[SeenClip]) -> dict[str, Any]:
         rows = [self._tokens(clip) for clip in clips]
         names = ("input_ids", "labels", "position_ids", "group")
         fillers = (self.processor.tokenizer.pad_token_id, IGNORED, 0, -1)
-        columns = {
+        columns: dict[str, Any] = {
             name: pad_sequence([torch.tensor(row[i]) for row in rows], True, filler)
             for i, (name, filler) in enumerate(zip(names, fillers, strict=True))
         }
         parts = ["maps", "motion", "timestamps"]
         parts += ["objects"] if self.processor.num_objects else []
-        return columns | {part: torch.stack([getattr(c, part) for c in clips]) for part in parts}
+        # Copies: a part of a mapped file cannot be handed over by a process that loads data.
+        return columns | {part: [getattr(clip, part).clone() for clip in clips] for part in parts}
 
     def _tokens(self, clip: SeenClip) -> tuple[list[int], ...]:
         """Ids, labels, positions and groups of a row."""

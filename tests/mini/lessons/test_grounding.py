@@ -1,9 +1,11 @@
 """Where a question names a thing, two heads are taught to look at its tracks."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
+from torch import Tensor
 
 from slowfast_mini import world
 from slowfast_mini.lessons import grounding
@@ -99,3 +101,24 @@ def test_the_loss_is_what_the_heads_attend_to(
             0.5 * torch.log1p(-shares.sum()) if track is None else shares[track].log()
         )
     assert float(ours) == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_still_is_read_beside_clips(
+    model: SlowFastForConditionalGeneration, collator: MentioningCollator
+) -> None:
+    """One frame beside four: the loss of both is that of each, as often as it answers."""
+    asked = question(question="Is there a dog?", answer="Yes.")
+    moving = clip(asked)
+    still = replace(
+        moving,
+        **{name: getattr(moving, name)[:1] for name in ("maps", "motion", "timestamps", "objects")},
+    )
+    learner = SeenClipModel(model)
+
+    def loss(*clips: SeenClip) -> Tensor:
+        batch = collator(clips)
+        batch.pop("mentioned")
+        return learner(**batch)["loss"]
+
+    torch.testing.assert_close(loss(moving, still), (loss(moving) + loss(still)) / 2)
+    assert not torch.isclose(loss(moving), loss(still))

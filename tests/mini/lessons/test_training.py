@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from transformers import Trainer
 
 from slowfast_mini import world
-from slowfast_mini.lessons import everyday, run
+from slowfast_mini.lessons import everyday, photo_scenes, run
 from slowfast_mini.lessons.grown_model import _name_directions, grow
 from slowfast_mini.lessons.new_model import new_model, new_tokenizer
 from slowfast_mini.lessons.optimizer import WideMuon
@@ -280,6 +280,43 @@ def test_a_model_gets_eyes_for_everyday_things(tmp_path: Path, monkeypatch) -> N
         torch.testing.assert_close(tower[name].float(), weight.bfloat16().float())
     clip = world.sample_clip(0, num_frames=6)
     assert isinstance(grown.ask(clip.frames, "What is there?", max_new_tokens=3).text, str)
+
+
+def test_nobody_is_on_drawn_clips_and_stills_are_asked_of_things_only(tmp_path: Path) -> None:
+    _, drawn = seen_clips(tmp_path)
+    objects = torch.zeros(3, 1, 2, 80 + 11)
+    objects[:, :, 0, [15, 80, 81, 82, 83, 80 + 5]] = 0.6  # a cat
+    stills = everyday.Seen(torch.zeros(3, 1, 6, 6, 24), torch.zeros(3, 1, 3, 3, 16), objects)
+    scenes = everyday.Seen(*(part[:0] for part in (stills.maps, stills.motion, objects)))
+    empty = torch.zeros(1, 6, 2, 80 + 11)
+    data = everyday.EverydayDataset(
+        drawn=replace(drawn, epochs=20), drawn_objects=empty, scenes=scenes, stills=stills,
+        first_scene=0, visits=4, simulated=empty[:0], simulated_visits=1, weights={},
+        questions_per_clip=3, chinese=0.0, apart=0.5,
+    )  # fmt: skip
+    assert len(data) == 20 * len(drawn) + 3
+    asked = [qa for i in range(60) for qa in data[i].questions]
+    nobody = [qa for qa in asked if qa.type in ("thing presence", "people")]
+    assert len(asked) > 10 * len(nobody) / 3 > 0
+    assert {qa.answer for qa in nobody} <= {"No.", "None.", "沒有。"}
+    still = data[60]
+    assert len(still.timestamps) == len(still.maps) == 1
+    assert all(qa.type.startswith(("thing", "people")) for qa in still.questions)
+
+
+def test_pieces_of_photographs_pass_over_a_scene() -> None:
+    """What moves by itself, under a camera that rests."""
+    white, black = torch.ones(4, 3, 64, 64), torch.zeros(3, 30, 40)
+    points = photo_scenes._points(np.zeros((4, 2)), np.ones(4), np.zeros(4), 64)
+    assert points[0, 0, 0].tolist() == pytest.approx([-0.5 + 1 / 128] * 2)
+    moved = 0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        pictures = photo_scenes._passed_over(white, black, points, np.arange(4.0), rng)
+        assert pictures.min() == 0  # the piece is seen
+        assert pictures.max() == 1  # and does not fill the frame
+        moved += not torch.equal(pictures[0], pictures[3])
+    assert 0 < moved < 8
 
 
 def test_the_token_of_a_thing_says_its_name_from_where_it_is_sure(tmp_path: Path) -> None:
