@@ -91,11 +91,11 @@ def render_scene(
         plane = look.apply(_photo(photos[chosen[shot]], mirrored=bool(rng.random() < 0.5)))
         side = part[shot] * min(plane.shape[2], plane.shape[1] * aspect)
         points = _points(offset[rows], zoom[rows], turn[rows], size)
-        pictures = _sampled(plane, points * side)
+        shown = _sampled(plane, points * side)
         for _ in range(rng.choice(len(_PIECES), p=_PIECES)):
             piece = look.apply(_photo(photos[rng.integers(len(photos))], mirrored=False))
-            pictures = _passed_over(pictures, piece, points, times[rows], rng)
-        frames[torch.from_numpy(rows)] = pictures
+            shown = _passed_over(shown, piece, points, times[rows], rng)
+        frames[torch.from_numpy(rows)] = shown
     pictures = film(frames, script, times, state, look)
     return _bordered(pictures, aspect)
 
