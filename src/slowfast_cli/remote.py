@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from slowfast_cli.options import local_path
+from slowfast_cli.options import local_path, wrong_usage
 from slowfast_cli.terminal import say
 from slowfast_cli.uploads import Upload
 
@@ -264,7 +264,8 @@ class RemoteConversation:
         except RefusedError as refusal:
             if refusal.param not in asked.keys() - self._asked.keys():
                 raise
-            raise typer.BadParameter(str(refusal)) from refusal
+            with wrong_usage():
+                raise
         if self._warn:
             self._warn = False
             for warning in answer["warnings"]:

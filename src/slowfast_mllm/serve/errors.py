@@ -1,6 +1,7 @@
 """Refusals and failures, as one JSON object in OpenAI's form; never a traceback."""
 
 import logging
+import re
 from typing import Any
 
 from fastapi.responses import JSONResponse
@@ -49,7 +50,9 @@ _KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit
 
 
 def wrong(message: str, param: str | None = None, code: str | None = None) -> ApiError:
-    """A request that cannot be served as it is."""
+    """A request that cannot be served as it is; options that are out of range tell their names."""
+    named = re.match(r"(\w{1,40})=", message)
+    param = param or (named and named[1])
     return ApiError(400, message, code, param)
 
 

@@ -16,6 +16,7 @@ from slowfast_mllm.serve.errors import ApiError, wrong
 from slowfast_mllm.serve.parts import reference_of
 from slowfast_mllm.serve.sources import Source
 from slowfast_mllm.tasks import JOBS, result_type
+from slowfast_mllm.tasks.labels import Asked
 
 
 class Job(Body):
@@ -59,7 +60,7 @@ class Described(Looked):
     """Also tell which frames the answer read, and where in them."""
 
 
-class Asked(Described):
+class Questioned(Described):
     question: str
 
 
@@ -77,8 +78,9 @@ class Chosen(Looked):
 
 
 class Classified(Looked):
-    labels: list[str] | str = Field(max_length=1000)
-    """Labels, or the name of a built-in list (`camera-motion`)."""
+    labels: list[str | Asked] | str = Field(max_length=1000)
+    """Labels, some with questions of their own, or the name of a built-in list
+    (`camera-motion`)."""
     single: bool = False
 
 
@@ -99,7 +101,7 @@ class Eventful(Looked):
 
 
 ARGUMENTS: dict[str, type[Job]] = {
-    "ask": Asked,
+    "ask": Questioned,
     "caption": Captioned,
     "choose": Chosen,
     "classify": Classified,
@@ -206,7 +208,7 @@ class Jobs:
         seen = await self.desk.memories.of(source, self.desk.sampling(body.looking()))
         names = ("max_new_tokens", "temperature", "top_p", "seed", "stop", "evidence")
         options = {name: getattr(body, name) for name in names}
-        question = body.question if isinstance(body, Asked) else DESCRIBE
+        question = body.question if isinstance(body, Questioned) else DESCRIBE
         answer = await self.desk.answer(Request(seen, question, options=options))
         return replace(answer).to_dict()
 
@@ -218,7 +220,11 @@ class Jobs:
         finally:
             helper.given_up.set()
         video = result.video.model_copy(update={"path": source.name})
-        told: dict[str, Any] = result.model_copy(update={"video": video}).model_dump(mode="json")
+        settings = result.settings  # without what was looked at, where that was done before
+        if isinstance(body, Looked):
+            settings = settings | {k: v for k, v in body.looking().items() if v}
+        update = {"video": video, "settings": settings}
+        told: dict[str, Any] = result.model_copy(update=update).model_dump(mode="json")
         return told
 
     async def _work(self, job: str, body: Any, source: Source, helper: Any) -> Callable[[], Any]:
