@@ -7,6 +7,7 @@ the lock, whatever became of the file's process number.
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -37,17 +38,21 @@ class Daemon:
     url: str
 
 
-def start(arguments: list[str], port: int, url: str) -> None:
+def start(arguments: list[str], host: str, port: int) -> None:
     """Run `slowfast serve` in the background, and come back when it answers.
 
     Args:
         arguments: of `serve`.
-        url: where it can be reached from here.
+        host, port: where it will listen.
 
     Raises:
-        ValueError: one runs at that port already.
+        ValueError: something listens there already.
         RuntimeError: it ended before it could answer.
     """
+    if port == 0:
+        raise typer.BadParameter("--daemon: give a --port, by which it is found again.")
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    url = f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
     file = _folder() / f"{port}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a+") as held:
@@ -55,6 +60,9 @@ def start(arguments: list[str], port: int, url: str) -> None:
             raise ValueError(
                 f"a server runs at port {port} already; `slowfast stop --port {port}` ends it."
             )
+        with suppress(OSError):
+            socket.create_connection((here, port), 1).close()
+            raise ValueError(f"{url}: something else listens there; choose another --port.")
         log = file.with_suffix(".log")
         with log.open("w") as told:
             process = subprocess.Popen(

@@ -32,6 +32,7 @@ from slowfast_cli.schema import schema
 from slowfast_cli.score import score
 from slowfast_cli.search import search
 from slowfast_cli.serve import serve
+from slowfast_cli.stop import stop
 from slowfast_cli.terminal import brief_refusals, escape_what_does_not_fit, say
 from slowfast_cli.train import train
 
@@ -93,6 +94,7 @@ for verb, example in (
     (compare, "slowfast compare take1.mp4 take2.mp4"),
     (index, "slowfast index clip.mp4 -o clip.sfmem"),
     (serve, "slowfast serve --port 8000"),
+    (stop, "slowfast stop"),
     (info, "slowfast info clip.mp4 --json"),
     (models, "slowfast models --json"),
     (cuts, "slowfast cuts clip.mp4"),

@@ -1,6 +1,7 @@
 """`slowfast serve`: the HTTP API and the page."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -73,8 +74,20 @@ def serve(
     quantize: Quantize = None,
     compile: Compile = False,
     yes: Yes = False,
+    daemon: Annotated[
+        bool,
+        typer.Option("--daemon", help="In the background; `slowfast stop` ends it."),
+    ] = False,
 ) -> None:
     """Serve the model over HTTP: OpenAI's API, every job, and a page at /."""
+    for folder in allow_folder or ():
+        if not folder.is_dir():
+            raise typer.BadParameter(f"--allow-folder={folder}: no such folder.")
+    if daemon:
+        from slowfast_cli.daemon import start
+
+        start([word for word in sys.argv[2:] if word != "--daemon"], host, port)
+        return
     try:
         import uvicorn
 
@@ -86,9 +99,6 @@ def serve(
     from slowfast_mllm.serve.settings import MIB, Settings
 
     place = data or (cache_folder() or Path.cwd() / ".slowfast") / "serve"
-    for folder in allow_folder or ():
-        if not folder.is_dir():
-            raise typer.BadParameter(f"--allow-folder={folder}: no such folder.")
     settings = Settings(
         place=place,
         keys=keys,
