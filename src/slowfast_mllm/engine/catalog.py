@@ -1,6 +1,7 @@
 """Models that are known by a short name, and what a model would cost before it is there.
 
-The facts in `models.json` are rounded, as published; a checkpoint's own files say it exactly.
+The sizes in `models.json` are rounded; `benchmarks/model_sizes.py` counts them. A checkpoint's own
+files say it exactly.
 """
 
 import json
