@@ -1,8 +1,9 @@
 """How often what an answer read most is the inserted picture that the question asks about.
 
 On clips of the procedural world with one such picture (a needle), seeds that no training draws.
-Also what asking for evidence costs, on and off in turn on the same memory; chance is the share of
-frames that show the needle. `--frames 1536` looks at one clip of many frames and tells the memory.
+Also what asking for evidence costs, in CPU time on one thread, on and off in turn: of the first
+question about a clip, and of a later one, where what all questions share is kept. Chance is the
+share of frames that show the needle. `--frames 1536` looks at one clip and tells the memory.
 
     python benchmarks/evidence.py --clips 200
     python benchmarks/evidence.py --frames 1536
@@ -13,16 +14,20 @@ import resource
 import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from world_accuracy import remember
+import torch
 
 from slowfast_mini import world
 from slowfast_mllm import SlowFast, load
 from slowfast_mllm.engine import EncodedVideo
+from slowfast_mllm.engine.encoded_video import AT_HAND
 from slowfast_mllm.video import VideoInfo
+
+_CHUNK = 32  # frames
+_FIRST, _LATER = "the first", "a later"
 
 
 @dataclass(frozen=True)
@@ -32,18 +37,29 @@ class Needle:
     video: EncodedVideo
     question: world.QA
     shown: list[int]
-    encoding: float
 
 
 def encoded(assistant: SlowFast, clip: world.Clip) -> EncodedVideo:
-    """As the engine would, with the clip's own times: an array has none."""
-    memory, prompt = remember(assistant, clip.frames, clip.timestamps)
+    """As the engine would, some frames at a time, with the clip's own times: an array has none."""
+    processor = assistant.processor.video_processor
+    times = torch.from_numpy(clip.timestamps)
+    chunks = (
+        processor(clip.frames[at : at + _CHUNK], do_sample_frames=False)["pixel_values_videos"][0]
+        for at in range(0, len(times), _CHUNK)
+    )
+    with torch.no_grad():
+        memory = assistant.model.encode_video(chunks, times)
     count, height, width = clip.frames.shape[:3]
+    side = processor.crop_size["height"]
+    prompt = assistant.processor.token_layout.video_text(
+        assistant.processor.video_token,
+        times if assistant.processor.write_timestamps else None,
+        *(count, side, side),
+    )
     facts: dict[str, Any] = {"num_frames": count, "height": height, "width": width}
     rate = count / clip.script.duration
     info = VideoInfo("<world>", duration=clip.script.duration, fps=rate, codec="raw", **facts)
-    times = clip.timestamps.tolist()
-    return EncodedVideo(memory, prompt, info, list(range(count)), times, {})
+    return EncodedVideo(memory, prompt, info, list(range(count)), times.tolist(), AT_HAND)
 
 
 def needles(assistant: SlowFast, first_seed: int, num_frames: int) -> Iterator[Needle]:
@@ -57,15 +73,23 @@ def needles(assistant: SlowFast, first_seed: int, num_frames: int) -> Iterator[N
         shown = np.flatnonzero(clip.labels.needle).tolist()
         asked = [qa for qa in clip.questions if qa.type == "needle"]
         if shown and asked:
-            began = time.perf_counter()
-            video = encoded(assistant, clip)
-            yield Needle(video, asked[0], shown, time.perf_counter() - began)
+            yield Needle(encoded(assistant, clip), asked[0], shown)
 
 
-def timed(assistant: SlowFast, one: Needle, **options: Any) -> tuple[Any, float]:
-    began = time.perf_counter()
-    answer = assistant.ask(one.video, one.question.question, max_new_tokens=32, **options)
-    return answer, time.perf_counter() - began
+def timed(assistant: SlowFast, one: Needle, which: str, evidence: bool) -> tuple[Any, float]:
+    """An answer, and the CPU seconds that it took."""
+    video = one.video
+    if which == _FIRST:  # what was read of this memory is kept for no other
+        video = replace(video, memory=replace(video.memory))
+    began = time.process_time()
+    asked = one.question.question
+    answer = assistant.ask(video, asked, max_new_tokens=32, evidence=evidence)
+    return answer, time.process_time() - began
+
+
+def peak() -> float:
+    """GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def main() -> None:
@@ -74,19 +98,27 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=200)
     parser.add_argument("--frames", type=int, default=32)
     parser.add_argument("--seed", type=int, default=700_000)
+    parser.add_argument("--turns", type=int, default=2, help="of on and off, for each clip")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
     assistant = load(arguments.model, device="cpu")
     clips = 1 if arguments.frames > 512 else arguments.clips
     right = found = spanned = same = 0
-    chance, off, on, encoding = [], [], [], []
+    chance = []
+    seconds: dict[tuple[str, bool], list[float]] = {}
     for number, one in enumerate(needles(assistant, arguments.seed, arguments.frames)):
         if number == clips:
             break
-        plain, before = timed(assistant, one)
-        told, after = timed(assistant, one, evidence=True)
-        off.append(before)
-        on.append(after)
-        encoding.append(one.encoding)
+        if number == 0:
+            print(f"largest memory {peak():.2f} GiB before the first question")
+            timed(assistant, one, _LATER, evidence=True)
+        answers = {}
+        for turn in range(arguments.turns):
+            for which in (_FIRST, _LATER):
+                for evidence in (False, True) if turn % 2 else (True, False):
+                    answers[evidence], spent = timed(assistant, one, which, evidence)
+                    seconds.setdefault((which, evidence), []).append(spent)
+        plain, told = answers[False], answers[True]
         chance.append(len(one.shown) / arguments.frames)
         right += world.score(one.question, plain.text)
         same += plain.text == told.text
@@ -101,11 +133,10 @@ def main() -> None:
     )
     print(f"top frame shows the needle {found / clips:.1%}, chance {statistics.mean(chance):.1%}")
     print(f"a span holds it {spanned / clips:.1%}")
-    ask, told_in, seen = (statistics.median(times) for times in (off, on, encoding))
-    print(f"seconds a question: {ask:.3f} off, {told_in:.3f} on; encoding before it {seen:.3f}")
-    print(f"with encoding, on takes {(seen + told_in) / (seen + ask):.2f} times as long as off")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"largest memory {peak / 2**20:.2f} GiB")
+    for which in (_FIRST, _LATER):
+        off, on = (statistics.median(seconds[which, evidence]) for evidence in (False, True))
+        print(f"CPU seconds of {which} question: {off:.3f} off, {on:.3f} on: {on / off:.2f} times")
+    print(f"largest memory {peak():.2f} GiB")
 
 
 if __name__ == "__main__":

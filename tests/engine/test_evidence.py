@@ -43,8 +43,9 @@ def test_sums_are_those_of_the_whole_matrix(monkeypatch, block: int, masked: boo
     mask[1, ..., 4:] = not masked
     scores = query @ keys.repeat_interleave(2, 1).transpose(-1, -2)
     attention = scores.masked_fill(~mask, -torch.inf).softmax(-1)
-    expected = (gate.abs()[:, None] * attention)[:, :, -3:].sum((1, 2))
-    collector = SlowEvidence(3)
+    each = (gate.abs()[:, None] * attention).sum(1)
+    expected = torch.stack([each[:, -3:].sum(1), each[:, 1:3].sum(1)], 1)
+    collector = SlowEvidence(slice(-3, None), slice(1, 3))
     for _ in range(2):  # layers
         collector.add(query, keys, gate, mask if masked else None)
     torch.testing.assert_close(collector.weights, 2 * expected)
@@ -58,7 +59,7 @@ def test_a_pass_collects_what_its_positions_attend(packaged: SlowFast, video) ->
     cross = network.model.language_model.layers[first].self_attn.cross_attn
     seen = {}
     hook = cross.register_forward_hook(lambda *call: seen.update(call=call))
-    collector = SlowEvidence(2)
+    collector = SlowEvidence(slice(-2, None))
     memory = replace(video.memory, slow_keys=dict(video.memory.slow_keys))
     with torch.no_grad():
         plain = network(input_ids=ids, video_memory=[memory])
@@ -66,12 +67,12 @@ def test_a_pass_collects_what_its_positions_attend(packaged: SlowFast, video) ->
     hook.remove()
     assert torch.equal(plain.logits, told.logits)
     frames = len(video.timestamps)
-    assert collector.weights.shape == (1, memory.slow_keys[first].shape[1])
-    assert collector.weights.shape[1] % frames == 0
+    assert collector.weights.shape == (1, 1, memory.slow_keys[first].shape[1])
+    assert collector.weights.shape[-1] % frames == 0
     _, (query, output, batch, _), _ = seen["call"]
     heads = query.shape[1]
     gates = cross.gate(output.flatten(2))[0, -2:, 0].abs()
-    alone = SlowEvidence(2)
+    alone = SlowEvidence(slice(-2, None))
     cross.tell(alone, query, output, batch)
     assert float(alone.weights.sum().detach()) == pytest.approx(
         float(gates.sum().detach()) * heads, rel=1e-4

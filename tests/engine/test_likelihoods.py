@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from slowfast_mllm import SlowFast, load
-from slowfast_mllm.engine import likelihoods
+from slowfast_mllm.engine import likelihoods, loaded_model
 
 CLIP = Path(__file__).parents[2] / "examples" / "shapes.mp4"
 ANSWERS = ["Yes.", "Yes", "yes", "A red star moves to the left.", "A red circle.", "no"]
@@ -63,7 +63,7 @@ def test_together_as_alone(
 def test_layers_that_take_no_tree_are_asked_answer_by_answer(
     packaged: SlowFast, video, expected, monkeypatch
 ) -> None:
-    monkeypatch.setattr(likelihoods, "_MASKED", ())
+    monkeypatch.setattr(loaded_model, "_MASKED", ())
     found = packaged.likelihoods(video, QUESTIONS[0], ANSWERS)
     assert [a.log_probability for a in found] == pytest.approx(expected[0], abs=1e-3)
 

@@ -12,9 +12,9 @@ from itertools import accumulate, chain, pairwise
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 
 from slowfast_mllm.engine.answers import Likelihood, RefuseNan
 from slowfast_mllm.engine.beginnings import branch
@@ -25,7 +25,6 @@ from slowfast_mllm.video.names import is_utf8, short_name
 
 _MOST = 512  # tokens of a tree: beyond, their logits over a large vocabulary are too many
 _ROWS = 64  # of logits that are summed at once
-_MASKED = ("sdpa", "eager")  # attention that takes a mask of any form
 
 
 def answer_ids(model: LoadedModel, answers: Sequence[str]) -> list[list[int]]:
@@ -110,12 +109,10 @@ def _together(
         types = torch.cat([types, torch.full_like(ids[:, length:], TEXT)], dim=1)
         sight = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool).tril()
         sight[length:, length:] = tree.sight()
-        blocked = torch.zeros(sight.shape, dtype=network.dtype)
-        blocked.masked_fill_(~sight, torch.finfo(network.dtype).min)
         nodes = sorted({node for steps in tree.answers for node, _ in steps})
         logits = network(
             input_ids=ids,
-            attention_mask=blocked.to(ids.device).expand(len(ids), 1, -1, -1),
+            attention_mask=model.mask_of(sight).expand(len(ids), -1, -1, -1),
             position_ids=(sight.sum(1) - 1).to(ids.device).expand(len(ids), -1),
             use_cache=False,
             video_memory=pack_memories(types, [video.memory for video in videos]),
@@ -183,14 +180,8 @@ def _shared(prompts: Sequence[Tensor]) -> int:
 def _branches(model: LoadedModel, prompts: Sequence[Tensor], known: int) -> bool:
     """Whether this model can read a tree after that many tokens, all of the video among them."""
     types = [model.model.model.token_types(prompt)[0, known:] for prompt in prompts]
-    text = model.model.config.text_config
-    cache = DynamicCache(config=text)
-    return (
-        known > 0
-        and all(bool((rest == TEXT).all()) for rest in types)
-        and text._attn_implementation in _MASKED
-        and all(type(layer) is DynamicLayer for layer in cache.layers)
-    )
+    text_alone = all(bool((rest == TEXT).all()) for rest in types)
+    return known > 0 and text_alone and model.takes_any_mask
 
 
 def _trees(pairs: Sequence[tuple[list[int], list[int]]]) -> Iterator[_Tree]:
@@ -211,18 +202,14 @@ def _read(
     beginning's, which stands before them."""
     network = model.model
     ids = torch.tensor([tree.tokens], device=network.device)
-    sight = tree.sight().to(network.device)
     length = beginning.shape[1]
-    mask = sight.new_ones(1, 1, len(sight), length + len(sight))
-    mask[0, 0, :, length:] = sight
-    blocked = torch.zeros(mask.shape, dtype=network.dtype, device=network.device)
-    blocked.masked_fill_(~mask, torch.finfo(network.dtype).min)
+    sight = F.pad(tree.sight(), (length, 0), value=True)
     types = network.model.token_types(beginning)
     nodes = sorted({node for steps in tree.answers for node, _ in steps} - {0})
     logits = network(
         input_ids=ids,
-        attention_mask=blocked,
-        position_ids=length - 1 + sight.sum(1)[None],
+        attention_mask=model.mask_of(sight),
+        position_ids=(sight.sum(1) - 1)[None].to(ids.device),
         cache=branch(cache),
         video_memory=pack_memories(types, [video.memory]),
         mm_token_type_ids=torch.full_like(ids, TEXT),

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from slowfast_mllm.engine.answers import (
     Answer,
@@ -52,6 +53,8 @@ from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.processing.pixels import Fit
 from slowfast_mllm.video import read_video
 from slowfast_mllm.video.names import is_named, localized, printable, short_name
+
+_MASKED = ("sdpa", "eager")  # attention that takes a mask of any form
 
 
 class LoadedModel:
@@ -360,6 +363,19 @@ class LoadedModel:
         ).logits[:, -1]
         self.beginnings.keep(video, ids, types, cache)
         return logits, cache
+
+    @property
+    def takes_any_mask(self) -> bool:
+        """Whether each token can be told what it sees, as branches of a tree must be."""
+        text = self.model.config.text_config
+        layers = DynamicCache(config=text).layers
+        return text._attn_implementation in _MASKED and all(type(x) is DynamicLayer for x in layers)
+
+    def mask_of(self, sight: torch.Tensor) -> torch.Tensor:
+        """(1, 1, L, S) for the model, from (L, S) bool: True where a token sees another."""
+        dtype = self.model.dtype
+        blocked = torch.zeros(sight.shape, dtype=dtype).masked_fill_(~sight, torch.finfo(dtype).min)
+        return blocked[None, None].to(self.model.device)
 
     @functools.cached_property
     def end_ids(self) -> set[int]:

@@ -1,19 +1,22 @@
 """One more pass over an answer that was made, to see what it read of the video.
 
+A question that asks for nothing in particular is read beside it, in the same pass.
+
 The answer is as it was: nothing of this is computed before it is done, nor unless it is asked for.
 """
 
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers.cache_utils import Cache
+from transformers.cache_utils import Cache, DynamicCache
 
 from slowfast_mllm.engine.answers import Answer
-from slowfast_mllm.engine.beginnings import up_to
+from slowfast_mllm.engine.beginnings import branch, up_to
 from slowfast_mllm.engine.encoded_video import EncodedVideo
 from slowfast_mllm.engine.evidence import Evidence, weigh
 from slowfast_mllm.engine.loaded_model import LoadedModel
@@ -63,38 +66,71 @@ def _find(
         ids, told = ids[:, :prompt], told[:, :prompt]
         last = prompt - int((told[0] != TEXT).nonzero().max()) - 1
     frames = len(video.timestamps)
-    read = _read(model, video, ids, told, last, cache).view(frames, -1)
-    usual = _read(model, video, neutral, types, after, cache).view(frames, -1)
+    prompts = [_Prompt(ids, told, last), _Prompt(neutral, types, after)]
+    read, usual = (weights.view(frames, -1) for weights in _read(model, video, prompts, cache))
     objects = 0 if config.object_config is None else config.object_config.num_objects
     side = round((read.shape[1] - objects) ** 0.5)  # the frames that a model is given are square
     facts = (video.frame_indices, video.timestamps, video.info.duration)
     return weigh(read, usual, (side, side), *facts)
 
 
+class _Prompt(NamedTuple):
+    """Ids and token types (1, L), and how many positions from the end count."""
+
+    ids: Tensor
+    types: Tensor
+    last: int
+
+
 def _read(
+    model: LoadedModel, video: EncodedVideo, prompts: list[_Prompt], cache: Cache | None
+) -> list[Tensor]:
+    """Of each prompt (S,) float64 on the CPU: the weights of slow tokens in its last positions."""
+    device = model.model.device
+    prompts = [_Prompt(p.ids.to(device), p.types.to(device), p.last) for p in prompts]
+    # Of what all prompts about a video share.
+    end = int((prompts[0].types[0] != TEXT).nonzero().max()) + 1
+    beginning = up_to(cache, end) or model.beginnings.cache(video, prompts[0].ids)
+    passes = [prompts] if model.takes_any_mask else [[prompt] for prompt in prompts]
+    return [
+        weights
+        for some in passes
+        for weights in _pass(model, video, some, end, beginning and branch(beginning))
+    ]
+
+
+def _pass(
     model: LoadedModel,
     video: EncodedVideo,
-    ids: Tensor,
-    types: Tensor,
-    last: int,
-    cache: Cache | None,
-) -> Tensor:
-    """(S,) float64 on the CPU: the weights of slow tokens in the last positions of a prompt."""
-    ids, types = ids.to(model.model.device), types.to(model.model.device)
-    end = int((types[0] != TEXT).nonzero().max()) + 1  # of what all prompts about a video share
-    beginning = up_to(cache, end) or model.beginnings.cache(video, ids)
+    prompts: list[_Prompt],
+    end: int,
+    beginning: DynamicCache | None,
+) -> list[Tensor]:
+    """Prompts that share their tokens up to `end`, in one row: after that, none sees another."""
     known = 0 if beginning is None else beginning.get_seq_length()
-    collector = SlowEvidence(last)
+    begins = [known, *(end for _ in prompts[1:])]
+    ids = torch.cat([p.ids[:, at:] for p, at in zip(prompts, begins, strict=True)], 1)
+    types = torch.cat([p.types[:, at:] for p, at in zip(prompts, begins, strict=True)], 1)
+    groups, sight = [], torch.ones(ids.shape[1], known + ids.shape[1], dtype=torch.bool).tril(known)
+    first = 0
+    for prompt, at in zip(prompts, begins, strict=True):
+        last = first + prompt.ids.shape[1] - at
+        groups.append(slice(last - prompt.last, last))
+        sight[last:, max(end, known + first) : known + last] = False
+        first = last
+    collector = SlowEvidence(*groups)
     model.model(
-        input_ids=ids[:, known:],
+        input_ids=ids,
+        attention_mask=model.mask_of(sight) if len(prompts) > 1 else None,
+        position_ids=(sight.sum(1) - 1)[None].to(ids.device),
         use_cache=beginning is not None,
         cache=beginning,
-        video_memory=pack_memories(types, [video.memory]),
-        mm_token_type_ids=types[:, known:],
-        fast_token_offset=(types[:, :known] != TEXT).sum(1),
+        video_memory=pack_memories(prompts[0].types, [video.memory]),
+        mm_token_type_ids=types,
+        fast_token_offset=(prompts[0].types[:, :known] != TEXT).sum(1),
         logits_to_keep=1,
         slow_evidence=collector,
     )
     if collector.weights is None:
         raise RuntimeError("No hybrid layer told what it reads of the video.")
-    return collector.weights[0].double().cpu()
+    return list(collector.weights[0].double().cpu())

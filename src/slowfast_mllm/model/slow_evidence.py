@@ -17,16 +17,16 @@ class SlowEvidence:
     Pass it as `slow_evidence` to a model's `forward`; it belongs to that pass alone.
 
     Attributes:
-        weights: (B, S) float32 on the device of the first hybrid layer; None before the pass, and
-            after one that had no video.
+        weights: (B, G, S) float32 on the device of the first hybrid layer, of each of the groups;
+            None before the pass, and after one that had no video.
     """
 
-    def __init__(self, positions: int) -> None:
+    def __init__(self, *groups: slice) -> None:
         """
         Args:
-            positions: how many, from the end of each row, count.
+            groups: positions of a row whose weights are summed, e.g. `slice(-3, None)`.
         """
-        self.positions = positions
+        self.groups = groups
         self.weights: Tensor | None = None
 
     @torch.no_grad()
@@ -42,11 +42,14 @@ class SlowEvidence:
             gate: (B, L, 1); its sign says what is done with what was read, not how much was.
             mask: (B, 1, 1, S), False at slow tokens of other rows; None: none are.
         """
-        query, gate = query[:, :, -self.positions :], gate[:, -self.positions :, 0]
-        batch, heads, length, dim = query.shape
-        grouped = query.reshape(batch, keys.shape[1], -1, dim).float()
-        gates = gate.abs().float()[:, None].expand(batch, heads, length)
-        gates = gates.reshape(batch, keys.shape[1], 1, -1)  # as the grouped queries
+        counts = torch.zeros(len(self.groups), query.shape[2], device=query.device)
+        for row, group in zip(counts, self.groups, strict=True):
+            row[group] = 1
+        wanted = counts.any(0)
+        gates = gate[:, None, wanted, 0].abs().float() * counts[:, wanted]  # (B, G, N)
+        batch, heads, _, dim = query.shape
+        grouped = query[:, :, wanted].reshape(batch, keys.shape[1], -1, dim).float()
+        gates = gates.repeat(1, 1, heads // keys.shape[1])[:, None]  # as the grouped queries
 
         def scores(first: int) -> Tensor:
             block = slice(first, first + _BLOCK)
@@ -58,8 +61,8 @@ class SlowEvidence:
         blocks = range(0, keys.shape[2], _BLOCK)
         total = torch.stack([scores(first).logsumexp(-1, keepdim=True) for first in blocks])
         total = total.logsumexp(0)
-        read = [(gates @ (scores(first) - total).exp()).sum((1, 2)) for first in blocks]
-        weights = torch.cat(read, dim=1)
+        read = [(gates @ (scores(first) - total).exp()).sum(1) for first in blocks]
+        weights = torch.cat(read, dim=-1)
         self.weights = (
             weights if self.weights is None else self.weights + weights.to(self.weights.device)
         )
