@@ -16,7 +16,10 @@ ALLOWED = {
     "slowfast_mllm.processing": {"slowfast_mllm.model", "slowfast_mllm.video"},
     "slowfast_mllm.auto": {"slowfast_mllm.model", "slowfast_mllm.processing"},
     "slowfast_mllm.registration": {"slowfast_mllm.auto"},
-    "slowfast_mllm.evaluate": {"slowfast_mllm.model"},
+    "slowfast_mllm.evaluate": {
+        *("slowfast_mllm.model", "slowfast_mllm.engine", "slowfast_mllm.tasks"),
+        *("slowfast_mllm.video", "slowfast_mllm.load"),
+    },
     "slowfast_mllm.engine": {
         *("slowfast_mllm.model", "slowfast_mllm.processing", "slowfast_mllm.video"),
         *("slowfast_mllm.questions", "slowfast_mini.WEIGHTS"),

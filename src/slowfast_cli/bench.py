@@ -1,10 +1,12 @@
-"""`slowfast bench`: what the method costs, counted on this machine without weights."""
+"""`slowfast bench`: what the method costs, and how models do beside each other."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from slowfast_cli.bench_compare import compare
+from slowfast_cli.bench_needle import needle
 from slowfast_cli.options import Json, working
 from slowfast_cli.plots import new_figure, refuse_wrong_plot
 from slowfast_cli.terminal import say, say_json
@@ -12,7 +14,15 @@ from slowfast_cli.terminal import say, say_json
 if TYPE_CHECKING:
     from slowfast_mllm.evaluate.costs import Cost
 
-bench = typer.Typer(help="Count what the method costs.", no_args_is_help=True)
+bench = typer.Typer(
+    help="Count what the method costs; put models beside each other.", no_args_is_help=True
+)
+bench.command(
+    epilog="Example: slowfast bench compare --models slowfast-mini smolvlm2-500m --data q.jsonl"
+)(compare)
+bench.command(epilog="Example: slowfast bench needle --frames 64 --frames 256 --plot needle.png")(
+    needle
+)
 
 
 @bench.command(epilog="Example: slowfast bench flops --plot flops.png")

@@ -449,7 +449,7 @@ def load_model(model: str | None, cache: bool, yes: bool = False, **how: Any) ->
         **how: further arguments of `slowfast_mllm.load`.
     """
     if model is not None and not yes:
-        _agree_to_download(model)
+        agree_to_download(model)
     with working("Loading the model"):
         from slowfast_mllm import load
         from slowfast_mllm.engine import MemoryCache
@@ -462,7 +462,7 @@ def load_model(model: str | None, cache: bool, yes: bool = False, **how: Any) ->
     return loaded
 
 
-def _agree_to_download(model: str) -> None:
+def agree_to_download(model: str) -> None:
     """Ask on a terminal before gigabytes come; elsewhere leave it to the user to ask for them."""
     from slowfast_mllm.engine.catalog import resolved, would_download
 

@@ -115,7 +115,9 @@ def test_every_verb_has_help_with_an_example(run, verb: str) -> None:
     assert f"slowfast {verb}" in out
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "data check", "bench flops"])
+@pytest.mark.parametrize(
+    "verb", [*VERBS, "data check", "bench flops", "bench compare", "bench needle"]
+)
 def test_help_reads_well_at_80_columns(run, monkeypatch, verb: str) -> None:
     monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 80)
     _, out, _ = run(*verb.split(), "--help")

@@ -3,6 +3,7 @@
 The one place where video, processor and model meet; knows nothing of terminals or servers.
 """
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from slowfast_mllm.engine.answers import Answer, Likelihood, OnText, split_options
 from slowfast_mllm.engine.batching import Batcher, Request, Ticket
-from slowfast_mllm.engine.catalog import resolved
+from slowfast_mllm.engine.catalog import PACKAGED, resolved
 from slowfast_mllm.engine.chat import Chat
 from slowfast_mllm.engine.encoded_video import EncodedVideo
 from slowfast_mllm.engine.likelihoods import likelihoods_about, likelihoods_each
@@ -140,7 +141,8 @@ def load(
 
     Args:
         model: folder, hub id or alias (`catalog`) of a checkpoint, Slow-Fast (native or official)
-            or of another family (`families`), which its config tells; None: the packaged one.
+            or of another family (`families`), which its config tells; None or "slowfast-mini": the
+            packaged one.
         device, dtype: None picks what fits the machine. "auto" spreads a model of transformers over
             all devices.
         cache: keeps memories of files on disk, e.g. `MemoryCache(Path("memories"))`; of Slow-Fast
@@ -152,6 +154,8 @@ def load(
     Raises:
         ModelError: the checkpoint cannot be loaded; the message says why.
     """
+    if model == PACKAGED and not os.path.exists(PACKAGED):
+        model = None
     if model is not None:
         model = resolved(str(model))
         if is_of_transformers(model):

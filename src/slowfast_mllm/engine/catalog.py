@@ -11,6 +11,8 @@ from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
 
+PACKAGED = "slowfast-mini"  # what is called so comes with the program
+
 
 @dataclass(frozen=True)
 class KnownModel:

@@ -9,7 +9,7 @@ import csv
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from slowfast_mllm.video.names import is_data_uri, localized, printable, short_name
 
 TABLES = (".jsonl", ".csv", ".parquet")
+_COLUMNS = ("id", "video", "path", "start", "end")
 # Of files in a folder that are tried; pictures are not: they are frames of something.
 _VIDEOS = tuple(
     f".{suffix}"
@@ -99,20 +100,33 @@ def _records_of_folder(folder: str) -> Iterator[Record]:
 
 
 def _records_of_table(path: Path) -> Iterator[Record]:
-    name = short_name(str(path))
+    for place, row in rows_of_table(path):
+        yield record_of(place, row, path.parent)
+
+
+def rows_of_table(path: Path, more: Collection[str] = ()) -> Iterator[tuple[str, Any]]:
+    """Rows of a table, each with its place ("clips.csv:2"): a dict, or words if it cannot be read.
+
+    Args:
+        more: columns beside those of records; other ones may be left out.
+
+    Raises:
+        ValueError: the table cannot be read, or has no rows.
+    """
+    name, columns = short_name(str(path)), {*_COLUMNS, *more}
     rows = {".jsonl": _json_lines, ".csv": _csv, ".parquet": _parquet}[path.suffix.lower()]
     found = False
     try:
-        for place, row in rows(path):
+        for place, row in rows(path, columns):
             found = True
-            yield _record(f"{printable(str(path))}:{place}", row, path.parent)
+            yield f"{printable(str(path))}:{place}", row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{name}: cannot be read as UTF-8 text ({error}).") from error
     if not found:
         raise ValueError(f"{name}: a table without rows.")
 
 
-def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+def _json_lines(path: Path, columns: Collection[str]) -> Iterator[tuple[int, Any]]:
     with path.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
@@ -122,13 +136,13 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
                     yield number, f"not valid JSON ({error})"
 
 
-def _csv(path: Path) -> Iterator[tuple[int, Any]]:
+def _csv(path: Path, columns: Collection[str]) -> Iterator[tuple[int, Any]]:
     with path.open(encoding="utf-8-sig", newline="") as lines:
         for row in (reader := csv.DictReader(lines)):
             yield reader.line_num, {k: v for k, v in row.items() if v not in (None, "")}
 
 
-def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
+def _parquet(path: Path, columns: Collection[str]) -> Iterator[tuple[int, Any]]:
     try:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
@@ -138,17 +152,16 @@ def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
         ) from error
     try:
         with ParquetFile(path) as table:
-            wanted = {"id", "video", "path", "start", "end"}
-            columns = [name for name in table.schema_arrow.names if name in wanted]
-            rows = (r for batch in table.iter_batches(columns=columns) for r in batch.to_pylist())
+            wanted = [name for name in table.schema_arrow.names if name in columns]
+            rows = (r for batch in table.iter_batches(columns=wanted) for r in batch.to_pylist())
             for number, row in enumerate(rows, 1):
                 yield number, {k: v for k, v in row.items() if v is not None}
     except ArrowException as error:
         raise ValueError(f"{short_name(str(path))}: not a Parquet file ({error}).") from error
 
 
-def _record(place: str, row: Any, home: Path) -> Record:
-    """A row as a record, or as one with a problem."""
+def record_of(place: str, row: Any, home: Path) -> Record:
+    """A row of a table in the folder `home` as a record, or as one with a problem."""
     if not isinstance(row, dict):
         problem = row if isinstance(row, str) else "not an object with `video`"
         return Record(place, "", problem=f"{place}: {problem}.")
