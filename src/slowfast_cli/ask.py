@@ -1,11 +1,11 @@
 """`slowfast ask`: one question about one video."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slowfast_cli.options import READ, Answering, Watched, answering
+from slowfast_cli.options import READ, Answering, LookTwice, Watched, answering, tell_looks
 from slowfast_cli.terminal import say
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def ask(
         Path | None,
         typer.Option(help="Draw them, into this PNG.", rich_help_panel=READ),
     ] = None,
+    look_twice: LookTwice = False,
     *,
     how: Answering,
 ) -> None:
@@ -37,21 +38,33 @@ def ask(
         raise typer.BadParameter("the question is empty.")
     if evidence_image is not None:
         _refuse_target(evidence_image, video, how.server)
-    conversation = how.watch(video)
-    wanted = evidence or evidence_image is not None
-    answer = how.answer(conversation, question, **({"evidence": True} if wanted else {}))
+    answer: Any
+    assistant: Any
+    more = {"evidence": True} if evidence or evidence_image is not None else {}
+    if look_twice:
+        answer, assistant = how.answer_twice(video, question, **more)
+        if not how.json:
+            tell_looks(answer)
+    else:
+        conversation = how.watch(video)
+        answer = how.answer(conversation, question, **more)
+        assistant = getattr(conversation, "assistant", None)
     if answer.evidence is None:
         return
     if not how.json:
         _tell(answer.evidence)
     if evidence_image is not None:
-        from slowfast_mllm.engine import Answer, Chat
-        from slowfast_mllm.tasks.evidence_image import EDGE, draw_evidence
+        _draw(answer, assistant, video, how, evidence_image)
 
-        assert isinstance(conversation, Chat)  # no other has evidence
-        assert isinstance(answer, Answer)
-        pictures = conversation.assistant.pictures(video, EDGE, **how.sampling)
-        draw_evidence(answer, pictures, evidence_image)
+
+def _draw(answer: Any, assistant: Any, video: str, how: Answering, path: Path) -> None:
+    from slowfast_mllm.engine import SlowFast
+    from slowfast_mllm.tasks.evidence_image import EDGE, draw_evidence
+
+    assert isinstance(assistant, SlowFast)  # no other has evidence
+    looked = {"frames_fps": how.frames_fps, "fit": how.fit, "clip": how.clip}
+    pictures = assistant.pictures(video, EDGE, at=answer.timestamps, **looked)
+    draw_evidence(answer, pictures, path)
 
 
 def _refuse_target(path: Path, video: str, server: str | None) -> None:

@@ -1,11 +1,16 @@
 """`slowfast describe`: what a video shows, in words."""
 
-from slowfast_cli.options import Answering, Watched, answering
+from slowfast_cli.options import Answering, LookTwice, Watched, answering, tell_looks
 
 
 @answering
-def describe(video: Watched, how: Answering) -> None:
+def describe(video: Watched, look_twice: LookTwice = False, *, how: Answering) -> None:
     """Say what a video shows."""
     from slowfast_mllm.questions import DESCRIBE
 
-    how.answer(how.watch(video), DESCRIBE)
+    if not look_twice:
+        how.answer(how.watch(video), DESCRIBE)
+        return
+    answer, _ = how.answer_twice(video, DESCRIBE)
+    if not how.json:
+        tell_looks(answer)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -124,6 +125,14 @@ Yes = Annotated[
     bool,
     typer.Option("--yes", help="Download a model without asking.", rich_help_panel=PLACE),
 ]
+LookTwice = Annotated[
+    bool,
+    typer.Option(
+        "--look-twice",
+        help="Look again, more densely, at what may have been missed or was read most.",
+        rich_help_panel=LOOK,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Server = Annotated[
     str | None,
@@ -151,6 +160,18 @@ Cache = Annotated[
         rich_help_panel=PLACE,
     ),
 ]
+
+
+def tell_looks(answer: "Answer") -> None:
+    """In words, what a second look took in."""
+    looks = answer.looks or []
+    if len(looks) < 2:
+        say("Looked once: nothing comes and goes between the frames, and none was read most.")
+        return
+    if looks[0].text != answer.text:
+        say(f"First answer: {looks[0].text}")
+    told = ", ".join(f"{frame.timestamp:.2f} s ({frame.why})" for frame in looks[1].added)
+    say(f"Looked again, also at: {told}")
 
 
 @dataclass(frozen=True)
@@ -286,17 +307,23 @@ class Answering(_Sampling):
 
             server, sampling = Server(self.server), _given(self.sampling)
             return RemoteConversation(server, video, self.model, sampling, warn=not self.json)
+        assistant = self._load()
+        with working("Watching the video"):
+            conversation = assistant.chat(video, **self.sampling)
+        self._warn(conversation.video.info.warnings)
+        return conversation
+
+    def _load(self) -> "Assistant":
         from slowfast_mllm.engine.answers import Generation
 
         with wrong_usage():
             Generation(**self._generation)
-        assistant = load_model(self.model, self.cache, **_how_to_load(self))
-        with working("Watching the video"):
-            conversation = assistant.chat(video, **self.sampling)
+        return load_model(self.model, self.cache, **_how_to_load(self))
+
+    def _warn(self, warnings: Iterable[str]) -> None:
         if not self.json:  # which has them in every answer
-            for warning in conversation.video.info.warnings:
+            for warning in warnings:
                 say(f"Warning: {warning}", err=True)
-        return conversation
 
     @property
     def _generation(self) -> dict[str, Any]:
@@ -307,16 +334,39 @@ class Answering(_Sampling):
         self, conversation: "Conversation | RemoteConversation", question: str, **more: Any
     ) -> "Answer | ToldAnswer":
         """Ask, and print the answer on stdout; `more` are further fields of `Generation`."""
+        return self._print(conversation.ask, question, more)
+
+    def answer_twice(self, video: str, question: str, **more: Any) -> "tuple[Answer, Assistant]":
+        """As `watch` and `answer`, with a second look at what the first one may have missed.
+
+        Returns:
+            The answer, and the model that gave it.
+        """
+        if self.server:
+            raise typer.BadParameter(
+                '--look-twice is done where the model is loaded; ask no server (--server "").'
+            )
+        if video.endswith(".sfmem"):
+            raise typer.BadParameter(
+                f"{video}: a memory holds no frames to look at a second time; name the video."
+            )
+        refuse_wrong_bounds(video, **self.sampling)
+        refuse_missing(video)
+        assistant = self._load()
+        from slowfast_mllm.tasks.look_twice import ask_twice
+
+        asking = partial(ask_twice, assistant, video, **_given(self.sampling))
+        answer: Answer = self._print(asking, question, more)
+        self._warn(answer.warnings)
+        return answer, assistant
+
+    def _print(self, ask: Callable[..., Any], question: str, more: dict[str, Any]) -> Any:
+        """What `ask` answers, after it stands on stdout."""
         on_terminal = self.stream
         if on_terminal is None:
             on_terminal = sys.stdout is not None and sys.stdout.isatty()
         streaming = on_terminal and not self.json and self.num_beams == 1
-        answer = conversation.ask(
-            question,
-            on_text=_write if streaming else None,
-            **self._generation,
-            **more,
-        )
+        answer = ask(question, on_text=_write if streaming else None, **self._generation, **more)
         if self.json:
             say_json(answer.to_dict())
         else:

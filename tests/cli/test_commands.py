@@ -100,6 +100,20 @@ def test_evidence_that_cannot_be_drawn_is_refused_first(
     assert told in " ".join(err.replace("│", " ").split())
 
 
+def test_a_second_look_tells_what_it_took_in(run, tmp_path: Path) -> None:
+    question = ("ask", CLIP, "Which letter is shown?", "--look-twice", "--num-frames", "8")
+    picture = tmp_path / "read.png"
+    code, out, _ = run(*question, "--json", "--evidence-image", str(picture))
+    told = json.loads(out)
+    assert code == 0
+    assert len(told["looks"][0]["frames"]["indices"]) == 8
+    assert told["frames"] == told["looks"][1]["frames"]
+    assert len(told["evidence"]["weights"]) == len(told["frames"]["indices"]) > 8
+    assert picture.exists()
+    _, out, _ = run("describe", CLIP, "--look-twice", "--num-frames", "6")
+    assert "Looked again, also at: " in out
+
+
 def test_an_answer_ends_where_it_is_told_to(run) -> None:
     question = ("ask", CLIP, "How does the camera move?")
     _, whole, _ = run(*question)
@@ -300,6 +314,8 @@ def test_info_about_a_video_and_a_model(run, tmp_path) -> None:
         (("ask", "gone.mp4", "What?", "--num-frames", "many"), 2, "neither a number nor auto"),
         (("ask", "gone.mp4", "What?", "--num-frames", "auto", "--fps", "1"), 2, "together"),
         (("ask", "x.sfmem", "What?", "--num-frames", "auto"), 2, "frames were chosen"),
+        (("describe", "x.sfmem", "--look-twice"), 2, "no frames to look at a second time"),
+        (("ask", CLIP, "What?", "--look-twice", "--server", "localhost:1"), 2, "--look-twice"),
         (("describe", "gone.mp4", "--start", "5", "--end", "3"), 2, "must come after --start"),
         (("ask", CLIP, "What?", "--model", "no/such/model"), 1, "no such folder"),
         (("ask", "gone.mp4", "What?", "--model", "no/such/model"), 1, "gone.mp4: no such file"),

@@ -246,6 +246,42 @@ class Likelihood:
 
 
 @dataclass(frozen=True)
+class Added:
+    """A frame that a second look took in: something comes and goes there between those that were
+    looked at before, or the first answer read most around it."""
+
+    index: int
+    timestamp: float
+    why: Literal["change", "evidence"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """One of several looks at a video: the frames, their seconds, and what was answered.
+
+    Attributes:
+        added: those that no look before had.
+    """
+
+    frame_indices: list[int]
+    timestamps: list[float]
+    text: str
+    added: list[Added] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields of `--json`."""
+        return {
+            "answer": self.text,
+            "frames": _frames(self.frame_indices, self.timestamps),
+            "added": [vars(a) | {"timestamp": round(a.timestamp, 4)} for a in self.added],
+        }
+
+
+def _frames(indices: list[int], timestamps: list[float]) -> dict[str, Any]:
+    return {"indices": indices, "timestamps": [round(t, 4) for t in timestamps]}
+
+
+@dataclass(frozen=True)
 class Answer:
     """An answer and how it came about; `str(answer)` is the text.
 
@@ -261,6 +297,7 @@ class Answer:
         prompt_tokens: that were read before it, of words and video, where many are answered
             together.
         frame_choice: why so many frames were looked at, where that was left to the engine.
+        looks: each look at the video, where there may be several; the last one gave the answer.
     """
 
     text: str
@@ -275,6 +312,7 @@ class Answer:
     truncated: bool = False
     prompt_tokens: int = 0
     frame_choice: FrameChoice | None = None
+    looks: list[Look] | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -297,15 +335,13 @@ class Answer:
                 "fps": info.fps,
                 "frames": info.num_frames,
             },
-            "frames": {
-                "indices": self.frame_indices,
-                "timestamps": [round(t, 4) for t in self.timestamps],
-            },
+            "frames": _frames(self.frame_indices, self.timestamps),
             **({"settings": self.settings} if self.settings else {}),
             "timing": {name: round(value, 4) for name, value in self.timing.items()},
             "warnings": self.warnings,
             **({} if self.scores is None else {"scores": [vars(s) for s in self.scores]}),
             **({} if self.evidence is None else {"evidence": self.evidence.to_dict()}),
+            **({} if self.looks is None else {"looks": [look.to_dict() for look in self.looks]}),
         }
 
 
