@@ -27,6 +27,7 @@ from slowfast_cli.facts import facts
 from slowfast_cli.ground import ground
 from slowfast_cli.index import index
 from slowfast_cli.info import info
+from slowfast_cli.keys import keys
 from slowfast_cli.models import models
 from slowfast_cli.schema import schema
 from slowfast_cli.score import score
@@ -106,6 +107,7 @@ for verb, example in (
     app.command(epilog=f"Example: {example}")(verb)
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
+app.add_typer(keys, name="keys")
 
 
 def main() -> None:

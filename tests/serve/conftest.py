@@ -20,7 +20,7 @@ def assistant() -> SlowFast:
 
 @pytest.fixture(scope="session")
 def url(assistant: SlowFast, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(assistant, tmp_path_factory.mktemp("served")) as address:
+    with serving(assistant, tmp_path_factory.mktemp("served")) as (address, _):
         yield address
 
 

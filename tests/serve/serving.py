@@ -18,8 +18,8 @@ CLIP = Path(__file__).parents[2] / "examples" / "shapes.mp4"
 
 
 @contextmanager
-def serving(assistant: Any, place: Path, **settings: Any) -> Iterator[str]:
-    """The address of a server that runs meanwhile."""
+def serving(assistant: Any, place: Path, **settings: Any) -> Iterator[tuple[str, Any]]:
+    """The address of a server that runs meanwhile, and what belongs to it."""
     app = create_app(assistant, replace(Settings(place=place), **settings))
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
@@ -30,7 +30,7 @@ def serving(assistant: Any, place: Path, **settings: Any) -> Iterator[str]:
         try:
             while not server.started and thread.is_alive():
                 time.sleep(0.01)
-            yield f"http://127.0.0.1:{port}"
+            yield f"http://127.0.0.1:{port}", app.state.house
         finally:
             server.should_exit = True
             thread.join()

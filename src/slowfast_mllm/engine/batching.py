@@ -186,11 +186,18 @@ class _Batch:
 class Batcher:
     """A running batch. Use it as a context manager; leaving waits for what was handed in."""
 
-    def __init__(self, assistant: LoadedModel, max_batch: int = 8) -> None:
+    def __init__(
+        self,
+        assistant: LoadedModel,
+        max_batch: int = 8,
+        on_step: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        """`on_step` is called with how many answers get their next token."""
         if max_batch < 1:
             raise ValueError(f"max_batch must be at least 1, got {max_batch}.")
         self.assistant = assistant
         self.max_batch = max_batch
+        self._on_step = on_step
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="slowfast-reader")
         # No more videos and prompts are held ready than the batch can take next.
         self._room = threading.Semaphore(2 * max_batch)
@@ -383,6 +390,7 @@ class Batcher:
 
     def _step(self, batch: _Batch) -> None:
         """One more token for each sequence."""
+        self._on_step(len(batch.sequences))
         model = self.assistant.model
         if batch.memory is None and model.config.slow_attention_for_generated_tokens:
             memories = [s.video.memory for s in batch.sequences]

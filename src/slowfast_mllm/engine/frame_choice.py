@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
+from slowfast_mllm.engine.reader import Reader
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.processing.placeholders import TokenLayout
-from slowfast_mllm.video import probe_video
 from slowfast_mllm.video.motion import picture_change
 
 AUTO = "auto"
@@ -89,7 +89,14 @@ class Room:
 
 
 def choose_num_frames(
-    video: Any, room: Room, *, start: float | None, end: float | None, max_frames: int, **how: Any
+    video: Any,
+    room: Room,
+    reader: Reader,
+    *,
+    start: float | None,
+    end: float | None,
+    max_frames: int,
+    **how: Any,
 ) -> FrameChoice:
     """How many frames to look at.
 
@@ -102,11 +109,11 @@ def choose_num_frames(
     Raises:
         VideoError: it cannot be read.
     """
-    info = probe_video(video, **how)
+    info = reader.probe_video(video, **how)
     begin = min(start or 0.0, info.duration)
     until = info.duration if end is None else min(max(end, begin), info.duration)
     seconds = until - begin
-    change = picture_change(video, info, begin, until, **how)
+    change = picture_change(video, info, begin, until, reader.read_video, **how)
     rate = round(min(_FASTEST, max(_SLOWEST, change / _STEP)), 3)
     wanted = math.ceil(round(seconds * rate, 3))
     share = seconds / info.duration if info.duration else 1.0

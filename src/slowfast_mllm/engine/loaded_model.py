@@ -46,12 +46,12 @@ from slowfast_mllm.engine.frame_choice import (
     slow_fast_room,
 )
 from slowfast_mllm.engine.memory_cache import MemoryCache
+from slowfast_mllm.engine.reader import Reader
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.model.adapters import without_wrapper
 from slowfast_mllm.model.video_memory import TEXT, pack_memories
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.processing.pixels import Fit
-from slowfast_mllm.video import read_video
 from slowfast_mllm.video.names import is_named, localized, printable, short_name
 
 _MASKED = ("sdpa", "eager")  # attention that takes a mask of any form
@@ -84,6 +84,7 @@ class LoadedModel:
         self.cache = cache
         self.compile = compile
         self.beginnings = Beginnings(self.model.config.text_config)
+        self.reader = Reader()
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -148,7 +149,7 @@ class LoadedModel:
         """With as many frames as suit the video."""
         began = time.perf_counter()
         room = slow_fast_room(self.model, self.processor.token_layout, self._usual)
-        found = choose_num_frames(video, room, **choice.part())
+        found = choose_num_frames(video, room, self.reader, **choice.part())
         timing = {"choose": time.perf_counter() - began}
         encoded = self.encode(video, **asdict(choice.settled(found.num_frames)))
         return replace(encoded, frame_choice=found, timing=timing | encoded.timing)
@@ -208,7 +209,9 @@ class LoadedModel:
             size=scaled(processor.size),
             crop_size=scaled(processor.crop_size),
         )
-        return read_video(video, **choice.wanted(self._usual), transform=transform).frames
+        return self.reader.read_video(
+            video, **choice.wanted(self._usual), transform=transform
+        ).frames
 
     def keep(self, video: EncodedVideo, path: Path) -> None:
         """Write the memory of a video into a new `.sfmem` file, in bfloat16; `encode` takes it,
@@ -225,7 +228,7 @@ class LoadedModel:
         processor = self.processor.video_processor
         began = time.perf_counter()
         fit = self._fit(choice)
-        sampled = read_video(
+        sampled = self.reader.read_video(
             video, **choice.wanted(self._usual), transform=processor.frame_transform(fit=fit)
         )
         hidden = processor.crop_warnings(sampled.info.height, sampled.info.width, fit=fit)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from slowfast_mllm.engine.answers import Answer, Likelihood, OnText
 from slowfast_mllm.engine.batching import Request
 from slowfast_mllm.engine.frame_choice import FrameChoice
+from slowfast_mllm.engine.reader import Reader
 from slowfast_mllm.video import VideoInfo
 
 
@@ -64,9 +65,14 @@ class Conversation(Protocol):
 
 
 class Assistant(Protocol):
-    """A loaded model. `video` is whatever `read_video` takes, or what `encode` returned."""
+    """A loaded model. `video` is whatever `read_video` takes, or what `encode` returned.
+
+    Attributes:
+        reader: of videos.
+    """
 
     name: str
+    reader: Reader
 
     @property
     def capabilities(self) -> Capabilities: ...

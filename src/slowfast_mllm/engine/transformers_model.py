@@ -41,10 +41,11 @@ from slowfast_mllm.engine.frame_choice import (
     kept_source,
 )
 from slowfast_mllm.engine.protocol import Capabilities, one_at_a_time
+from slowfast_mllm.engine.reader import Reader
 from slowfast_mllm.engine.stopping import StopAtStrings
 from slowfast_mllm.engine.transformers_likelihoods import likelihoods, padded
 from slowfast_mllm.questions import DESCRIBE
-from slowfast_mllm.video import VideoInfo, probe_video, read_video
+from slowfast_mllm.video import VideoInfo
 from slowfast_mllm.video.names import localized, short_name
 
 _FEW = 8  # frames from which is seen what one of them takes
@@ -107,6 +108,7 @@ class TransformersModel:
         self.name = name
         # Held while the model runs: some families keep positions on their modules.
         self._running = threading.Lock()
+        self.reader = Reader()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -219,12 +221,12 @@ class TransformersModel:
             device=self.model.device,
             context=self._most,
         )
-        return choose_num_frames(video, room, **choice.part())
+        return choose_num_frames(video, room, self.reader, **choice.part())
 
     def _read(self, video: Any, wanted: dict[str, Any]) -> EncodedClip:
         began = time.perf_counter()
-        transform = self.family.transform(_expected(video, wanted))
-        sampled = read_video(video, **wanted, transform=transform)
+        transform = self.family.transform(self._expected(video, wanted))
+        sampled = self.reader.read_video(video, **wanted, transform=transform)
         read = time.perf_counter()
         rows = np.arange(len(sampled.frames))
         if not self.family.fixed_num_frames:  # what a short clip repeats
@@ -239,6 +241,20 @@ class TransformersModel:
             timestamps=times,
             timing={**AT_HAND, "read": read - began, "preprocess": time.perf_counter() - read},
         )
+
+    def _expected(self, video: Any, wanted: dict[str, Any]) -> int:
+        """About how many frames there will be: some families make pictures smaller where many
+        come."""
+        if wanted["at"] is not None:
+            return len(wanted["at"])
+        if wanted["fps"] is None:
+            return int(wanted["num_frames"])
+        if hasattr(video, "read"):  # can be read only once
+            return int(wanted["max_frames"])
+        info = self.reader.probe_video(video, frames_fps=wanted["frames_fps"], clip=wanted["clip"])
+        end = info.duration if wanted["end"] is None else min(wanted["end"], info.duration)
+        seconds = max(0.0, end - (wanted["start"] or 0))
+        return max(1, min(wanted["max_frames"], int(seconds * wanted["fps"]) + 1))
 
     # ---- words ---------------------------------------------------------------------------------
 
@@ -509,17 +525,3 @@ class TransformersChat:
         self.messages = [*messages, {"role": "assistant", "content": said}]
         self.video = replace(self.video, timing=AT_HAND)  # paid for by the first answer
         return answer
-
-
-def _expected(video: Any, wanted: dict[str, Any]) -> int:
-    """About how many frames there will be: some families make pictures smaller where many come."""
-    if wanted["at"] is not None:
-        return len(wanted["at"])
-    if wanted["fps"] is None:
-        return int(wanted["num_frames"])
-    if hasattr(video, "read"):  # can be read only once
-        return int(wanted["max_frames"])
-    info = probe_video(video, frames_fps=wanted["frames_fps"], clip=wanted["clip"])
-    end = info.duration if wanted["end"] is None else min(wanted["end"], info.duration)
-    seconds = max(0.0, end - (wanted["start"] or 0))
-    return max(1, min(wanted["max_frames"], int(seconds * wanted["fps"]) + 1))

@@ -6,7 +6,7 @@ Reading files is the work of `slowfast_mllm.video`; prompts are the work of the 
 import logging
 import os
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -325,15 +325,27 @@ def _transform(options: dict[str, Any]) -> Transform:
     crop = options["crop_size"] if options["do_center_crop"] else None
     fit: Fit = options["fit"] if size and crop else "crop"
 
-    def apply(picture: np.ndarray) -> np.ndarray:
-        if fit == "crop":
-            pixels = resize_and_crop(picture, size, crop, options["resample"])
-        else:
-            border = options["image_mean"]
-            pixels = resize_whole(picture, crop, fit, border, options["resample"])
-        return pixels.permute(1, 2, 0).numpy()
+    size, crop = (edges and {**_NO_EDGES, **dict(edges)} for edges in (size, crop))
+    how = (size, crop, fit, options["image_mean"], options["resample"])
+    return Transform(partial(_shape, size, crop), partial(_apply, *how))
 
-    return Transform(lambda height, width: output_shape(height, width, size, crop), apply)
+
+_NO_EDGES = dict.fromkeys(("shortest_edge", "longest_edge", "height", "width"))
+
+
+# Not within `_transform`: they are handed to other processes.
+def _shape(size: Any, crop: Any, height: int, width: int) -> tuple[int, int]:
+    return output_shape(height, width, size, crop)
+
+
+def _apply(
+    size: Any, crop: Any, fit: Fit, border: Any, resample: int, picture: np.ndarray
+) -> np.ndarray:
+    if fit == "crop":
+        pixels = resize_and_crop(picture, size, crop, resample)
+    else:
+        pixels = resize_whole(picture, crop, fit, border, resample)
+    return pixels.permute(1, 2, 0).numpy()
 
 
 def _request(options: dict[str, Any]) -> SampleRequest:

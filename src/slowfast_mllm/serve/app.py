@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from anyio import to_thread
 from fastapi import Body, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
@@ -22,11 +22,12 @@ from slowfast_mllm.serve.errors import ApiError, as_api_error, wrong
 from slowfast_mllm.serve.file_routes import file_routes
 from slowfast_mllm.serve.files import Files
 from slowfast_mllm.serve.guard import Guard, unless_gone
-from slowfast_mllm.serve.jobs import Jobs, arguments_of, listed
+from slowfast_mllm.serve.jobs import Described, Jobs, arguments_of, listed
 from slowfast_mllm.serve.keys import Keys
 from slowfast_mllm.serve.metrics import Metrics
 from slowfast_mllm.serve.settings import Settings
 from slowfast_mllm.serve.sources import Sources
+from slowfast_mllm.serve.streams import event_stream
 
 _NOBODY = "local"  # whose files they are where no keys are asked for
 
@@ -89,7 +90,8 @@ class _House:
         self.is_ready = False
 
     async def begin(self) -> None:
-        self.desk = Desk(self.assistant, self.settings, self.sources, self.metrics)
+        parts = (self.assistant, self.settings, self.sources, self.metrics)
+        self.desk = await to_thread.run_sync(Desk, *parts)
         self.completions = Completions(self.desk)
         self.jobs = Jobs(self.desk)
         self.is_ready = True
@@ -184,10 +186,7 @@ def _questions(app: FastAPI, house: _House, who: Any) -> None:
         """Ask about a video, in one turn or several."""
         said = house.completions.check(body)
         if body.stream:
-            events = house.completions.streamed(body, said, owner)
-            return StreamingResponse(
-                events, media_type="text/event-stream", headers={"Cache-Control": "no-store"}
-            )
+            return await event_stream(request, house.completions.events(body, said, owner))
         return JSONResponse(await unless_gone(request, house.completions.whole(body, said, owner)))
 
     @app.get("/v1/jobs", tags=["jobs"])
@@ -201,4 +200,6 @@ def _questions(app: FastAPI, house: _House, who: Any) -> None:
     ) -> Response:
         """Do a job with a video; see `GET /v1/jobs`."""
         arguments = arguments_of(job).model_validate(body)
+        if isinstance(arguments, Described) and arguments.stream:
+            return await event_stream(request, house.jobs.events(arguments, owner))
         return JSONResponse(await unless_gone(request, house.jobs.done(job, arguments, owner)))

@@ -1,7 +1,5 @@
 """`/v1/chat/completions`: questions about videos in OpenAI's form, whole or word by word."""
 
-import asyncio
-import json
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -12,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from slowfast_mllm.engine import Answer, Request
 from slowfast_mllm.serve.desk import Desk
-from slowfast_mllm.serve.errors import as_api_error, wrong
+from slowfast_mllm.serve.errors import wrong
 from slowfast_mllm.serve.parts import Conversation, conversation_of
 
 DEFAULT_TOKENS = 256
@@ -140,9 +138,7 @@ class Completions:
         head = _head("chat.completion", self.desk.assistant.name)
         async with AsyncExitStack() as stack:
             seen = await self._looked_at(stack, body, said, owner)
-            answers = await asyncio.gather(
-                *(self.desk.answer(request) for request in self._requests(body, said, seen))
-            )
+            answers = await self.desk.answers(self._requests(body, said, seen))
         choices = [
             {
                 "index": index,
@@ -159,22 +155,10 @@ class Completions:
             "slowfast": told(answers),
         }
 
-    async def streamed(
-        self, body: ChatRequest, said: Conversation, owner: str
-    ) -> AsyncIterator[str]:
-        """Server-sent events; an error comes as the last one."""
-        events = self._events(body, said, owner)
-        try:
-            async with aclosing(events):  # type: ignore[type-var]
-                async for event in events:
-                    yield f"data: {json.dumps(event, ensure_ascii=False)}\n\n"
-        except Exception as error:
-            yield f"data: {json.dumps(as_api_error(error).body())}\n\n"
-        yield "data: [DONE]\n\n"
-
-    async def _events(
+    async def events(
         self, body: ChatRequest, said: Conversation, owner: str
     ) -> AsyncIterator[dict[str, Any]]:
+        """The answer to a request, chunk by chunk."""
         head = _head("chat.completion.chunk", self.desk.assistant.name)
         wants_usage = body.stream_options is not None and body.stream_options.include_usage
         if wants_usage:
@@ -184,34 +168,25 @@ class Completions:
             choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
             return {**head, "choices": [choice | more]}
 
-        count = body.n or 1
-        for index in range(count):
-            yield chunk(index, {"role": "assistant", "content": ""})
         async with AsyncExitStack() as stack:
             seen = await self._looked_at(stack, body, said, owner)
+            requests = self._requests(body, said, seen)
             answers: dict[int, Answer] = {}
-            pieces: asyncio.Queue[tuple[int, str | Answer]] = asyncio.Queue()
-            group = await stack.enter_async_context(asyncio.TaskGroup())
-            for index, request in enumerate(self._requests(body, said, seen, pieces)):
-                group.create_task(self._put_answer(index, request, pieces))
-            while len(answers) < count:
-                index, piece = await pieces.get()
+            for index in range(len(requests)):
+                yield chunk(index, {"role": "assistant", "content": ""})
+            written = await stack.enter_async_context(aclosing(self.desk.written(requests)))  # type: ignore[type-var]
+            async for index, piece in written:
                 if isinstance(piece, str):
                     yield chunk(index, {"content": piece})
                     continue
                 answers[index] = piece
                 reason = "length" if piece.truncated else "stop"
                 last = chunk(index, {}, finish_reason=reason, logprobs=_logprobs(piece))
-                if len(answers) == count:
-                    last["slowfast"] = told([answers[i] for i in range(count)])
+                if len(answers) == len(requests):
+                    last["slowfast"] = told([answers[i] for i in range(len(requests))])
                 yield last
         if wants_usage:
             yield {**head, "choices": [], "usage": usage(list(answers.values()), seen)}
-
-    async def _put_answer(
-        self, index: int, request: Request, pieces: "asyncio.Queue[tuple[int, str | Answer]]"
-    ) -> None:
-        pieces.put_nowait((index, await self.desk.answer(request)))
 
     async def _looked_at(
         self, stack: AsyncExitStack, body: ChatRequest, said: Conversation, owner: str
@@ -220,32 +195,13 @@ class Completions:
         source = await stack.enter_async_context(self.desk.source(said.media[0], owner))
         return await self.desk.memories.of(source, self.desk.sampling(body.looking()))
 
-    def _requests(
-        self,
-        body: ChatRequest,
-        said: Conversation,
-        seen: Any,
-        pieces: "asyncio.Queue[tuple[int, str | Answer]] | None" = None,
-    ) -> list[Request]:
+    def _requests(self, body: ChatRequest, said: Conversation, seen: Any) -> list[Request]:
         """One for each choice; with a seed, each is drawn from another."""
-        loop = asyncio.get_running_loop()
         options = body.options(self.desk.settings.max_tokens)
-        began = time.perf_counter()
-        requests = []
-        for index in range(body.n or 1):
-            first = [True]
-
-            def on_text(text: str, index: int = index, first: list[bool] = first) -> None:
-                if first.pop() if first else False:
-                    self.desk.metrics.first.observe(time.perf_counter() - began)
-                if pieces is not None:
-                    loop.call_soon_threadsafe(pieces.put_nowait, (index, text))
-
-            seed = {} if body.seed is None else {"seed": body.seed + index}
-            requests.append(
-                Request(seen, said.question, on_text, {**options, **seed}, said.earlier)
-            )
-        return requests
+        seeds = [{} if body.seed is None else {"seed": body.seed + i} for i in range(body.n or 1)]
+        return [
+            Request(seen, said.question, None, {**options, **seed}, said.earlier) for seed in seeds
+        ]
 
 
 def check_model(asked: str | None, name: str) -> None:

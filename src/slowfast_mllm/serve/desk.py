@@ -3,14 +3,16 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
 from slowfast_mllm.engine import Answer, Assistant, Batcher, Request, Ticket
 from slowfast_mllm.engine.loaded_model import LoadedModel
+from slowfast_mllm.engine.reader import Reader
+from slowfast_mllm.serve.decoders import Decoders
 from slowfast_mllm.serve.errors import ApiError, wrong
 from slowfast_mllm.serve.memories import Memories
 from slowfast_mllm.serve.metrics import Metrics
@@ -80,9 +82,12 @@ class Desk:
         self._seconds = 1.0  # that a request takes, lately
         self._readers = ThreadPoolExecutor(settings.decoders, thread_name_prefix="slowfast-read")
         self.workers = ThreadPoolExecutor(2, thread_name_prefix="slowfast-job")
-        self.memories = Memories(assistant, self._readers, settings.memory, metrics)
+        self.decoders = Decoders(settings, metrics)
+        self.memories = Memories(assistant, self.decoders, self._readers, settings.memory, metrics)
+        if isinstance(assistant, LoadedModel):  # others' ways to fit pictures stay in this process
+            assistant.reader = Reader(self.decoders.read_video, self.decoders.probe_video)
         self.answerer: _Answerer = (
-            _Batch(assistant, settings.max_batch)
+            _Batch(assistant, settings.max_batch, metrics.batches.observe)
             if isinstance(assistant, LoadedModel)
             else _InTurn(assistant)
         )
@@ -93,6 +98,8 @@ class Desk:
         self._readers.shutdown(cancel_futures=True)
         self.workers.shutdown(cancel_futures=True)
         self.answerer.close()
+        self.assistant.reader = Reader()
+        self.decoders.close()
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
@@ -154,29 +161,70 @@ class Desk:
             wanted.setdefault("max_frames", most)
         return wanted
 
-    async def answer(self, request: Request) -> Answer:
-        """Have a request answered; who gives up waiting frees its place in the batch.
+    async def in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """What a function returns that waits for a decoding process."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, work, *arguments)
+
+    async def answers(self, requests: list[Request]) -> list[Answer]:
+        """Have requests answered, in their order."""
+        found: dict[int, Answer] = {}
+        async with aclosing(self.written(requests)) as pieces:  # type: ignore[type-var]
+            async for index, piece in pieces:
+                if isinstance(piece, Answer):
+                    found[index] = piece
+        return [found[index] for index in range(len(requests))]
+
+    async def written(self, requests: list[Request]) -> AsyncIterator[tuple[int, str | Answer]]:
+        """Have requests answered; who gives up waiting frees their places in the batch.
+
+        Yields:
+            The place of a request and the next piece of its answer, or all of it at its end.
 
         Raises:
-            Exception: whatever made it fail, e.g. a `ValueError`.
+            Exception: whatever made one of them fail, e.g. a `ValueError`.
         """
-        loop = asyncio.get_running_loop()
-        done = asyncio.Event()
-
-        def wake() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(done.set)
-
-        ticket = self.answerer.submit(request)
-        ticket.when_done(wake)
+        pieces: asyncio.Queue[tuple[int, str | Ticket]] = asyncio.Queue()
+        tickets = [self._submit(index, request, pieces) for index, request in enumerate(requests)]
+        left = len(tickets)
         try:
-            await done.wait()
+            while left:
+                index, piece = await pieces.get()
+                if isinstance(piece, str):
+                    yield index, piece
+                    continue
+                left -= 1
+                answer = piece.result()
+                self._count(answer)
+                yield index, answer
+        except CancelledError as error:  # not by who asked
+            raise ApiError(
+                503, "the server is shutting down; ask again later", "closing"
+            ) from error
         finally:
-            if not ticket.done():
+            for ticket in tickets:
                 ticket.cancel()
-        answer = ticket.result()
-        self._count(answer)
-        return answer
+
+    def _submit(
+        self, index: int, request: Request, pieces: "asyncio.Queue[tuple[int, str | Ticket]]"
+    ) -> Ticket:
+        loop = asyncio.get_running_loop()
+        began = time.perf_counter()
+        is_first = True
+
+        def put(piece: str | Ticket) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(pieces.put_nowait, (index, piece))
+
+        def on_text(text: str) -> None:
+            nonlocal is_first
+            if is_first:
+                self.metrics.first.observe(time.perf_counter() - began)
+                is_first = False
+            put(text)
+
+        ticket = self.answerer.submit(replace(request, on_text=on_text))
+        ticket.when_done(lambda: put(ticket))
+        return ticket
 
     def _count(self, answer: Answer) -> None:
         count = int(answer.timing["tokens"])

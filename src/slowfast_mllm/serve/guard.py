@@ -31,6 +31,11 @@ _HEADERS = [
 ]
 
 
+_LATE = ApiError(
+    408, "nothing came for too long; send it again", "timeout", headers={"Connection": "close"}
+)
+
+
 class Guard:
     """An ASGI application around another."""
 
@@ -44,20 +49,25 @@ class Guard:
             await self.app(scope, receive, send)
             return
         status = 0
+        trouble: list[ApiError] = []  # with the body, which frameworks tell in their own words
 
         async def tell(message: Message) -> None:
             nonlocal status
+            if trouble and not status:
+                return
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], *_HEADERS]
             await send(message)
 
         try:
-            await self.app(scope, self._limited(scope, receive), tell)
+            await self.app(scope, self._limited(scope, receive, trouble), tell)
+            if trouble and not status:
+                raise trouble.pop()
         except ClientDisconnect:
             self.metrics.gone.inc()
         except Exception as error:
-            told = as_api_error(error)
+            told = trouble.pop() if trouble else as_api_error(error)
             if not status:
                 await told.response()(scope, receive, tell)
         finally:
@@ -65,8 +75,9 @@ class Guard:
             path = getattr(route, "path", "other")
             self.metrics.requests.labels(path, str(status or 499)).inc()
 
-    def _limited(self, scope: Scope, receive: Receive) -> Receive:
-        """A body that is not too large and does not stand still."""
+    def _limited(self, scope: Scope, receive: Receive, trouble: list[ApiError]) -> Receive:
+        """A body that is not too large and does not stand still; otherwise, what is wrong with it
+        is put into `trouble`, too."""
         path = scope["path"]
         is_file = path.startswith(("/v1/files", "/v1/chat", "/v1/jobs", "/v1/uploads"))
         limit = self.settings.max_body
@@ -80,18 +91,19 @@ class Guard:
             if ended:  # what comes now is that the client goes
                 return await receive()
             if length.isdigit() and int(length) > limit:
-                raise _too_large(limit)
+                trouble.append(_too_large(limit))
+                raise trouble[0]
             try:
                 async with asyncio.timeout(self.settings.body_seconds):
                     message = await receive()
             except TimeoutError as error:
-                raise ApiError(
-                    408, "nothing came for too long; send it again", "timeout"
-                ) from error
+                trouble.append(_LATE)
+                raise _LATE from error
             size += len(message.get("body", b""))
             ended = not message.get("more_body", False)
             if size > limit:
-                raise _too_large(limit)
+                trouble.append(_too_large(limit))
+                raise trouble[0]
             return message
 
         return more

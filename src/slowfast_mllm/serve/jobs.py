@@ -2,18 +2,20 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import Field
 
-from slowfast_mllm.engine import DESCRIBE, Answer, Likelihood, Request
+from slowfast_mllm.engine import DESCRIBE, Answer, Likelihood, Request, Ticket
 from slowfast_mllm.serve.chat import DEFAULT_TOKENS, Body, check_model
 from slowfast_mllm.serve.desk import Desk
 from slowfast_mllm.serve.errors import ApiError, wrong
-from slowfast_mllm.serve.parts import reference_of
+from slowfast_mllm.serve.parts import conversation_of, reference_of
 from slowfast_mllm.serve.sources import Source
 from slowfast_mllm.tasks import JOBS, result_type
 from slowfast_mllm.tasks.labels import Asked
@@ -56,12 +58,32 @@ class Described(Looked):
     top_p: float = 1.0
     seed: int | None = None
     stop: list[str] = []
+    num_beams: Literal[1] = 1
     evidence: bool = False
     """Also tell which frames the answer read, and where in them."""
+    stream: bool = False
+    """Server-sent events: `{"text": ...}` for each piece, then `{"answer": ...}`, the result."""
+
+    def request(self, seen: Any, longest: int) -> Request:
+        """For the model, about what it saw of the video."""
+        names = ("max_new_tokens", "temperature", "top_p", "seed", "stop", "evidence")
+        options = {name: getattr(self, name) for name in names}
+        return Request(seen, DESCRIBE, options=options)
 
 
 class Questioned(Described):
     question: str
+    messages: list[dict[str, Any]] = []
+    """Turns before the question, as in a chat, in words."""
+
+    def request(self, seen: Any, longest: int) -> Request:
+        """See above."""
+        turn = {"role": "user", "content": self.question}
+        said = conversation_of([*self.messages, turn], longest)
+        if said.media:
+            raise wrong("messages: the video is named under video", "messages")
+        request = super().request(seen, longest)
+        return replace(request, question=said.question, earlier=said.earlier)
 
 
 class Captioned(Looked):
@@ -112,7 +134,7 @@ ARGUMENTS: dict[str, type[Job]] = {
     "ground": Grounded,
     "score": Scored,
 }
-_MEASURED = {"cuts": "find_cuts", "facts": "measure_facts"}
+_MEASURED = ("cuts", "facts")
 _TASKS = {
     "choose": ("choose_answer", ("question", "options")),
     "score": ("score_video", ("what", "question")),
@@ -143,6 +165,7 @@ class _Helper:
         self._assistant = desk.assistant
         self.name = desk.assistant.name
         self.capabilities = desk.assistant.capabilities
+        self.reader = desk.assistant.reader
         self.given_up = threading.Event()
 
     def _go_on(self) -> None:
@@ -168,9 +191,18 @@ class _Helper:
     def generate(
         self, requests: Iterable[Request], max_batch: int = 8
     ) -> Iterator[Answer | Exception]:
-        for request in requests:
-            self._go_on()
-            yield self._desk.answerer.submit(request).outcome()
+        handed_in: deque[Ticket] = deque()
+        try:
+            for request in requests:
+                self._go_on()
+                handed_in.append(self._desk.answerer.submit(request))
+                while handed_in and (handed_in[0].done() or len(handed_in) > max_batch):
+                    yield handed_in.popleft().outcome()
+            while handed_in:
+                yield handed_in.popleft().outcome()
+        finally:
+            for ticket in handed_in:
+                ticket.cancel()
 
 
 class Jobs:
@@ -188,8 +220,27 @@ class Jobs:
         Raises:
             ApiError: it cannot be done.
         """
-        check_model(body.model, self.desk.assistant.name)
+        self._check(body)
         reference = reference_of(body.video, "video")
+        with self.desk.metrics.jobs.labels(job).time():
+            async with self.desk.place(), self.desk.source(reference, owner) as source:
+                if isinstance(body, Described):
+                    return await self._answered(body, source)
+                return await self._worked(job, body, source)
+
+    async def events(self, body: Described, owner: str) -> AsyncIterator[dict[str, Any]]:
+        """The result of asking or describing, piece by piece."""
+        self._check(body)
+        reference = reference_of(body.video, "video")
+        async with self.desk.place(), self.desk.source(reference, owner) as source:
+            seen = await self.desk.memories.of(source, self.desk.sampling(body.looking()))
+            request = body.request(seen, self.desk.settings.max_question)
+            async with aclosing(self.desk.written([request])) as pieces:  # type: ignore[type-var]
+                async for _, piece in pieces:
+                    yield {"text": piece} if isinstance(piece, str) else {"answer": piece.to_dict()}
+
+    def _check(self, body: Any) -> None:
+        check_model(body.model, self.desk.assistant.name)
         words = [
             v for v in body.model_dump(exclude={"video"}).values() if isinstance(v, str | list)
         ]
@@ -198,22 +249,15 @@ class Jobs:
         if body.model_dump().get("max_new_tokens", 0) > self.desk.settings.max_tokens:
             most = self.desk.settings.max_tokens
             raise wrong(f"max_new_tokens: answers here have {most} at most", "max_new_tokens")
-        with self.desk.metrics.jobs.labels(job).time():
-            async with self.desk.place(), self.desk.source(reference, owner) as source:
-                if isinstance(body, Described):
-                    return await self._answered(body, source)
-                return await self._worked(job, body, source)
 
     async def _answered(self, body: Described, source: Source) -> dict[str, Any]:
         seen = await self.desk.memories.of(source, self.desk.sampling(body.looking()))
-        names = ("max_new_tokens", "temperature", "top_p", "seed", "stop", "evidence")
-        options = {name: getattr(body, name) for name in names}
-        question = body.question if isinstance(body, Questioned) else DESCRIBE
-        answer = await self.desk.answer(Request(seen, question, options=options))
-        return replace(answer).to_dict()
+        request = body.request(seen, self.desk.settings.max_question)
+        return (await self.desk.answers([request]))[0].to_dict()
 
     async def _worked(self, job: str, body: Any, source: Source) -> dict[str, Any]:
         helper = _Helper(self.desk)
+        await self.desk.in_thread(self.desk.decoders.examine, source.path, body.clip)
         work = await self._work(job, body, source, helper)
         try:
             result = await asyncio.get_running_loop().run_in_executor(self.desk.workers, work)
@@ -231,16 +275,18 @@ class Jobs:
         """What is to be done in a thread."""
         from slowfast_mllm import tasks
 
+        decoders = self.desk.decoders
         if job in _MEASURED:
-            measure = getattr(tasks, _MEASURED[job])
-            return lambda: measure(source.path, body.frames_fps, body.clip)
+            how = {"frames_fps": body.frames_fps, "clip": body.clip}
+            kind = result_type(job)
+            return lambda: kind.model_validate(decoders.measure(job, source.path, **how))
         sampling = self.desk.sampling(body.looking())
         if job == "caption":
             fields = body.model_dump(
                 include={"prompt", "max_words", "dense", "window", "max_new_tokens"}
             )
-            how = tasks.Captioning(**fields, sampling=sampling)
-            return lambda: tasks.caption_video(helper, source.path, how)
+            captioning = tasks.Captioning(**fields, sampling=sampling)
+            return lambda: tasks.caption_video(helper, source.path, captioning)
         if job == "classify":
             labels: Any = body.labels
             if isinstance(labels, str):

@@ -6,13 +6,13 @@ In RAM here, and on disk in the model's own cache. All methods belong to the eve
 import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 from slowfast_mllm.engine import Assistant, EncodedVideo
 from slowfast_mllm.engine.encoded_video import AT_HAND
+from slowfast_mllm.serve.decoders import Decoders
 from slowfast_mllm.serve.metrics import Metrics
 from slowfast_mllm.serve.sources import Source
 
@@ -21,7 +21,12 @@ class Memories:
     """Memories of videos; the one that was longest unused goes first."""
 
     def __init__(
-        self, assistant: Assistant, readers: ThreadPoolExecutor, limit: int, metrics: Metrics
+        self,
+        assistant: Assistant,
+        decoders: Decoders,
+        readers: ThreadPoolExecutor,
+        limit: int,
+        metrics: Metrics,
     ) -> None:
         """
         Args:
@@ -29,6 +34,7 @@ class Memories:
             limit: bytes that are held at most.
         """
         self.assistant = assistant
+        self.decoders = decoders
         self.limit = limit
         self.metrics = metrics
         self._readers = readers
@@ -73,9 +79,12 @@ class Memories:
 
     async def _make(self, key: str, source: Source, sampling: dict[str, Any]) -> Any:
         loop = asyncio.get_running_loop()
-        encode: Callable[[], Any] = lambda: self.assistant.encode(source.path, **sampling)  # noqa: E731
-        pending: Awaitable[Any] = loop.run_in_executor(self._readers, encode)
-        seen = await pending
+
+        def encode() -> Any:
+            self.decoders.examine(source.path, bool(sampling.get("clip")))
+            return self.assistant.encode(source.path, **sampling)
+
+        seen = await loop.run_in_executor(self._readers, encode)
         timing = seen.timing
         known = not timing["encode"] and not timing["preprocess"]
         self.metrics.memories.labels("disk" if known else "encoded").inc()

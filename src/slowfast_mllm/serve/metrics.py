@@ -41,7 +41,6 @@ class Metrics:
             **here,
         )
         self.held = Gauge("memories_bytes", "Of memories in RAM.", **here)
-        self.batch = Gauge("batch_size", "Answers that are written together now.", **here)
         self.batches = Histogram(
             "batch_sizes", "Answers written together, at each step.",
             buckets=(1, 2, 4, 8, 16, 32), **here,

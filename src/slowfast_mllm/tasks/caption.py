@@ -18,7 +18,7 @@ from slowfast_mllm.tasks.journal import Journal
 from slowfast_mllm.tasks.records import Record
 from slowfast_mllm.tasks.results import Clip, Frames, Part, Result, Seconds, versions
 from slowfast_mllm.tasks.windows import equal_parts
-from slowfast_mllm.video import VideoError, probe_video
+from slowfast_mllm.video import VideoError
 
 _TOKENS_A_WORD = 4  # of scripts that a tokenizer knows little of
 _LEAST_TOKENS = 32
@@ -149,7 +149,7 @@ def caption_videos(
 
     def requests() -> Iterator[Request]:
         for record in records:
-            work = _begun(record, how)
+            work = _begun(assistant, record, how)
             open_work.append(work)
             for start, end in work.spans:
                 bounds = {"start": start, "end": end}
@@ -232,22 +232,24 @@ def caption_into(
     return progress
 
 
-def _begun(record: Record, how: Captioning) -> _Work:
+def _begun(assistant: Assistant, record: Record, how: Captioning) -> _Work:
     """What is to be asked about a record."""
     if record.problem is not None:
         return _Work(record, error=ValueError(record.problem))
     if not how.dense:
         return _Work(record, [(record.start, record.end)])
     try:
-        return _Work(record, _windows(record, how))
+        return _Work(record, _windows(assistant, record, how))
     except (ValueError, OSError) as error:
         return _Work(record, error=error)
 
 
-def _windows(record: Record, how: Captioning) -> list[tuple[float | None, float | None]]:
+def _windows(
+    assistant: Assistant, record: Record, how: Captioning
+) -> list[tuple[float | None, float | None]]:
     """Equal parts of a clip, none longer than the window."""
     known = {name: how.sampling[name] for name in ("frames_fps", "clip") if name in how.sampling}
-    duration = probe_video(record.video, **known).duration
+    duration = assistant.reader.probe_video(record.video, **known).duration
     begin = record.start or 0.0
     end = duration if record.end is None else min(record.end, duration)
     if not begin < end:

@@ -19,7 +19,7 @@ from slowfast_mllm.engine.frame_choice import (
     kept_source,
     settings_of,
 )
-from slowfast_mllm.video import SampledVideo, VideoError, read_video, resizing
+from slowfast_mllm.video import SampledVideo, VideoError, resizing
 from slowfast_mllm.video.names import is_named, short_name
 
 _FPS, _MOST = 8.0, 256  # frames a second that are read where nobody says, and in all
@@ -94,14 +94,15 @@ def read_densely(assistant: Assistant, video: Any, **sampling: Any) -> Reading:
     choice, asked = None, Sampling(**given)
     if asked.num_frames == AUTO:
         video = kept_source(video)
-        choice = choose_num_frames(video, _ROOM, **asked.part())
+        choice = choose_num_frames(video, _ROOM, assistant.reader, **asked.part())
     wanted = {name: value for name, value in given.items() if name != "fit"}
     if choice is not None:
         wanted["num_frames"] = choice.num_frames
     if not {"num_frames", "at"} & wanted.keys():
         most = Sampling.max_frames if "fps" in wanted else _MOST
         wanted = {"fps": _FPS, "max_frames": most, **wanted}
-    read = read_video(video, **wanted, transform=resizing(_shape, Image.Resampling.BICUBIC))
+    shrink = resizing(_shape, Image.Resampling.BICUBIC)
+    read = assistant.reader.read_video(video, **wanted, transform=shrink)
     rows = np.unique(read.frame_indices, return_index=True)[1]  # what a short clip repeats
     seen = SampledVideo(
         read.frames[rows], read.timestamps[rows], read.frame_indices[rows], read.info

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from slowfast_mllm.video.picture import resizing
-from slowfast_mllm.video.result import VideoInfo
+from slowfast_mllm.video.result import SampledVideo, VideoInfo
 from slowfast_mllm.video.sources import read_video
 
 _SIDE = 32  # pixels of what is compared: noise and grain are averaged away
@@ -18,7 +19,12 @@ _APART = 0.2  # seconds between the two, or a frame and a half where frames come
 _QUANTILE = 0.75
 _LUMA = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)  # Rec. 709, of values as shown
 
-SMALL = resizing(lambda height, width: (_SIDE, _SIDE), Image.Resampling.BOX)
+
+def _small(height: int, width: int) -> tuple[int, int]:
+    return _SIDE, _SIDE
+
+
+SMALL = resizing(_small, Image.Resampling.BOX)
 
 
 def luma(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -26,7 +32,14 @@ def luma(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
     return pictures @ _LUMA
 
 
-def picture_change(source: Any, info: VideoInfo, start: float, end: float, **how: Any) -> float:
+def picture_change(
+    source: Any,
+    info: VideoInfo,
+    start: float,
+    end: float,
+    read: Callable[..., SampledVideo] = read_video,
+    **how: Any,
+) -> float:
     """Levels of luma, of 255, by which the picture changes in a second.
 
     Frames a fifth of a second apart are compared at 16 places, and what a quarter of the places
@@ -36,6 +49,7 @@ def picture_change(source: Any, info: VideoInfo, start: float, end: float, **how
         source: As for `read_video`, but nothing that can be read only once.
         info: Of the source.
         start, end: Seconds of the part that is looked at.
+        read: as `read_video`.
         **how: `frames_fps` and `clip`, as for `read_video`.
 
     Raises:
@@ -46,7 +60,7 @@ def picture_change(source: Any, info: VideoInfo, start: float, end: float, **how
         return 0.0
     places = np.linspace(start, end - apart, _PLACES, endpoint=False)
     at = np.stack([places, places + apart], 1).ravel().tolist()
-    seen = read_video(source, at=at, transform=SMALL, **how)
+    seen = read(source, at=at, transform=SMALL, **how)
     change = np.abs(np.diff(luma(seen.frames).reshape(_PLACES, 2, -1), axis=1)).mean((1, 2))
     seconds = np.diff(seen.timestamps.reshape(_PLACES, 2), axis=1)[:, 0]
     other = seconds > 0

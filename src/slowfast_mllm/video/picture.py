@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, cast
 
 import numpy as np
@@ -175,14 +175,18 @@ class Transform:
 def resizing(shape: Callable[[int, int], tuple[int, int]], resample: Image.Resampling) -> Transform:
     """Each picture resized to `shape` (see `Transform`) by Pillow; as it is where it has that."""
 
-    def apply(picture: Picture) -> Picture:
-        height, width = shape(*picture.shape[:2])
-        if (height, width) == picture.shape[:2]:
-            return picture
-        image = Image.fromarray(np.ascontiguousarray(picture))
-        return np.asarray(image.resize((width, height), resample))
+    return Transform(shape, partial(_resized, shape, resample))
 
-    return Transform(shape, apply)
+
+# Not within `resizing`: it is handed to other processes.
+def _resized(
+    shape: Callable[[int, int], tuple[int, int]], resample: Image.Resampling, picture: Picture
+) -> Picture:
+    height, width = shape(*picture.shape[:2])
+    if (height, width) == picture.shape[:2]:
+        return picture
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    return np.asarray(image.resize((width, height), resample))
 
 
 UNCHANGED = Transform(lambda height, width: (height, width), lambda picture: picture)

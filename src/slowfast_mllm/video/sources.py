@@ -16,12 +16,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from av import time_base
 from numpy.typing import NDArray
 from PIL import Image
 
 from slowfast_mllm.video.archive import is_zip, open_zip
 from slowfast_mllm.video.jpeg import Behind, look_behind
-from slowfast_mllm.video.media import Media
+from slowfast_mllm.video.media import Media, open_video
 from slowfast_mllm.video.names import data_of, is_named, localized, printable, short_name
 from slowfast_mllm.video.picture import UNCHANGED, Picture, Transform
 from slowfast_mllm.video.pillow import HEAD_BYTES, is_picture, open_image
@@ -121,6 +122,26 @@ def read_video(
     else:
         video = opened.read(request, transform)
     return replace(video, info=_with_path(video.info, source))
+
+
+def declared(source: Any, *, clip: bool = False) -> tuple[float, int]:
+    """What a video says of itself, before any picture of it is decoded; it may be wrong.
+
+    Args:
+        source, clip: As for `read_video`.
+
+    Returns:
+        Seconds in all (0.0 where it does not say), and pixels of a picture.
+
+    Raises:
+        VideoError: The source cannot be opened.
+    """
+    opened = _open(source, None, clip)
+    if isinstance(opened, Stills):
+        return opened.duration, opened.size[0] * opened.size[1]
+    with open_video(opened) as (container, stream):
+        context = stream.codec_context
+        return (container.duration or 0) / time_base, context.width * context.height
 
 
 def walk_video(
