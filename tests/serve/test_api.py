@@ -156,12 +156,79 @@ def test_a_file_that_is_no_video_is_told_by_its_name(http: httpx.Client, url: st
     assert answer.status_code == 400
     assert answer.json()["error"]["message"].startswith("odd.mp4: ")
     streamed = http.post("/v1/chat/completions", json=asking("What?", name, stream=True))
-    events = [line.removeprefix("data: ") for line in streamed.text.splitlines() if line]
-    assert json.loads(events[-2])["error"]["code"] == "invalid_video"
-    assert events[-1] == "[DONE]"
+    assert (streamed.status_code, streamed.json()) == (400, answer.json())
 
 
 def test_the_page_loads_nothing_from_elsewhere(http: httpx.Client) -> None:
     page = http.get("/")
     assert page.status_code == 200
     assert "default-src 'none'" in page.headers["content-security-policy"]
+
+
+def test_the_newer_api_says_the_same(client, uploaded, alone) -> None:
+    parts = [
+        {"type": "input_text", "text": QUESTION},
+        {"type": "input_video", "video_url": uploaded},
+    ]
+    asked = {"model": "default", "input": [{"role": "user", "content": parts}]}
+    whole = client.responses.create(**asked)
+    assert (whole.status, whole.output_text) == ("completed", alone)
+    events = list(client.responses.create(**asked, stream=True))
+    assert "".join(e.delta for e in events if e.type == "response.output_text.delta") == alone
+    assert (events[-1].type, events[-1].response.usage) == ("response.completed", whole.usage)
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+
+
+def test_a_file_comes_in_parts_and_what_is_missing_is_told(client, tmp_path) -> None:
+    data = CLIP.read_bytes()
+    about = {"filename": "parts.mp4", "bytes": len(data), "mime_type": "video/mp4"}
+    upload = client.uploads.create(**about, purpose="vision")
+    first, second = (
+        client.uploads.parts.create(upload.id, data=part).id
+        for part in (data[:100_000], data[100_000:])
+    )
+    with pytest.raises(openai.BadRequestError, match="send the rest"):
+        client.uploads.complete(upload.id, part_ids=[first])
+    file = client.uploads.complete(upload.id, part_ids=[first, second]).file
+    assert client.files.content(file.id).read() == data
+
+
+def test_a_video_is_looked_at_ahead(http: httpx.Client, uploaded: str) -> None:
+    ahead = {"num_frames": 5, "start": 1.0}
+    told = http.post(f"/v1/videos/{uploaded}/memory", json=ahead).json()
+    assert len(told["frames"]["indices"]) == 5
+    answer = http.post("/v1/jobs/ask", json={"video": uploaded, "question": QUESTION, **ahead})
+    assert answer.json()["timing"]["encode"] == 0
+
+
+def test_several_answers_are_drawn_and_a_seed_repeats_them(client, uploaded) -> None:
+    asked = asking(QUESTION, uploaded, n=3, temperature=1.5, seed=3, max_tokens=12)
+    first, second = (client.chat.completions.create(**asked).choices for _ in range(2))
+    texts = [choice.message.content for choice in first]
+    assert texts == [choice.message.content for choice in second]
+    assert len(set(texts)) > 1
+    chunks = list(client.chat.completions.create(**asked, stream=True))
+    assert {c.choices[0].index for c in chunks if c.choices} == {0, 1, 2}
+
+
+def test_answers_stop_where_they_are_told_to_and_say_how_likely_they_are(
+    client, uploaded, alone
+) -> None:
+    word = alone.split()[2]
+    asked = asking(QUESTION, uploaded, stop=word, logprobs=True)
+    choice = client.chat.completions.create(**asked).choices[0]
+    assert choice.message.content == alone.split(word)[0].strip()
+    assert all(token.logprob <= 0 for token in choice.logprobs.content)
+    short = client.chat.completions.create(**asking(QUESTION, uploaded, max_tokens=2)).choices[0]
+    assert short.finish_reason == "length"
+
+
+def test_a_job_streams_its_answer(http: httpx.Client, uploaded: str, alone: str) -> None:
+    body = {"video": uploaded, "question": QUESTION, "stream": True}
+    events = [
+        json.loads(line.removeprefix("data: "))
+        for line in http.post("/v1/jobs/ask", json=body).text.splitlines()
+        if line.startswith("data: {")
+    ]
+    assert "".join(event.get("text", "") for event in events) == alone
+    assert events[-1]["answer"]["answer"] == alone

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from importlib.resources import files
-from typing import Annotated, Any
+from typing import Any
 
 from anyio import to_thread
-from fastapi import Body, Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
@@ -16,18 +16,17 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from slowfast_mllm.engine import Assistant
-from slowfast_mllm.serve.chat import ChatRequest, Completions
 from slowfast_mllm.serve.desk import Desk
 from slowfast_mllm.serve.errors import ApiError, as_api_error, wrong
 from slowfast_mllm.serve.file_routes import file_routes
 from slowfast_mllm.serve.files import Files
-from slowfast_mllm.serve.guard import Guard, unless_gone
-from slowfast_mllm.serve.jobs import Described, Jobs, arguments_of, listed
+from slowfast_mllm.serve.guard import Guard
 from slowfast_mllm.serve.keys import Keys
 from slowfast_mllm.serve.metrics import Metrics
+from slowfast_mllm.serve.question_routes import question_routes
 from slowfast_mllm.serve.settings import Settings
 from slowfast_mllm.serve.sources import Sources
-from slowfast_mllm.serve.streams import event_stream
+from slowfast_mllm.serve.uploads import upload_routes
 
 _NOBODY = "local"  # whose files they are where no keys are asked for
 
@@ -72,7 +71,8 @@ def create_app(assistant: Assistant, settings: Settings) -> FastAPI:
     who: Any = Depends(owner)
     _models(app, house, who)
     app.include_router(file_routes(house.files, who))
-    _questions(app, house, who)
+    app.include_router(upload_routes(house.files, who))
+    app.include_router(question_routes(lambda: house.desk, who))
     page = files("slowfast_mllm.serve").joinpath("page")
     app.mount("/", StaticFiles(directory=str(page), html=True, check_dir=False), name="page")
     return app
@@ -92,8 +92,6 @@ class _House:
     async def begin(self) -> None:
         parts = (self.assistant, self.settings, self.sources, self.metrics)
         self.desk = await to_thread.run_sync(Desk, *parts)
-        self.completions = Completions(self.desk)
-        self.jobs = Jobs(self.desk)
         self.is_ready = True
 
     def end(self) -> None:
@@ -178,28 +176,3 @@ def _models(app: FastAPI, house: _House, who: Any) -> None:
         if name != house.assistant.name:
             raise ApiError(404, f"{name!r:.100}: no such model", "model_not_found", "model")
         return facts()
-
-
-def _questions(app: FastAPI, house: _House, who: Any) -> None:
-    @app.post("/v1/chat/completions", tags=["questions"])
-    async def chat(request: Request, body: ChatRequest, owner: str = who) -> Response:
-        """Ask about a video, in one turn or several."""
-        said = house.completions.check(body)
-        if body.stream:
-            return await event_stream(request, house.completions.events(body, said, owner))
-        return JSONResponse(await unless_gone(request, house.completions.whole(body, said, owner)))
-
-    @app.get("/v1/jobs", tags=["jobs"])
-    async def jobs(owner: str = who) -> dict[str, Any]:
-        """The jobs, with the JSON Schemas of their arguments and results."""
-        return {"object": "list", "data": listed()}
-
-    @app.post("/v1/jobs/{job}", tags=["jobs"])
-    async def do(
-        request: Request, job: str, body: Annotated[dict[str, Any], Body()], owner: str = who
-    ) -> Response:
-        """Do a job with a video; see `GET /v1/jobs`."""
-        arguments = arguments_of(job).model_validate(body)
-        if isinstance(arguments, Described) and arguments.stream:
-            return await event_stream(request, house.jobs.events(arguments, owner))
-        return JSONResponse(await unless_gone(request, house.jobs.done(job, arguments, owner)))

@@ -9,7 +9,7 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
-from slowfast_mllm.engine import Answer, Assistant, Batcher, Request, Ticket
+from slowfast_mllm.engine import Answer, Assistant, Batcher, Request, Sampling, Ticket
 from slowfast_mllm.engine.loaded_model import LoadedModel
 from slowfast_mllm.engine.reader import Reader
 from slowfast_mllm.serve.decoders import Decoders
@@ -151,12 +151,13 @@ class Desk:
             ApiError: more frames are asked for.
         """
         most = self.settings.max_frames
-        wanted = {name: value for name, value in given.items() if value not in (None, False)}
-        for name in ("num_frames", "max_frames"):
-            if isinstance(wanted.get(name), int) and wanted[name] > most:
-                raise wrong(
-                    f"{name}={wanted[name]}: this server looks at {most} frames at most", name
-                )
+        wanted = {name: v for name, v in given.items() if v is not None and v is not False}
+        counts = {name: wanted.get(name) for name in ("num_frames", "max_frames")}
+        counts["at"] = len(wanted.get("at", ()))
+        for name, count in counts.items():
+            if isinstance(count, int) and count > most:
+                raise wrong(f"{name}: {count}, and this server looks at {most} frames", name)
+        Sampling(**wanted)
         if "fps" in wanted or wanted.get("num_frames") == "auto":
             wanted.setdefault("max_frames", most)
         return wanted

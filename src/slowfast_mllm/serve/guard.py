@@ -2,6 +2,7 @@
 ends in anything but an answer of the API."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -31,6 +32,7 @@ _HEADERS = [
 ]
 
 
+_RELUCTANT = 64 * MIB
 _LATE = ApiError(
     408, "nothing came for too long; send it again", "timeout", headers={"Connection": "close"}
 )
@@ -63,17 +65,32 @@ class Guard:
         try:
             await self.app(scope, self._limited(scope, receive, trouble), tell)
             if trouble and not status:
-                raise trouble.pop()
+                raise trouble[0]
         except ClientDisconnect:
             self.metrics.gone.inc()
         except Exception as error:
-            told = trouble.pop() if trouble else as_api_error(error)
+            told = trouble[0] if trouble else as_api_error(error)
+            if trouble:
+                trouble.clear()
+                await self._drain(receive)
             if not status:
                 await told.response()(scope, receive, tell)
         finally:
             route = scope.get("route")
             path = getattr(route, "path", "other")
             self.metrics.requests.labels(path, str(status or 499)).inc()
+
+    async def _drain(self, receive: Receive) -> None:
+        """Take in the rest of a refused body, within reason: who still sends would
+        not hear why."""
+        left = _RELUCTANT
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.body_seconds):
+                while left > 0:
+                    message = await receive()
+                    if not message.get("more_body", False):
+                        return
+                    left -= len(message.get("body", b""))
 
     def _limited(self, scope: Scope, receive: Receive, trouble: list[ApiError]) -> Receive:
         """A body that is not too large and does not stand still; otherwise, what is wrong with it

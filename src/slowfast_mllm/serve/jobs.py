@@ -19,6 +19,7 @@ from slowfast_mllm.serve.parts import conversation_of, reference_of
 from slowfast_mllm.serve.sources import Source
 from slowfast_mllm.tasks import JOBS, result_type
 from slowfast_mllm.tasks.labels import Asked
+from slowfast_mllm.tasks.reading import DENSE_FPS, DENSE_FRAMES
 
 
 class Job(Body):
@@ -37,19 +38,27 @@ class Measured(Job):
     clip: bool = False
 
 
-class Looked(Measured):
+class Looking(Body):
     """Which frames are looked at."""
 
     num_frames: int | Literal["auto"] | None = None
     fps: float | None = None
+    max_frames: int | None = None
+    at: list[float] | None = None
+    """Seconds."""
     start: float | None = None
     end: float | None = None
     fit: str | None = None
+    frames_fps: float | None = None
+    clip: bool = False
 
     def looking(self) -> dict[str, Any]:
         """Fields of `Sampling`."""
-        return {name: getattr(self, name) for name in
-                ("num_frames", "fps", "start", "end", "fit", "frames_fps", "clip")}  # fmt: skip
+        return {name: getattr(self, name) for name in Looking.model_fields}
+
+
+class Looked(Job, Looking):
+    """A video, and which of its frames are looked at."""
 
 
 class Described(Looked):
@@ -301,6 +310,9 @@ class Jobs:
         if job in ("choose", "score"):
             seen = await self.desk.memories.of(source, sampling)
             return lambda: task(helper, seen, **arguments)
+        most = self.desk.settings.max_frames
+        if most < DENSE_FRAMES and not {"num_frames", "fps", "at"} & sampling.keys():
+            sampling |= {"fps": DENSE_FPS, "max_frames": most}
         return lambda: task(helper, source.path, **arguments, **sampling)
 
 

@@ -51,7 +51,8 @@ async def event_stream(
             piece = first
             while piece is not None:
                 event = piece.body() if isinstance(piece, ApiError) else piece
-                yield f"data: {json.dumps(event, ensure_ascii=False)}\n\n"
+                kind = f"event: {event['type']}\n" if "type" in event else ""
+                yield f"{kind}data: {json.dumps(event, ensure_ascii=False)}\n\n"
                 piece = await pieces.get()
             yield _DONE
         finally:

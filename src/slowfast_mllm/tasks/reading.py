@@ -22,7 +22,7 @@ from slowfast_mllm.engine.frame_choice import (
 from slowfast_mllm.video import SampledVideo, VideoError, resizing
 from slowfast_mllm.video.names import is_named, short_name
 
-_FPS, _MOST = 8.0, 256  # frames a second that are read where nobody says, and in all
+DENSE_FPS, DENSE_FRAMES = 8.0, 256  # frames a second that are read where nobody says, and in all
 _SIDE = 448  # pixels of the shorter side of what is kept; models look at no more, or little
 # Where the number of frames is left to us: only their pictures are held.
 _ROOM = Room(8, 3 * 2 * _SIDE**2, 0.0, torch.device("cpu"), None)
@@ -99,8 +99,8 @@ def read_densely(assistant: Assistant, video: Any, **sampling: Any) -> Reading:
     if choice is not None:
         wanted["num_frames"] = choice.num_frames
     if not {"num_frames", "at"} & wanted.keys():
-        most = Sampling.max_frames if "fps" in wanted else _MOST
-        wanted = {"fps": _FPS, "max_frames": most, **wanted}
+        most = Sampling.max_frames if "fps" in wanted else DENSE_FRAMES
+        wanted = {"fps": DENSE_FPS, "max_frames": most, **wanted}
     shrink = resizing(_shape, Image.Resampling.BICUBIC)
     read = assistant.reader.read_video(video, **wanted, transform=shrink)
     rows = np.unique(read.frame_indices, return_index=True)[1]  # what a short clip repeats
