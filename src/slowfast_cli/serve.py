@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,9 @@ from slowfast_cli.options import (
 )
 from slowfast_cli.terminal import say
 
-_SAFETY, _LIMITS = "Who may do what", "Limits"
+_SAFETY = "Who may do what"
+# What a browser may call a server that asks for no keys: pages of other names are kept from it.
+_NAMES = ("127.0.0.1", "localhost", "::1")
 
 
 def serve(
@@ -53,21 +56,12 @@ def serve(
         Path | None,
         typer.Option(help="Folder for uploads and memories. Default: in the user's cache."),
     ] = None,
-    max_batch: Annotated[
-        int, typer.Option(help="Answers written together.", rich_help_panel=_LIMITS)
-    ] = 16,
-    max_waiting: Annotated[
-        int, typer.Option(help="Requests in the house at once.", rich_help_panel=_LIMITS)
-    ] = 64,
-    max_upload: Annotated[
-        int, typer.Option(help="MiB of a video.", rich_help_panel=_LIMITS)
-    ] = 1024,
-    max_frames: Annotated[
-        int, typer.Option(help="Frames looked at for a question.", rich_help_panel=_LIMITS)
-    ] = 256,
-    deadline: Annotated[
-        float, typer.Option(help="Seconds for a request.", rich_help_panel=_LIMITS)
-    ] = 300.0,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="TOML file with limits and other settings (docs/serving.md lists them).",
+        ),
+    ] = None,
     model: Model = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -96,7 +90,7 @@ def serve(
         raise ValueError(
             f"{error.name} is not installed; `pip install 'slowfast-mllm[serve]'`."
         ) from error
-    from slowfast_mllm.serve.settings import MIB, Settings
+    from slowfast_mllm.serve.settings import Settings, read_settings
 
     place = data or (cache_folder() or Path.cwd() / ".slowfast") / "serve"
     settings = Settings(
@@ -104,12 +98,10 @@ def serve(
         keys=keys,
         hosts=tuple(allow_host or ()),
         folders=tuple(allow_folder or ()),
-        max_batch=max_batch,
-        max_waiting=max_waiting,
-        max_upload=max_upload * MIB,
-        max_frames=max_frames,
-        deadline=deadline,
+        names=_NAMES if keys is None and host in _NAMES else (),
     )
+    if config is not None:
+        settings = replace(settings, **read_settings(config))
     assistant = load_model(
         model, True, yes=yes, device=device, dtype=dtype, quantize=quantize, compile=compile
     )

@@ -20,7 +20,10 @@ def assistant() -> SlowFast:
 
 @pytest.fixture(scope="session")
 def url(assistant: SlowFast, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(assistant, tmp_path_factory.mktemp("served")) as (address, _):
+    with serving(assistant, tmp_path_factory.mktemp("served"), names=("127.0.0.1",)) as (
+        address,
+        _,
+    ):
         yield address
 
 

@@ -24,7 +24,7 @@ from slowfast_mllm.serve import fetch
 from slowfast_mllm.serve.decoders import Decoders
 from slowfast_mllm.serve.keys import Keys
 from slowfast_mllm.serve.metrics import Metrics
-from slowfast_mllm.serve.settings import Settings
+from slowfast_mllm.serve.settings import Settings, read_settings
 
 CHAT = "/v1/chat/completions"
 
@@ -281,6 +281,42 @@ def test_random_bytes_and_odd_json_are_refused_in_one_line(strict) -> None:
     assert strict.post("/v1/files", content=b"x").status_code == 400
     assert told(strict.get("/v1/nothing"))
     assert strict.put(CHAT).status_code == 405
+
+
+def test_pages_of_others_may_not_ask(strict) -> None:
+    for origin, status in (
+        ("https://elsewhere.test", 403),
+        (str(strict.base_url).rstrip("/"), 200),
+    ):
+        assert strict.get("/v1/models", headers={"Origin": origin}).status_code == status
+
+
+def test_a_server_without_keys_goes_by_its_own_names_only(url: str) -> None:
+    answer = httpx.get(f"{url}/v1/models", headers={"Host": "rebound.test"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "wrong_host")
+    assert "access-control-allow-origin" not in httpx.get(f"{url}/v1/models").headers
+
+
+def test_settings_come_from_a_file_and_wrong_ones_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "limits.toml"
+    path.write_text('max_frames = 64\ndeadline = 20\nhosts = ["a.test"]\nfolders = ["/data"]')
+    told = read_settings(path)
+    assert told == {
+        "max_frames": 64,
+        "deadline": 20,
+        "hosts": ("a.test",),
+        "folders": (Path("/data"),),
+    }
+    for wrong, words in (
+        ("max_frame = 1", "not known"),
+        ("max_frames = 1.5", "another kind"),
+        ("max_frames = 0", "above 0"),
+        ('hosts = "a"', "another kind"),
+        ("[", "cannot be read"),
+    ):
+        path.write_text(wrong)
+        with pytest.raises(ValueError, match=words):
+            read_settings(path)
 
 
 def test_control_tokens_in_words_are_plain_words(strict) -> None:

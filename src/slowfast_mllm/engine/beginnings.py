@@ -36,6 +36,12 @@ class Beginnings:
     def __len__(self) -> int:
         return len(self._kept)
 
+    def nbytes(self, video: EncodedVideo) -> int:
+        """Bytes of what is kept of a video."""
+        _, cache = self._kept.get(video.memory, ([], None))
+        layers = [] if cache is None else cache.layers
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
+
     def cache(self, video: EncodedVideo, ids: Tensor) -> DynamicCache | None:
         """A cache that holds the beginning of a prompt (1, L), to go on with; None: not kept."""
         beginning, cache = self._kept.get(video.memory, ([], None))

@@ -9,6 +9,7 @@ from typing import Any
 from anyio import to_thread
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -52,6 +53,13 @@ def create_app(assistant: Assistant, settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     app.state.house = house
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type"],
+        )
     app.add_middleware(Guard, settings=settings, metrics=metrics)
 
     def owner(request: Request) -> str:
@@ -92,6 +100,7 @@ class _House:
     async def begin(self) -> None:
         parts = (self.assistant, self.settings, self.sources, self.metrics)
         self.desk = await to_thread.run_sync(Desk, *parts)
+        await to_thread.run_sync(self.desk.warm_up)
         self.is_ready = True
 
     def end(self) -> None:

@@ -9,7 +9,18 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
-from slowfast_mllm.engine import Answer, Assistant, Batcher, Request, Sampling, Ticket
+import numpy as np
+
+from slowfast_mllm.engine import (
+    DESCRIBE,
+    Answer,
+    Assistant,
+    Batcher,
+    MemoryCache,
+    Request,
+    Sampling,
+    Ticket,
+)
 from slowfast_mllm.engine.loaded_model import LoadedModel
 from slowfast_mllm.engine.reader import Reader
 from slowfast_mllm.serve.decoders import Decoders
@@ -85,12 +96,20 @@ class Desk:
         self.decoders = Decoders(settings, metrics)
         self.memories = Memories(assistant, self.decoders, self._readers, settings.memory, metrics)
         if isinstance(assistant, LoadedModel):  # others' ways to fit pictures stay in this process
+            self._cache = assistant.cache
+            assistant.cache = MemoryCache(settings.place / "memories", settings.memory_on_disk)
             assistant.reader = Reader(self.decoders.read_video, self.decoders.probe_video)
         self.answerer: _Answerer = (
             _Batch(assistant, settings.max_batch, metrics.batches.observe)
             if isinstance(assistant, LoadedModel)
             else _InTurn(assistant)
         )
+
+    def warm_up(self) -> None:
+        """Answer a question about a grey clip: the first of a process takes longer than others."""
+        grey = np.full((2, 64, 64, 3), 128, np.uint8)
+        options = {"max_new_tokens": 2, "num_frames": 2, "frames_fps": 1.0}
+        self.answerer.submit(Request(grey, DESCRIBE, options=options)).outcome()
 
     def close(self) -> None:
         """Finish what runs, and end."""
@@ -99,6 +118,8 @@ class Desk:
         self.workers.shutdown(cancel_futures=True)
         self.answerer.close()
         self.assistant.reader = Reader()
+        if isinstance(self.assistant, LoadedModel):
+            self.assistant.cache = self._cache
         self.decoders.close()
 
     @asynccontextmanager

@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.requests import ClientDisconnect
 
@@ -63,6 +64,7 @@ class Guard:
             await send(message)
 
         try:
+            self._check_caller(scope)
             await self.app(scope, self._limited(scope, receive, trouble), tell)
             if trouble and not status:
                 raise trouble[0]
@@ -79,6 +81,17 @@ class Guard:
             route = scope.get("route")
             path = getattr(route, "path", "other")
             self.metrics.requests.labels(path, str(status or 499)).inc()
+
+    def _check_caller(self, scope: Scope) -> None:
+        """Web pages of others must not ask in the name of who looks at them, neither by a name of
+        their own that leads here nor from where they are."""
+        headers = dict(scope["headers"])
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        if self.settings.names and urlsplit(f"//{host}").hostname not in self.settings.names:
+            raise ApiError(403, "this server does not go by that name", "wrong_host")
+        origin = headers.get(b"origin", b"").decode("latin-1").lower()
+        if origin and origin not in self.settings.origins and urlsplit(origin).netloc != host:
+            raise ApiError(403, "pages of other origins may not ask this server", "wrong_origin")
 
     async def _drain(self, receive: Receive) -> None:
         """Take in the rest of a refused body, within reason: who still sends would

@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from slowfast_mllm.engine import Assistant, EncodedVideo
+from slowfast_mllm.engine import Assistant
 from slowfast_mllm.engine.encoded_video import AT_HAND
+from slowfast_mllm.engine.loaded_model import LoadedModel
 from slowfast_mllm.serve.decoders import Decoders
 from slowfast_mllm.serve.metrics import Metrics
 from slowfast_mllm.serve.sources import Source
@@ -96,18 +97,17 @@ class Memories:
 
     def _keep(self, key: str, seen: Any) -> None:
         self._kept[key] = seen
-        held = sum(map(size_of, self._kept.values()))
+        held = sum(map(self._size_of, self._kept.values()))
         while held > self.limit and self._kept:
-            held -= size_of(self._kept.popitem(last=False)[1])
+            held -= self._size_of(self._kept.popitem(last=False)[1])
         self.metrics.held.set(held)
+
+    def _size_of(self, seen: Any) -> int:
+        """Bytes of tensors that a video is remembered by."""
+        if isinstance(self.assistant, LoadedModel):
+            return int(seen.memory.nbytes) + self.assistant.beginnings.nbytes(seen)
+        return sum(tensor.nbytes for tensor in seen.inputs.values())
 
 
 def _named(seen: Any, source: Source) -> Any:
     return replace(seen, info=replace(seen.info, path=source.name))
-
-
-def size_of(seen: Any) -> int:
-    """Bytes of tensors that a video is remembered by."""
-    if isinstance(seen, EncodedVideo):
-        return seen.memory.nbytes
-    return sum(tensor.nbytes for tensor in seen.inputs.values())

@@ -30,7 +30,10 @@ class Metrics:
             "encode_seconds", "Making a memory of the frames.", buckets=_SECONDS, **here
         )
         self.first = Histogram(
-            "first_token_seconds", "From arrival to the first token.", buckets=_SECONDS, **here
+            "first_token_seconds",
+            "From when its video is at hand to the first token.",
+            buckets=_SECONDS,
+            **here,
         )
         self.token = Histogram("token_seconds", "A token after the first.", buckets=_TOKEN, **here)
         self.tokens = Counter("tokens", "Tokens read (prompt) and written.", ["kind"], **here)

@@ -1,7 +1,11 @@
 """What an operator decides: limits, places, and what may be fetched."""
 
-from dataclasses import dataclass
+import tomllib
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
+
+from slowfast_mllm.video.names import short_name
 
 MIB = 1 << 20
 
@@ -15,6 +19,8 @@ class Settings:
         keys: file of the keys (see `keys`); None: whoever reaches the server may ask.
         hosts: from which videos may be fetched by http(s) URL, as `videos.example.com`.
         folders: from which videos may be named by `file://` URL.
+        names: under which the server may be called; empty: under any.
+        origins: of web pages elsewhere that may ask (CORS), as `https://example.com`.
         max_upload: of an uploaded file, of a `data:` URL, and of what is fetched.
         max_body: of any other request.
         upload_hours: after which an uploaded file is forgotten, unless its owner says less.
@@ -37,6 +43,8 @@ class Settings:
     keys: Path | None = None
     hosts: tuple[str, ...] = ()
     folders: tuple[Path, ...] = ()
+    names: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
     max_upload: int = 1024 * MIB
     max_body: int = 4 * MIB
     upload_hours: float = 72.0
@@ -56,3 +64,33 @@ class Settings:
     decode_memory: int = 4096 * MIB
     memory: int = 2048 * MIB
     memory_on_disk: int = 8192 * MIB
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Fields of `Settings` from a TOML file.
+
+    Raises:
+        ValueError: it cannot be read, or something in it is not known or of another kind.
+    """
+    name = short_name(str(path))
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{name}: cannot be read ({error}).") from error
+    known = {field.name: field for field in fields(Settings)}
+    for key, value in given.items():
+        if key not in known:
+            raise ValueError(
+                f"{name}: {short_name(key)} is not known; known are {', '.join(known)}."
+            )
+        kind = str(known[key].type)
+        many, number = kind.startswith("tuple"), kind in ("int", "float")
+        fits = isinstance(value, list) if many else isinstance(value, int | float) == number
+        if not fits or isinstance(value, bool) or (kind == "int" and isinstance(value, float)):
+            raise ValueError(f"{name}: {key} is of another kind; give {kind}.")
+        if number and value <= 0:
+            raise ValueError(f"{name}: {key}={value}: give a number above 0.")
+        if many or "Path" in kind:
+            made = [Path(v) if "Path" in kind else v for v in (value if many else [value])]
+            given[key] = tuple(made) if many else made[0]
+    return given
