@@ -3,7 +3,7 @@
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from slowfast_mllm.video.names import short_name
 
@@ -83,14 +83,27 @@ def read_settings(path: Path) -> dict[str, Any]:
             raise ValueError(
                 f"{name}: {short_name(key)} is not known; known are {', '.join(known)}."
             )
-        kind = str(known[key].type)
-        many, number = kind.startswith("tuple"), kind in ("int", "float")
-        fits = isinstance(value, list) if many else isinstance(value, int | float) == number
-        if not fits or isinstance(value, bool) or (kind == "int" and isinstance(value, float)):
-            raise ValueError(f"{name}: {key} is of another kind; give {kind}.")
-        if number and value <= 0:
+        kind = known[key].type
+        if not _is(kind, value):
+            raise ValueError(f"{name}: {key} is of another kind; give {_called(kind)}.")
+        if kind in (int, float) and value <= 0:
             raise ValueError(f"{name}: {key}={value}: give a number above 0.")
-        if many or "Path" in kind:
-            made = [Path(v) if "Path" in kind else v for v in (value if many else [value])]
-            given[key] = tuple(made) if many else made[0]
+        as_path = Path if Path in (kind, *get_args(kind)) else str
+        if get_origin(kind) is tuple:
+            given[key] = tuple(map(as_path, value))
+        elif isinstance(value, str):
+            given[key] = as_path(value)
     return given
+
+
+def _is(kind: Any, value: Any) -> bool:
+    if get_origin(kind) is tuple:
+        return isinstance(value, list) and all(isinstance(one, str) for one in value)
+    if kind in (int, float):
+        return isinstance(value, kind | int) and not isinstance(value, bool)
+    return isinstance(value, str)
+
+
+def _called(kind: Any) -> str:
+    names = {int: "a whole number", float: "a number"}
+    return names.get(kind, "a list of strings" if get_origin(kind) is tuple else "a string")
