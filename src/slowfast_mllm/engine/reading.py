@@ -39,8 +39,8 @@ def with_evidence(
     Args:
         ids: of prompt and answer.
         answered: how many of them, from the end, are the answer.
-        cache: that holds these, or at least the prompt up to the end of the video; None, or one
-            that cannot be cut (layers with a window): they are read again.
+        cache: that holds these but the last, or at least the prompt up to the end of the video;
+            None, or one that cannot be cut (layers with a window): they are read again.
     """
     began = time.perf_counter()
     evidence = _find(model, video, torch.tensor([ids]), answered, cache)
@@ -91,12 +91,12 @@ def _read(
     # Of what all prompts about a video share.
     end = int((prompts[0].types[0] != TEXT).nonzero().max()) + 1
     beginning = up_to(cache, end) or model.beginnings.cache(video, prompts[0].ids)
-    passes = [prompts] if model.takes_any_mask else [[prompt] for prompt in prompts]
-    return [
-        weights
-        for some in passes
-        for weights in _pass(model, video, some, end, beginning and branch(beginning))
-    ]
+    if model.takes_any_mask:
+        answer = prompts[0]
+        beginning = up_to(cache, answer.ids.shape[1] - answer.last) or beginning
+        return _pass(model, video, prompts, end, beginning)
+    alone = ([prompt] for prompt in prompts)
+    return [w for p in alone for w in _pass(model, video, p, end, beginning and branch(beginning))]
 
 
 def _pass(
@@ -106,7 +106,10 @@ def _pass(
     end: int,
     beginning: DynamicCache | None,
 ) -> list[Tensor]:
-    """Prompts that share their tokens up to `end`, in one row: after that, none sees another."""
+    """Prompts that share their tokens up to `end`, in one row: after that, none sees another.
+
+    `beginning` holds the first prompt up to there, or further.
+    """
     known = 0 if beginning is None else beginning.get_seq_length()
     begins = [known, *(end for _ in prompts[1:])]
     ids = torch.cat([p.ids[:, at:] for p, at in zip(prompts, begins, strict=True)], 1)
@@ -116,7 +119,7 @@ def _pass(
     for prompt, at in zip(prompts, begins, strict=True):
         last = first + prompt.ids.shape[1] - at
         groups.append(slice(last - prompt.last, last))
-        sight[last:, max(end, known + first) : known + last] = False
+        sight[last:, known + first if first else end : known + last] = False
         first = last
     collector = SlowEvidence(*groups)
     model.model(
