@@ -212,7 +212,9 @@ class NanoDetModel(PreTrainedModel):
         """
         new = [not (i and torch.equal(p, pixel_values[i - 1])) for i, p in enumerate(pixel_values)]
         shown = _shown(pixel_values)
-        parts = pixel_values[torch.tensor(new, device=pixel_values.device)].split(_TOGETHER)
+        if not all(new):
+            pixel_values = pixel_values[torch.tensor(new, device=pixel_values.device)]
+        parts = pixel_values.split(_TOGETHER)
         found = [detections for part in parts for detections in self._detect(part, shown)]
         return [found[number - 1] for number in accumulate(new)]
 
@@ -286,8 +288,13 @@ def _resized(hidden: Tensor, like: Tensor) -> Tensor:
 def _shown(pixel_values: Tensor) -> tuple[int, int, int, int]:
     """Left, top, right, bottom of what frames (T, 3, H, W) show between borders of the mean colour,
     with which a processor pads."""
+    whole = 0, 0, pixel_values.shape[-1], pixel_values.shape[-2]
+    up_and_down, sideways = pixel_values[..., [0, -1], :], pixel_values[..., [0, -1]]
+    edges = (*up_and_down.unbind(-2), *sideways.unbind(-1))
+    if all((edge.abs() > _BORDER).any() for edge in edges):  # as nearly always: quick to see
+        return whole
     inside = (pixel_values.abs() > _BORDER).any(0).any(0)
     if not inside.any():
-        return 0, 0, pixel_values.shape[-1], pixel_values.shape[-2]
+        return whole
     rows, columns = (inside.any(axis).nonzero().flatten() for axis in (1, 0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
