@@ -24,6 +24,7 @@ from slowfast_cli.options import (
     Model,
     NumFrames,
     Quantize,
+    Schema,
     Server,
     Yes,
     find_at,
@@ -78,6 +79,7 @@ def caption(
             rich_help_panel=LOOK,
         ),
     ] = None,
+    schema: Schema = None,
     shard: Annotated[
         str | None,
         typer.Option(help="A share of the videos, e.g. 3/16: the third of sixteen."),
@@ -127,6 +129,7 @@ def caption(
         how = Captioning(
             prompt=DESCRIBE if prompt is None else prompt,
             max_words=max_words,
+            schema=schema,
             dense=dense,
             window=window or Captioning.window,
             sampling=sampling,

@@ -10,12 +10,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import partial
+from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from slowfast_cli.terminal import say, say_json
+from slowfast_cli.terminal import Thinking, say, say_json
 
 if TYPE_CHECKING:
     from slowfast_cli.remote import RemoteConversation, ToldAnswer
@@ -57,6 +58,33 @@ NumFrames = Annotated[
         metavar="<n|auto>",
         help="Frames to look at, evenly spread; auto: as length, motion and memory suggest.",
         rich_help_panel=LOOK,
+    ),
+]
+
+
+def _schema(given: str) -> dict[str, Any]:
+    """A JSON Schema: as JSON, or in a file that is named."""
+    text = given
+    try:
+        if not given.lstrip().startswith("{"):
+            text = Path(given).read_text(encoding="utf-8-sig")
+        schema = loads(text)
+    except OSError as error:
+        raise typer.BadParameter(f"{given}: cannot be read ({error.strerror}).") from error
+    except (ValueError, RecursionError) as error:
+        raise typer.BadParameter(f"{given}: no JSON ({error}).") from error
+    if not isinstance(schema, dict):
+        raise typer.BadParameter(f"{given}: no JSON Schema, which is an object.")
+    return schema
+
+
+Schema = Annotated[
+    Any,
+    typer.Option(
+        parser=_schema,
+        metavar="<file|json>",
+        help="Answer with JSON that fits this JSON Schema.",
+        rich_help_panel=REPLY,
     ),
 ]
 Fps = Annotated[
@@ -277,8 +305,17 @@ class Answering(_Sampling):
             rich_help_panel=REPLY,
         ),
     ] = None
+    schema: Schema = None
     json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=REPLY)
+    ] = False
+    show_thinking: Annotated[
+        bool,
+        typer.Option(
+            "--show-thinking",
+            help="Of models that think before they answer: show it, on stderr.",
+            rich_help_panel=REPLY,
+        ),
     ] = False
     stream: Annotated[
         bool | None,
@@ -327,13 +364,17 @@ class Answering(_Sampling):
 
     @property
     def _generation(self) -> dict[str, Any]:
-        names = ("max_new_tokens", "temperature", "top_p", "num_beams", "seed")
+        names = ("max_new_tokens", "temperature", "top_p", "num_beams", "seed", "schema")
         return {name: getattr(self, name) for name in names} | {"stop": self.stop or ()}
 
     def answer(
         self, conversation: "Conversation | RemoteConversation", question: str, **more: Any
     ) -> "Answer | ToldAnswer":
-        """Ask, and print the answer on stdout; `more` are further fields of `Generation`."""
+        """Ask, and print the answer on stdout; `more` are further fields of `Generation`.
+
+        Raises:
+            ValueError: there is none, and why.
+        """
         return self._print(conversation.ask, question, more)
 
     def answer_twice(self, video: str, question: str, **more: Any) -> "tuple[Answer, Assistant]":
@@ -361,16 +402,30 @@ class Answering(_Sampling):
         return answer, assistant
 
     def _print(self, ask: Callable[..., Any], question: str, more: dict[str, Any]) -> Any:
-        """What `ask` answers, after it stands on stdout."""
+        """What `ask` answers, after it stands on stdout.
+
+        Raises:
+            ValueError: there is no answer, and why.
+        """
         on_terminal = self.stream
         if on_terminal is None:
             on_terminal = sys.stdout is not None and sys.stdout.isatty()
         streaming = on_terminal and not self.json and self.num_beams == 1
-        answer = ask(question, on_text=_write if streaming else None, **self._generation, **more)
+        thinking = Thinking() if self.show_thinking else None
+        told: dict[str, Any] = {"on_text": _write if streaming else None}
+        if thinking and streaming:
+            told = {"on_text": thinking.before(_write), "on_thought": thinking.tell}
+        answer = ask(question, **told, **self._generation, **more)
+        if thinking and not streaming:
+            thinking.tell(answer.thought or "")
+        if thinking:
+            thinking.end()
         if self.json:
             say_json(answer.to_dict())
-        else:
+        elif answer.problem is None:
             say("" if streaming else answer.text)
+        if answer.problem is not None:
+            raise ValueError(answer.problem)
         return answer
 
 

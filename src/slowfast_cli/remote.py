@@ -51,6 +51,16 @@ class ToldAnswer(Told):
         return str(self["answer"])
 
     @property
+    def thought(self) -> str | None:
+        """What the model thought before."""
+        return self.get("thought")
+
+    @property
+    def problem(self) -> str | None:
+        """Why there is no answer."""
+        return self.get("problem")
+
+    @property
     def evidence(self) -> Told | None:
         """What was read of the video, where it was asked for."""
         return self.get("evidence")
@@ -254,6 +264,7 @@ class RemoteConversation:
         """
         turns = [*self._said, {"role": "user", "content": question}]
         asked = self._asked | {k: v for k, v in generation.items() if v is not None}
+        asked.pop("on_thought", None)
         asked["max_tokens"] = asked.pop("max_new_tokens")
         if asked["num_beams"] == 1:  # which servers have no word for
             del asked["num_beams"]

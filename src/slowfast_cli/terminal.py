@@ -4,7 +4,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,6 +34,37 @@ def say_json(facts: Any, indent: int | None = None) -> None:
     except UnicodeEncodeError:
         text = json.dumps(facts, indent=indent)
     say(text)
+
+
+class Thinking:
+    """What a model thinks, on stderr as it comes, dim on a terminal; then a line ends."""
+
+    def __init__(self) -> None:
+        self._open = False
+
+    def tell(self, piece: str) -> None:
+        """A piece of it."""
+        if not piece or sys.stderr is None:
+            return
+        self._open = True
+        dim = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+        sys.stderr.write(f"\x1b[2m{piece}\x1b[0m" if dim else piece)
+        sys.stderr.flush()
+
+    def end(self) -> None:
+        """End its line, if there is one."""
+        if self._open:
+            say(err=True)
+        self._open = False
+
+    def before(self, show: Callable[[str], None]) -> Callable[[str], None]:
+        """`show`, which begins on a line of its own."""
+
+        def shown(text: str) -> None:
+            self.end()
+            show(text)
+
+        return shown
 
 
 def _brief(text: str) -> str:

@@ -20,6 +20,8 @@ from transformers import (
 from slowfast_mllm.engine.evidence import Evidence
 from slowfast_mllm.engine.frame_choice import AUTO, FrameChoice, settings_of
 from slowfast_mllm.engine.stopping import UntilStop, before_stop
+from slowfast_mllm.engine.structured import check_fits, constrained, schema_of
+from slowfast_mllm.engine.thoughts import ToldApart, opens_thought, split_thought
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.processing.pixels import Fit
 from slowfast_mllm.video import VideoInfo
@@ -110,9 +112,11 @@ class Generation:
             the next token, before one is drawn; returns scores. As those of transformers.
         return_scores: the answer says how likely each of its tokens was.
         evidence: the answer says which frames it read, and where in them.
+        schema: a JSON Schema, or a pydantic model, that the answer fits.
+        on_thought: called with each piece of what the model thinks before it answers.
 
     Raises:
-        ValueError: a number is out of range, or a string to stop at is empty.
+        ValueError: a number is out of range, a string to stop at is empty, or the schema is none.
     """
 
     max_new_tokens: int = 256
@@ -124,6 +128,8 @@ class Generation:
     logits_processor: Sequence[LogitsProcessor] = ()
     return_scores: bool = False
     evidence: bool = False
+    schema: Any = None
+    on_thought: OnText | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not _are_all(self.stop, lambda end: isinstance(end, str) and end != ""):
@@ -144,6 +150,8 @@ class Generation:
                 raise ValueError(
                     f"{name}={reprlib.repr(value)}: give a number between {least} and {most}."
                 )
+        if self.schema is not None:
+            object.__setattr__(self, "schema", schema_of(self.schema))
         if 0 < self.temperature < 1e-3:  # logits over so little are no numbers any more
             raise ValueError(f"temperature={self.temperature}: give 0, or at least 0.001.")
 
@@ -158,10 +166,30 @@ class Generation:
             arguments |= {"temperature": float(self.temperature), "top_p": self.top_p, "top_k": 0}
         return arguments
 
-    def processors(self, model: SlowFastForConditionalGeneration) -> LogitsProcessorList:
+    def own_processors(
+        self, tokenizer: Any, end_ids: Iterable[int], prompt: Sequence[int], most: int
+    ) -> list[LogitsProcessor]:
+        """What is done to logits of this answer, or of those with equally long prompts.
+
+        Args:
+            prompt: ids, padding included.
+            most: tokens that the answer may have.
+
+        Raises:
+            ValueError: no answer of this length fits the schema.
+        """
+        if self.schema is None:
+            return [*self.logits_processor]
+        thinks = opens_thought(tokenizer, prompt)
+        held = constrained(self.schema, tokenizer, sorted(end_ids), len(prompt), most, thinks)
+        return [*self.logits_processor, held]
+
+    def processors(
+        self, model: SlowFastForConditionalGeneration, own: Iterable[LogitsProcessor]
+    ) -> LogitsProcessorList:
         """What is done to logits in a batch: `generation_config`'s repetition penalty, and these.
 
-        In the order of `generate`.
+        In the order of `generate`, `own` as `own_processors` gives them.
 
         Rarer settings of a checkpoint's `generation_config` work in single questions only.
         """
@@ -169,7 +197,7 @@ class Generation:
         penalty = model.generation_config.repetition_penalty
         if penalty not in (None, 1.0):
             chain.append(RepetitionPenaltyLogitsProcessor(penalty))
-        chain.extend(self.logits_processor)
+        chain.extend(own)
         if self.temperature > 0:
             chain.append(TemperatureLogitsWarper(float(self.temperature)))
             if self.top_p < 1:
@@ -294,6 +322,9 @@ class Answer:
             made it stop among them.
         evidence: what was read of the video, where it was asked for.
         truncated: it ends because it may not be longer.
+        thought: what the model said that it thinks, before it answered; None: nothing.
+        data: the value of an answer that fits a schema.
+        problem: why there is no answer: it ended in the middle of a thought; None: there is one.
         prompt_tokens: that were read before it, of words and video, where many are answered
             together.
         frame_choice: why so many frames were looked at, where that was left to the engine.
@@ -313,6 +344,9 @@ class Answer:
     prompt_tokens: int = 0
     frame_choice: FrameChoice | None = None
     looks: list[Look] | None = None
+    thought: str | None = None
+    data: Any = None
+    problem: str | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -328,6 +362,9 @@ class Answer:
         info = self.info
         return {
             "answer": self.text,
+            **({} if self.data is None else {"data": self.data}),
+            **({} if self.thought is None else {"thought": self.thought}),
+            **({} if self.problem is None else {"problem": self.problem}),
             "model": self.model,
             "video": {
                 "path": info.path,
@@ -346,11 +383,27 @@ class Answer:
 
 
 class Clock(TextStreamer):
-    """Passes text on as it comes and notes when the first token came."""
+    """Passes thought and answer on as they come and notes when the first token came.
 
-    def __init__(self, tokenizer: Any, on_text: OnText | None, stop: Sequence[str]) -> None:
+    Attributes:
+        thinks: the prompt has opened a thought.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        prompt: Sequence[int],
+        generation: Generation,
+        on_text: OnText | None,
+    ) -> None:
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
-        self.told = UntilStop(stop, on_text or (lambda text: None))
+        self.thinks = opens_thought(tokenizer, prompt)
+        self.told = UntilStop(generation.stop, on_text or _nobody)
+        self.apart = ToldApart(
+            self.thinks,
+            generation.on_thought or _nobody,
+            lambda piece: self.told.put(piece, last=False),
+        )
         self.first: float | None = None
 
     def put(self, value: torch.Tensor) -> None:
@@ -359,7 +412,13 @@ class Clock(TextStreamer):
         super().put(value)
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        self.told.put(text, stream_end)
+        self.apart.put(text, stream_end)
+        if stream_end:
+            self.told.put("", last=True)
+
+
+def _nobody(text: str) -> None:
+    pass
 
 
 def checked_question(question: Any, control_tokens: Iterable[str]) -> str:
@@ -399,12 +458,34 @@ def compose_answer(
 
     Args:
         video: what `encode` returned, of either kind of model.
+
+    Raises:
+        ValueError: the answer does not fit the schema.
     """
     ended = time.perf_counter()
     first = clock.first or ended
-    text = tokenizer.decode(new_ids, skip_special_tokens=True)
+    spoken = split_thought(tokenizer.decode(new_ids, skip_special_tokens=True), clock.thinks)
+    text = before_stop(spoken.answer, generation.stop).strip()
+    truncated = (
+        len(new_ids) >= generation.max_new_tokens
+        and new_ids[-1] not in tokenizer.all_special_ids
+        and before_stop(spoken.answer, generation.stop) == spoken.answer
+    )
+    problem, data, warnings = None, None, list(video.info.warnings)
+    if not spoken.is_over:
+        problem = (
+            f"no answer: after {len(new_ids)} tokens the model was still thinking; allow more "
+            "(max_new_tokens)."
+        )
+        warnings.append(problem)
+    elif generation.schema is not None:
+        data = check_fits(text, generation.schema)
+        if truncated:
+            warnings.append(
+                f"values are cut for the whole to fit into max_new_tokens={len(new_ids)}."
+            )
     return Answer(
-        text=before_stop(text, generation.stop).strip(),
+        text="" if problem else text,
         model=model,
         info=video.info,
         frame_indices=video.frame_indices,
@@ -415,15 +496,16 @@ def compose_answer(
             "decode": ended - first,
             "tokens": len(new_ids),
         },
-        warnings=list(video.info.warnings),
+        warnings=warnings,
         scores=[
             TokenScore(token, tokenizer.decode([token]), score)
             for token, score in zip(new_ids, log_probabilities, strict=True)
         ]
         if generation.return_scores
         else None,
-        truncated=len(new_ids) >= generation.max_new_tokens
-        and new_ids[-1] not in tokenizer.all_special_ids
-        and before_stop(text, generation.stop) == text,
+        truncated=truncated,
         frame_choice=video.frame_choice,
+        thought=None if spoken.thought is None else spoken.thought.strip(),
+        data=data,
+        problem=problem,
     )

@@ -292,15 +292,20 @@ class Batcher:
             else:
                 generator.manual_seed(generation.seed)
         ids = assistant.prompt_ids(messages, video)
+        prompt, tokenizer = ids[0].tolist(), assistant.processor.tokenizer
+        clock = Clock(tokenizer, prompt, generation, request.on_text)
+        own = generation.own_processors(
+            tokenizer, assistant.end_ids, prompt, generation.max_new_tokens
+        )
         sequence = _Sequence(
             ticket=ticket,
             video=video,
             shared=shared,
-            prompt=ids[0].tolist(),
+            prompt=prompt,
             generation=generation,
-            processors=generation.processors(assistant.model),
-            stop=StopAtStrings(generation.stop, assistant.decode, ids.shape[1]),
-            clock=Clock(assistant.processor.tokenizer, request.on_text, generation.stop),
+            processors=generation.processors(assistant.model, own),
+            stop=StopAtStrings(generation.stop, assistant.decode, len(prompt), clock.thinks),
+            clock=clock,
             generator=generator,
             began=time.perf_counter(),
         )

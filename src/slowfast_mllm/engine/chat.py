@@ -54,8 +54,9 @@ class Chat:
         if generation.evidence:
             said_ids = (self._sequence, len(new_ids), self._cache)
             answer = with_evidence(answer, self.assistant, self.video, *said_ids)
-        said = self.assistant.without_control_tokens(answer.text)
-        self.messages = [*messages, {"role": "assistant", "content": said}]
+        if answer.problem is None:
+            said = self.assistant.without_control_tokens(answer.text)
+            self.messages = [*messages, {"role": "assistant", "content": said}]
         self.video = replace(self.video, timing=AT_HAND)  # paid for by the first answer
         return answer
 
@@ -67,10 +68,15 @@ class Chat:
         ids = self.assistant.prompt_ids(messages, self.video)
         if self._sequence != ids[0, : len(self._sequence)].tolist():
             self._cache = None  # e.g. the answer was cut off in the middle of a character
-        arguments = generation.arguments()
+        arguments, prompt = generation.arguments(), ids[0].tolist()
+        tokenizer = self.assistant.processor.tokenizer
+        own = generation.own_processors(
+            tokenizer, self.assistant.end_ids, prompt, generation.max_new_tokens
+        )
+        clock = Clock(tokenizer, prompt, generation, on_text)
         if generation.stop:
-            stop = StopAtStrings(generation.stop, self.assistant.decode, ids.shape[1])
-            arguments["stopping_criteria"] = [stop]
+            ending = (generation.stop, self.assistant.decode, len(prompt), clock.thinks)
+            arguments["stopping_criteria"] = [StopAtStrings(*ending)]
         compiled = self.assistant.compile and generation.num_beams == 1
         if compiled:
             self._make_room(ids.shape[1] + generation.max_new_tokens)
@@ -79,7 +85,6 @@ class Chat:
         cache, self._cache = self._cache if generation.num_beams == 1 else None, None
         if cache is None and generation.num_beams == 1:
             cache = self.assistant.beginnings.cache(self.video, ids)
-        clock = Clock(self.assistant.processor.tokenizer, on_text, generation.stop)
         if generation.seed is not None:
             torch.manual_seed(generation.seed)
         output = model.generate(
@@ -89,7 +94,7 @@ class Chat:
             **{CACHE: cache},
             streamer=clock if generation.num_beams == 1 else None,
             return_dict_in_generate=True,
-            logits_processor=[RefuseNan(), *generation.logits_processor],
+            logits_processor=[RefuseNan(), *own],
             output_logits=generation.return_scores,
             **arguments,
         )

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from transformers import StoppingCriteria
 
+from slowfast_mllm.engine.thoughts import split_thought
+
 
 def before_stop(text: str, stop: Sequence[str]) -> str:
     """What comes before the first of the strings."""
@@ -44,14 +46,19 @@ class UntilStop:
 
 
 class StopAtStrings(StoppingCriteria):
-    """For `generate`: ends rows in whose answer one of the strings is."""
+    """For `generate`: ends rows in whose answer, not their thought, one of the strings is."""
 
     def __init__(
-        self, stop: Sequence[str], decode: Callable[[list[int]], str], prompt_length: int
+        self,
+        stop: Sequence[str],
+        decode: Callable[[list[int]], str],
+        prompt_length: int,
+        thinks: bool,
     ) -> None:
         self.stop = stop
         self.decode = decode
         self.prompt_length = prompt_length
+        self.thinks = thinks
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:
         """(B,) bool."""
@@ -59,5 +66,5 @@ class StopAtStrings(StoppingCriteria):
         return torch.tensor(rows, device=input_ids.device)
 
     def ends(self, new_ids: list[int]) -> bool:
-        text = self.decode(new_ids)
+        text = split_thought(self.decode(new_ids), self.thinks).answer
         return any(end in text for end in self.stop)

@@ -344,17 +344,26 @@ class TransformersModel:
         """A conversation of several turns about one video, which is read once."""
         return TransformersChat(self, self.encode(video, **sampling))
 
-    def answer(self, prepared: list[_Prepared]) -> list[Answer]:
-        """Answer prompts in one pass; they `join`, or it is one."""
+    def answer(self, prepared: list[_Prepared]) -> list[Answer | ValueError]:
+        """Answer prompts in one pass; they `join`, or it is one.
+
+        Returns:
+            For each the answer, or why there is none that fits its schema.
+        """
         began = time.perf_counter()
         generation = prepared[0].generation
         length = max(len(p.ids) for p in prepared)
         alone = prepared[0].on_text if len(prepared) == 1 else None
-        clock = Clock(self.tokenizer, alone, generation.stop)
+        prompt = max((p.ids for p in prepared), key=len)  # all end as the template does
+        clock = Clock(self.tokenizer, prompt, generation, alone)
         options = generation.arguments()
         options["max_new_tokens"] = min(generation.max_new_tokens, self._most - length)
+        own = generation.own_processors(
+            self.tokenizer, self._end_ids, prompt, options["max_new_tokens"]
+        )
         if generation.stop:
-            options["stopping_criteria"] = [StopAtStrings(generation.stop, self._decode, length)]
+            ending = (generation.stop, self._decode, length, clock.thinks)
+            options["stopping_criteria"] = [StopAtStrings(*ending)]
         with self._running, torch.no_grad():
             if generation.seed is not None:
                 torch.manual_seed(generation.seed)
@@ -363,7 +372,7 @@ class TransformersModel:
                 streamer=clock if len(prepared) == 1 and generation.num_beams == 1 else None,
                 return_dict_in_generate=True,
                 output_logits=generation.return_scores,
-                logits_processor=[RefuseNan(), *generation.logits_processor],
+                logits_processor=[RefuseNan(), *own],
                 pad_token_id=self.pad_id,
                 **options,
             )
@@ -373,13 +382,18 @@ class TransformersModel:
             scores = self.model.compute_transition_scores(
                 output.sequences, output.logits, beams, normalize_logits=True
             ).tolist()
-        answers = []
+        answers: list[Answer | ValueError] = []
         for one, row, likely in zip(prepared, output.sequences.tolist(), scores, strict=True):
             new_ids = self._up_to_end(row[length:])
-            facts = (self.name, self.tokenizer, new_ids, one.clip, clock, began, generation)
-            answers.append(compose_answer(*facts, likely[: len(new_ids)]))
-            if one.on_text is not None and alone is None:
-                one.on_text(answers[-1].text)
+            facts = (self.name, self.tokenizer, new_ids, one.clip, clock, began, one.generation)
+            try:
+                answer = compose_answer(*facts, likely[: len(new_ids)])
+            except ValueError as error:
+                answers.append(error.with_traceback(None))
+                continue
+            answers.append(answer)
+            if len(prepared) > 1:
+                _tell(answer, one)
         return answers
 
     def _decode(self, new_ids: list[int]) -> str:
@@ -520,8 +534,19 @@ class TransformersChat:
         message = assistant.user_message(question, not self.messages, len(self.video.prompts))
         messages = [*self.messages, message]
         ids = assistant.prompt_ids(messages, self.video)
-        answer = assistant.answer([_Prepared(self.video, ids, generation, on_text)])[0]
-        said = [{"type": "text", "text": answer.text}]
-        self.messages = [*messages, {"role": "assistant", "content": said}]
+        (answer,) = assistant.answer([_Prepared(self.video, ids, generation, on_text)])
+        if isinstance(answer, ValueError):
+            raise answer
+        if answer.problem is None:
+            said = [{"type": "text", "text": answer.text}]
+            self.messages = [*messages, {"role": "assistant", "content": said}]
         self.video = replace(self.video, timing=AT_HAND)  # paid for by the first answer
         return answer
+
+
+def _tell(answer: Answer, asked: _Prepared) -> None:
+    """What was not told word by word."""
+    if asked.generation.on_thought is not None and answer.thought is not None:
+        asked.generation.on_thought(answer.thought)
+    if asked.on_text is not None:
+        asked.on_text(answer.text)

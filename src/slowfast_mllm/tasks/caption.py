@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from slowfast_mllm.engine import DESCRIBE, Answer, Assistant, Request
+from slowfast_mllm.engine import DESCRIBE, Answer, Assistant, Generation, Request
 from slowfast_mllm.tasks.cut_text import at_most, whole_sentences, without_loops
 from slowfast_mllm.tasks.journal import Journal
 from slowfast_mllm.tasks.records import Record
@@ -39,6 +39,8 @@ class Caption(Result):
     """A paragraph; of a dense caption, the texts of its segments."""
     segments: list[Segment]
     """Of a dense caption, one after the other over the whole length; otherwise none."""
+    data: Any = None
+    """The value of a caption that fits a JSON Schema."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,10 @@ class Captioning:
         dense: segments with times, from windows of `window` seconds over the whole length.
         max_new_tokens: the longest answer to a question, in tokens.
         sampling: fields of `Sampling`: frames of each video, or of each window.
+        schema: a JSON Schema that captions fit, which are JSON then.
 
     Raises:
-        ValueError: a number is out of range.
+        ValueError: a number is out of range, or something does not go with a schema.
     """
 
     prompt: str = DESCRIBE
@@ -63,6 +66,7 @@ class Captioning:
     window: float = 10.0
     max_new_tokens: int = 256
     sampling: dict[str, Any] = field(default_factory=dict)
+    schema: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not self.prompt.strip():
@@ -71,6 +75,9 @@ class Captioning:
             raise ValueError(f"max_words={self.max_words}: give a number from 1.")
         if not 0.1 <= self.window < float("inf"):
             raise ValueError(f"window={self.window}: give seconds, at least 0.1.")
+        if self.schema is not None and (self.dense or self.max_words is not None):
+            raise ValueError("schema: of whole videos; leave out dense and max_words.")
+        Generation(max_new_tokens=self.max_new_tokens, schema=self.schema)
 
     def settings(self) -> dict[str, Any]:
         """On what a caption depends, beside the model."""
@@ -81,12 +88,13 @@ class Captioning:
             "max_words": self.max_words,
             "dense": self.dense,
             **dense,
+            **({} if self.schema is None else {"schema": self.schema}),
             **given,
         }
 
     def options(self) -> dict[str, Any]:
         """Of a request: fields of `Sampling` and `Generation`."""
-        return {**self.sampling, "max_new_tokens": self._most_tokens}
+        return {**self.sampling, "max_new_tokens": self._most_tokens, "schema": self.schema}
 
     @property
     def _most_tokens(self) -> int:
@@ -96,6 +104,8 @@ class Captioning:
 
     def text_of(self, answer: Answer) -> str:
         """An answer without what was too much of it."""
+        if self.schema is not None:
+            return answer.text
         text = without_loops(answer.text)
         if text == answer.text and answer.timing["tokens"] >= self._most_tokens:
             text = whole_sentences(text)
@@ -164,6 +174,8 @@ def caption_videos(
     with closing(assistant.generate(requests(), max_batch)) as outcomes:  # type: ignore[type-var]
         for outcome in outcomes:
             yield from finished()  # those that there was nothing to ask about
+            if isinstance(outcome, Answer) and outcome.problem is not None:
+                outcome = ValueError(outcome.problem)
             open_work[0].outcomes.append(outcome)
             yield from finished()
     yield from finished()
@@ -283,6 +295,7 @@ def _caption_of(work: _Work, how: Captioning) -> Caption | Exception:
         warnings=warnings,
         caption=" ".join(texts),
         segments=segments,
+        data=answers[0].data,
     )
 
 
