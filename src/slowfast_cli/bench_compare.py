@@ -72,13 +72,16 @@ def compare(
         for name in names:
             agree_to_download(name)
     loading = {"device": device, "dtype": dtype, "quantize": quantize}
-    runs = _run(names, questions, loading, given)
-    if json:
-        rows = [vars(question) for question in questions]
-        say_json({"questions": rows, "models": [run.to_dict() for run in runs]})
-    else:
-        for line in (*_table(runs, questions), *_answers(runs, questions)):
-            say(line)
+    runs: list[ModelRun] = []
+    try:
+        _run(runs, names, questions, loading, given)
+    finally:  # of what was interrupted, the models that were through
+        if json and runs:
+            rows = [vars(question) for question in questions]
+            say_json({"questions": rows, "models": [run.to_dict() for run in runs]})
+        elif runs:
+            for line in (*_table(runs, questions), *_answers(runs, questions)):
+                say(line)
     failed = sum(run.failed for run in runs)
     if failed:
         say(f"{failed} of {len(questions) * len(runs)} answers failed.", err=True)
@@ -86,11 +89,13 @@ def compare(
 
 
 def _run(
+    runs: "list[ModelRun]",
     names: Sequence[str],
     questions: "Sequence[Question]",
     loading: Mapping[str, Any],
     options: Mapping[str, Any],
-) -> "list[ModelRun]":
+) -> None:
+    """Append each model's run once it has ended."""
     from slowfast_mllm.evaluate.side_by_side import compare_models
 
     with working("Asking") as status:
@@ -99,7 +104,8 @@ def _run(
             if status is not None:
                 status.update(f"{model}: {count} of {len(questions)} answers")
 
-        return list(compare_models(names, questions, loading, options, told))
+        for run in compare_models(names, questions, loading, options, told):
+            runs.append(run)
 
 
 def _table(runs: "Sequence[ModelRun]", questions: "Sequence[Question]") -> Iterator[str]:

@@ -60,21 +60,22 @@ def needle(
 
     places = [0.5] if depths == 1 else [i / (depths - 1) for i in range(depths)]
     found = []
-    with wrong_usage():
-        tries = find_needles(assistant, frames or FRAMES, places, trials)
     if not json:
         say(QUESTION)
         say("frames  depth  needle           right  read   seconds  memory   answer")
-    for trial in tries:
-        found.append(trial)
-        if not json:
-            say(_line(trial))
-    if json:
-        told = [trial.to_dict() for trial in found]
-        say_json({"model": assistant.name, "question": QUESTION, "trials": told})
-    answered = [trial for trial in found if trial.error is None]
-    if plot is not None and answered:
-        _draw(answered, assistant.name, plot)
+    try:
+        with wrong_usage():
+            for trial in find_needles(assistant, frames or FRAMES, places, trials):
+                found.append(trial)
+                if not json:
+                    say(_line(trial))
+    finally:  # of what was interrupted, as much as there is
+        if json and found:
+            told = [trial.to_dict() for trial in found]
+            say_json({"model": assistant.name, "question": QUESTION, "trials": told})
+        answered = [trial for trial in found if trial.error is None]
+        if plot is not None and answered:
+            _draw(answered, assistant.name, plot)
     if found[-1].error is not None:
         say(f"At {found[-1].num_frames} frames it ended: {found[-1].error}", err=True)
         raise typer.Exit(1)

@@ -443,6 +443,9 @@ def test_models_are_known_by_short_names_and_none_comes_by_surprise(
     assert {one["kind"] for one in known} >= {*catalog_kinds(), "slowfast"}
     assert len({one["alias"] for one in known}) == len(known)
     assert all(one["weights_gb"] > 0 and one["licence"] and one["can"] for one in known)
+    for one in known:
+        several = one["kind"] != "slowfast" and families.FAMILIES[one["kind"]].several_videos
+        assert ("several videos" in one["can"]) == several
     code, out, _ = slowfast("models")
     assert "smolvlm2-500m" in out
     monkeypatch.setattr(catalog, "is_cached", lambda model: False)

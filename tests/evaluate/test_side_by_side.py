@@ -10,7 +10,7 @@ import pytest
 
 from slowfast_cli.main import main
 from slowfast_mllm.evaluate.questions import is_right, read_questions
-from slowfast_mllm.evaluate.side_by_side import compare_models
+from slowfast_mllm.evaluate.side_by_side import ModelRun, Reply, compare_models
 
 sys.path.append(str(Path(__file__).parents[1] / "engine"))
 import tiny_checkpoints
@@ -96,3 +96,19 @@ def test_what_is_no_table_of_questions_is_told(tmp_path: Path) -> None:
     (tmp_path / "q.csv").write_text("video,question,answer\na.mp4,What?,...\n")
     (question,) = read_questions(tmp_path / "q.csv")
     assert "no words under `answer`" in str(question.problem)
+
+
+def test_what_was_through_is_told_after_ctrl_c(tmp_path: Path, monkeypatch, capsys) -> None:
+    def interrupted(models: Any, questions: Any, *_: Any) -> Any:
+        yield ModelRun(models[0], [Reply(answer="So.")] * len(questions))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("slowfast_mllm.evaluate.side_by_side.compare_models", interrupted)
+    words = ("--models", "one", "other", "--yes", "--data", str(table(tmp_path)))
+    monkeypatch.setattr(sys, "argv", ["slowfast", "bench", "compare", *words])
+    with pytest.raises(SystemExit) as end:
+        main()
+    told = capsys.readouterr()
+    assert (end.value.code, told.err) == (130, "Interrupted.\n")
+    assert "one: So." in told.out
+    assert "right 0 of 1" in " ".join(told.out.split())

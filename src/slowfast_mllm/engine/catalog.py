@@ -12,6 +12,8 @@ from pathlib import Path
 from huggingface_hub import try_to_load_from_cache
 
 PACKAGED = "slowfast-mini"  # what is called so comes with the program
+# Families made for several videos in a prompt: as `families` says, for which torch would be needed.
+_SEVERAL = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "smolvlm", "internvl", "gemma3")
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,9 @@ class KnownModel:
         """What it can do here."""
         if self.kind == "vision-encoder-decoder":
             return ("describe",)
-        return ("ask", "chat", "memory") if self.kind == "slowfast" else ("ask", "chat")
+        if self.kind == "slowfast":
+            return ("ask", "chat", "memory")
+        return ("ask", "chat", "several videos") if self.kind in _SEVERAL else ("ask", "chat")
 
 
 _FILE = Path(__file__).parent / "models.json"

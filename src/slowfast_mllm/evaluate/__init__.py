@@ -1,1 +1,1 @@
-"""Measures models before they run: what a question costs in FLOPs and bytes."""
+"""Measures models: what a question costs before they run, and how they do beside each other."""

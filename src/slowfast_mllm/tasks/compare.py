@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from slowfast_mllm.engine import DESCRIBE, Answer, Assistant, Encoded, Request
 from slowfast_mllm.engine.encoded_video import SUFFIX
+from slowfast_mllm.engine.frame_choice import settings_of
 from slowfast_mllm.tasks.cut_text import sentences, without_loops, words_of
 from slowfast_mllm.tasks.facts import Facts, Stretch, measure_facts
 from slowfast_mllm.tasks.likely import wordings
@@ -101,7 +102,13 @@ def compare_videos(
         other=clips[1],
         frames=frames[0],
         other_frames=frames[1],
-        settings={"measure": measure, "max_new_tokens": max_new_tokens, **sampling},
+        settings={
+            "measure": measure,
+            "max_new_tokens": max_new_tokens,
+            **sampling,
+            **settings_of(seen[0].frame_choice),
+            **{f"other_{k}": v for k, v in settings_of(seen[1].frame_choice).items()},
+        },
         timing={
             "look": looked - began,
             "answer": answered - looked,
