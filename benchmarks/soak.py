@@ -271,13 +271,17 @@ def problems(
 
 
 @contextmanager
-def server() -> Any:
-    """`slowfast serve` in a folder of its own: its address and process."""
+def server(*more: str) -> Any:
+    """`slowfast serve` in a folder of its own: its address and process.
+
+    Args:
+        more: words of its command line.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as place:
-        words = ["serve", "--port", str(port), "--data", place]
+        words = ["serve", "--port", str(port), "--data", place, *more]
         process = subprocess.Popen([sys.executable, "-m", "slowfast_cli", *words])
         try:
             url = f"http://127.0.0.1:{port}"

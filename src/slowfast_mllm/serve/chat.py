@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from slowfast_mllm.engine import Answer, Request
+from slowfast_mllm.engine.answers import split_options
 from slowfast_mllm.serve.desk import Desk
 from slowfast_mllm.serve.errors import wrong
 from slowfast_mllm.serve.parts import Conversation, conversation_of
@@ -57,8 +58,8 @@ class ChatRequest(Body):
     service_tier: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
-    frequency_penalty: Literal[0] | None = None
-    presence_penalty: Literal[0] | None = None
+    frequency_penalty: float | None = Field(None, ge=0, le=0)
+    presence_penalty: float | None = Field(None, ge=0, le=0)
     modalities: list[Literal["text"]] | None = None
     parallel_tool_calls: bool | None = None
     tool_choice: Literal["none"] | None = None
@@ -98,7 +99,31 @@ class ChatRequest(Body):
             options["return_scores"] = True
         if self.evidence:
             options["evidence"] = True
-        return options
+        schema = self.schema_of_answer()
+        return options if schema is None else {**options, "schema": schema}
+
+    def schema_of_answer(self) -> dict[str, Any] | None:
+        """The JSON Schema that the answer must fit; None: it is free.
+
+        Raises:
+            ApiError: the format is not known, or holds no schema.
+        """
+        wanted = self.response_format or {"type": "text"}
+        if wanted.get("type") == "text":
+            return None
+        if wanted.get("type") == "json_object":
+            return {"type": "object"}
+        if wanted.get("type") != "json_schema":
+            raise wrong(
+                f"response_format.type: {wanted.get('type')!r:.40} is not known here; use text, "
+                "json_object or json_schema",
+                "response_format",
+            )
+        named = wanted.get("json_schema")
+        schema = named.get("schema") if isinstance(named, dict) else None
+        if not isinstance(schema, dict):
+            raise wrong("response_format.json_schema.schema: give a schema", "response_format")
+        return schema
 
 
 class Completions:
@@ -125,12 +150,8 @@ class Completions:
                 "messages",
                 "unsupported_media_count",
             )
-        kind = (body.response_format or {}).get("type", "text")
-        if kind != "text":
-            raise wrong(f"response_format: {kind!r:.40} is not known here; use text",
-                        "response_format")  # fmt: skip
         self.desk.sampling(body.looking())
-        body.options(settings.max_tokens)
+        split_options(body.options(settings.max_tokens))
         return said
 
     async def whole(self, body: ChatRequest, said: Conversation, owner: str) -> dict[str, Any]:
@@ -242,6 +263,9 @@ def told(answers: list[Answer]) -> dict[str, Any]:
 def _logprobs(answer: Answer) -> dict[str, Any] | None:
     if answer.scores is None:
         return None
+    scores = answer.scores
+    if not answer.truncated and scores and scores[-1].text not in answer.text:
+        scores = scores[:-1]  # the token that ended it
     content = [
         {
             "token": score.text,
@@ -249,7 +273,7 @@ def _logprobs(answer: Answer) -> dict[str, Any] | None:
             "bytes": list(score.text.encode()),
             "top_logprobs": [],
         }
-        for score in answer.scores
+        for score in scores
     ]
     return {"content": content, "refusal": None}
 

@@ -101,7 +101,7 @@ class Decoders:
         return result
 
     def _asked(self, work: str, arguments: dict[str, Any]) -> tuple[dict[str, Any], bytearray]:
-        decoder = self._idle.get() or _Decoder(self._limits)
+        decoder = self._taken()
         good = False
         name = short_name(str(arguments["source"]))
         try:
@@ -125,6 +125,19 @@ class Decoders:
         if "failed" in told:
             raise RuntimeError(f"decoding failed: {told['failed']}")
         return told, frames
+
+    def _taken(self) -> _Decoder:
+        """One that is free; in place of one that died while nobody needed it, another."""
+        decoder = self._idle.get()
+        if decoder is not None and not decoder.process.is_alive():
+            self.metrics.decoders_lost.inc()
+            decoder.end()
+            decoder = None
+        try:
+            return decoder or _Decoder(self._limits)
+        except BaseException:
+            self._idle.put(None)
+            raise
 
     def _back(self, decoder: _Decoder, good: bool) -> None:
         if good:
