@@ -52,6 +52,10 @@ def serve(
             rich_help_panel=_SAFETY,
         ),
     ] = None,
+    examples: Annotated[
+        Path | None,
+        typer.Option(metavar="<folder>", help="The page offers the videos of this folder."),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Folder for uploads and memories. Default: in the user's cache."),
@@ -74,9 +78,11 @@ def serve(
     ] = False,
 ) -> None:
     """Serve the model over HTTP: OpenAI's API, every job, and a page at /."""
-    for folder in allow_folder or ():
+    named = [("allow-folder", folder) for folder in allow_folder or ()]
+    named += [] if examples is None else [("examples", examples)]
+    for option, folder in named:
         if not folder.is_dir():
-            raise typer.BadParameter(f"--allow-folder={folder}: no such folder.")
+            raise typer.BadParameter(f"--{option}={folder}: no such folder.")
     if daemon:
         from slowfast_cli.daemon import start
 
@@ -99,6 +105,7 @@ def serve(
         hosts=tuple(allow_host or ()),
         folders=tuple(allow_folder or ()),
         names=_NAMES if keys is None and host in _NAMES else (),
+        examples=examples,
     )
     if config is not None:
         settings = replace(settings, **read_settings(config))

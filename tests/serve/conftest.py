@@ -20,10 +20,8 @@ def assistant() -> SlowFast:
 
 @pytest.fixture(scope="session")
 def url(assistant: SlowFast, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(assistant, tmp_path_factory.mktemp("served"), names=("127.0.0.1",)) as (
-        address,
-        _,
-    ):
+    settings = {"names": ("127.0.0.1",), "examples": CLIP.parent}
+    with serving(assistant, tmp_path_factory.mktemp("served"), **settings) as (address, _):
         yield address
 
 

@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from slowfast_mllm.engine import Assistant
 from slowfast_mllm.serve.desk import Desk
 from slowfast_mllm.serve.errors import ApiError, as_api_error, wrong
+from slowfast_mllm.serve.example_routes import example_routes
 from slowfast_mllm.serve.file_routes import file_routes
 from slowfast_mllm.serve.files import Files
 from slowfast_mllm.serve.guard import Guard
@@ -81,6 +82,7 @@ def create_app(assistant: Assistant, settings: Settings) -> FastAPI:
     app.include_router(file_routes(house.files, who))
     app.include_router(upload_routes(house.files, who))
     app.include_router(question_routes(lambda: house.desk, who))
+    app.include_router(example_routes(settings.examples, who))
     page = files("slowfast_mllm.serve").joinpath("page")
     app.mount("/", StaticFiles(directory=str(page), html=True, check_dir=False), name="page")
     return app

@@ -173,7 +173,7 @@ class Completions:
             **head,
             "choices": choices,
             "usage": usage(answers, seen),
-            "slowfast": told(answers),
+            "slowfast": told(answers, seen),
         }
 
     async def events(
@@ -204,7 +204,7 @@ class Completions:
                 reason = "length" if piece.truncated else "stop"
                 last = chunk(index, {}, finish_reason=reason, logprobs=_logprobs(piece))
                 if len(answers) == len(requests):
-                    last["slowfast"] = told([answers[i] for i in range(len(requests))])
+                    last["slowfast"] = told([answers[i] for i in range(len(requests))], seen)
                 yield last
         if wants_usage:
             yield {**head, "choices": [], "usage": usage(list(answers.values()), seen)}
@@ -251,12 +251,13 @@ def usage(answers: list[Answer], seen: Any) -> dict[str, Any]:
     }
 
 
-def told(answers: list[Answer]) -> dict[str, Any]:
-    """What this server tells beside the API: the video, the frames that were looked at, seconds."""
+def told(answers: list[Answer], seen: Any) -> dict[str, Any]:
+    """What this server tells beside the API: the video, the frames that were looked at, seconds;
+    with evidence, how pictures were fitted, as its cells lie on those."""
     facts = [answer.to_dict() for answer in answers]
     return {
         **{name: facts[0][name] for name in ("video", "frames", "timing", "warnings")},
-        **({"evidence": facts[0]["evidence"]} if "evidence" in facts[0] else {}),
+        **({"evidence": facts[0]["evidence"], "fit": seen.fit} if answers[0].evidence else {}),
     }
 
 

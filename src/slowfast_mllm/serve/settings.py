@@ -21,6 +21,7 @@ class Settings:
         folders: from which videos may be named by `file://` URL.
         names: under which the server may be called; empty: under any.
         origins: of web pages elsewhere that may ask (CORS), as `https://example.com`.
+        examples: folder of videos that the page offers to everybody.
         max_upload: of an uploaded file, of a `data:` URL, and of what is fetched.
         max_body: of any other request.
         upload_hours: after which an uploaded file is forgotten, unless its owner says less.
@@ -45,6 +46,7 @@ class Settings:
     folders: tuple[Path, ...] = ()
     names: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
+    examples: Path | None = None
     max_upload: int = 1024 * MIB
     max_body: int = 4 * MIB
     upload_hours: float = 72.0
