@@ -43,8 +43,9 @@ def test_examples_are_those_of_the_folder_and_for_holders_of_a_key(http, assista
     assert http.get(listed[1]["url"]).content == CLIP.read_bytes()
     for name in ("README.md", "..%2Fpyproject.toml", "%2e%2e"):
         assert http.get(f"/v1/examples/{name}").status_code in (404, 405)
-    (tmp_path / "keys.json").write_text("{}")
-    with serving(assistant, tmp_path, keys=tmp_path / "keys.json", examples=CLIP.parent) as (address, _):
+    keys = tmp_path / "keys.json"
+    keys.write_text("{}")
+    with serving(assistant, tmp_path, keys=keys, examples=CLIP.parent) as (address, _):
         for url in ("/v1/examples", listed[0]["url"]):
             assert httpx.get(address + url).status_code == 401
         assert httpx.get(address).status_code == 200
