@@ -115,6 +115,22 @@ def test_a_turn_of_a_conversation_and_a_batch_tell_the_same(packaged: SlowFast, 
         assert len(told.evidence.weights) == 8
 
 
+def test_it_takes_one_pass_and_a_shorter_one_the_next_time(packaged: SlowFast, monkeypatch) -> None:
+    seen = packaged.encode(CLIP, num_frames=4)
+    lengths: list[int] = []
+    forward = packaged.model.model.forward
+
+    def counted(*args, **kwargs):
+        if kwargs.get("slow_evidence") is not None:
+            lengths.append(kwargs["input_ids"].shape[1])
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(packaged.model.model, "forward", counted)
+    first, second = (packaged.ask(seen, QUESTION, evidence=True) for _ in range(2))
+    assert second.evidence.weights == pytest.approx(first.evidence.weights, abs=1e-4)
+    assert lengths[0] > lengths[1] == first.timing["tokens"]
+
+
 def test_models_whose_answers_do_not_look_read_before_they_answer(
     packaged: SlowFast, video, monkeypatch
 ) -> None:

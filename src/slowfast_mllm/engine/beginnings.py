@@ -22,6 +22,10 @@ class Beginnings:
     """Of one model; each lives as long as the memory that it belongs to. Safe between threads.
 
     A copy in another process begins without any.
+
+    Attributes:
+        usual: (T, N) what a question that asks for nothing in particular reads of a video's slow
+            tokens, N a frame, where somebody wanted to know (`reading`).
     """
 
     def __init__(self, text_config: PreTrainedConfig) -> None:
@@ -29,6 +33,7 @@ class Beginnings:
         self._kept: weakref.WeakKeyDictionary[VideoMemory, tuple[list[int], DynamicCache]] = (
             weakref.WeakKeyDictionary()
         )
+        self.usual: weakref.WeakKeyDictionary[VideoMemory, Tensor] = weakref.WeakKeyDictionary()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Beginnings, (self._text_config,)

@@ -1,6 +1,6 @@
 """One more pass over an answer that was made, to see what it read of the video.
 
-A question that asks for nothing in particular is read beside it, in the same pass.
+A question that asks for nothing in particular is read beside it in the same pass, once for a video.
 
 The answer is as it was: nothing of this is computed before it is done, nor unless it is asked for.
 """
@@ -53,9 +53,6 @@ def _find(
     model: LoadedModel, video: EncodedVideo, ids: Tensor, answered: int, cache: Cache | None
 ) -> Evidence:
     config = model.model.config
-    neutral = model.prompt_ids([model.user_message(_NEUTRAL, first=True)], video)
-    types = model.model.model.token_types(neutral)
-    after = neutral.shape[1] - int((types[0] != TEXT).nonzero().max()) - 1
     prompt = ids.shape[1] - answered
     # A placeholder that the model says stands for nothing.
     told = F.pad(model.model.model.token_types(ids[:, :prompt]), (0, answered - 1), value=TEXT)
@@ -66,8 +63,13 @@ def _find(
         ids, told = ids[:, :prompt], told[:, :prompt]
         last = prompt - int((told[0] != TEXT).nonzero().max()) - 1
     frames = len(video.timestamps)
-    prompts = [_Prompt(ids, told, last), _Prompt(neutral, types, after)]
-    read, usual = (weights.view(frames, -1) for weights in _read(model, video, prompts, cache))
+    prompts, kept = [_Prompt(ids, told, last)], model.beginnings.usual
+    if video.memory not in kept:
+        prompts.append(_neutral(model, video))
+    read, *others = (weights.view(frames, -1) for weights in _read(model, video, prompts, cache))
+    if others:
+        kept[video.memory] = others[0]
+    usual = kept[video.memory]
     objects = 0 if config.object_config is None else config.object_config.num_objects
     side = round((read.shape[1] - objects) ** 0.5)  # the frames that a model is given are square
     facts = (video.frame_indices, video.timestamps, video.info.duration)
@@ -80,6 +82,13 @@ class _Prompt(NamedTuple):
     ids: Tensor
     types: Tensor
     last: int
+
+
+def _neutral(model: LoadedModel, video: EncodedVideo) -> _Prompt:
+    """A question that asks for nothing in particular: all that comes after the video counts."""
+    ids = model.prompt_ids([model.user_message(_NEUTRAL, first=True)], video)
+    types = model.model.model.token_types(ids)
+    return _Prompt(ids, types, ids.shape[1] - int((types[0] != TEXT).nonzero().max()) - 1)
 
 
 def _read(
