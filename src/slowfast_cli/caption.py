@@ -45,6 +45,7 @@ _EVERY = 10.0  # seconds between two lines of progress where there is no termina
 
 
 def caption(
+    context: typer.Context,
     videos: Annotated[
         list[str],
         typer.Argument(help="Videos, folders of them, or tables: .jsonl, .csv, .parquet."),
@@ -114,6 +115,8 @@ def caption(
         "quantize": quantize,
         "compile": compile,
     }
+    if output is not None and str(context.get_parameter_source("server")).endswith("COMMANDLINE"):
+        raise typer.BadParameter("--server: captions one video, on stdout; leave out --output.")
     if server and output is None:
         refuse_local_options(how_loaded)
         words = {"prompt": prompt, "max_words": max_words, "dense": dense, "window": window}

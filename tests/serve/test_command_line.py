@@ -217,6 +217,7 @@ def test_a_question_to_a_server_imports_nothing_of_weight(
         ("score CLIP red --quantize int8", "--quantize"),
         ("ask CLIP What? --evidence-image x.png", "--evidence"),
         ("ask CLIP What? --num-beams 2", "num_beams"),
+        ("caption CLIP -o out.jsonl", "leave out --output"),
     ],
 )
 def test_what_a_server_cannot_be_told_is_refused_by_name(

@@ -51,4 +51,4 @@ class Metrics:
         self.decoders_lost = Counter(
             "decoders_lost", "Decoding processes that died or were ended.", **here
         )
-        self.jobs = Histogram("job_seconds", "Jobs, by name.", ["job"], buckets=_SECONDS, **here)
+        self.jobs = Histogram("job_seconds", "Jobs, by name.", ["name"], buckets=_SECONDS, **here)
