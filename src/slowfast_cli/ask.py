@@ -40,7 +40,9 @@ def ask(
         _refuse_target(evidence_image, video, how.server)
     answer: Any
     assistant: Any
-    more = {"evidence": True} if evidence or evidence_image is not None else {}
+    more = how.told(video)
+    if evidence or evidence_image is not None:
+        more["evidence"] = True
     if look_twice:
         answer, assistant = how.answer_twice(video, question, **more)
         if not how.json:

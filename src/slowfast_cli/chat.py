@@ -18,11 +18,12 @@ def chat(video: Watched, how: Answering) -> None:
     """
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")  # to refuse what is no text by itself
+    told = how.told(video)
     conversation = how.watch(video)
     failed = False
     while question := _next_question():
         try:
-            how.answer(conversation, question)
+            how.answer(conversation, question, **told)
         except ValueError as error:  # of this question: the next one may be better
             say(f"Error: {error}", err=True)
             failed = True

@@ -8,9 +8,10 @@ def describe(video: Watched, look_twice: LookTwice = False, *, how: Answering) -
     """Say what a video shows."""
     from slowfast_mllm.questions import DESCRIBE
 
+    told = how.told(video)
     if not look_twice:
-        how.answer(how.watch(video), DESCRIBE)
+        how.answer(how.watch(video), DESCRIBE, **told)
         return
-    answer, _ = how.answer_twice(video, DESCRIBE)
+    answer, _ = how.answer_twice(video, DESCRIBE, **told)
     if not how.json:
         tell_looks(answer)

@@ -306,6 +306,22 @@ class Answering(_Sampling):
         ),
     ] = None
     schema: Schema = None
+    times: Annotated[
+        bool,
+        typer.Option(
+            "--times",
+            help="Tell the model in words when its frames are shown, if it was taught to read it.",
+            rich_help_panel=REPLY,
+        ),
+    ] = False
+    facts: Annotated[
+        bool,
+        typer.Option(
+            "--facts",
+            help="Measure cuts, camera, black and freezes, and tell the model in words.",
+            rich_help_panel=REPLY,
+        ),
+    ] = False
     json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=REPLY)
     ] = False
@@ -333,6 +349,27 @@ class Answering(_Sampling):
     yes: Yes = False
     cache: Cache = True
     server: Server = None
+
+    def told(self, video: str) -> dict[str, Any]:
+        """What the model is told beside the question: fields of `Generation`."""
+        if self.server and (self.times or self.facts):
+            raise typer.BadParameter(
+                "--times and --facts are told where the model is loaded; ask no server "
+                '(--server "").'
+            )
+        told: dict[str, Any] = {"times": True} if self.times else {}
+        if not self.facts:
+            return told
+        if video.endswith(".sfmem"):
+            raise typer.BadParameter(
+                f"{video}: a memory holds no pictures to measure; leave out --facts, or ask the "
+                "video itself."
+            )
+        refuse_wrong_bounds(video, **self.sampling)
+        from slowfast_mllm.tasks.facts_in_words import facts_in_words
+
+        measure = measured("facts", video, None, self.frames_fps, self.clip)
+        return told | {"facts": facts_in_words(measure)}
 
     def watch(self, video: str) -> "Conversation | RemoteConversation":
         """Load the model and look at the video: a conversation that can begin."""

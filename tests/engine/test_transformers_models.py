@@ -212,6 +212,28 @@ def test_how_many_frames_can_be_left_to_the_engine(assistants, clips, family, mo
     assert len(clip.timestamps) == clip.frame_choice.most < 40
 
 
+def test_times_and_facts_are_told_in_words(assistants, clips):
+    chat = assistants["qwen2_vl"].chat(clips[1], num_frames=4)
+    how = {"times": True, "facts": "Nothing is black."}
+    answer = chat.ask("Why?", **how, **LONG)
+    said = chat.messages[0]["content"][-1]["text"]
+    times = "0.00s,0.50s,1.00s,1.75s"
+    assert f"4 frames are uniformly sampled from it. These frames are located at {times}. " in said
+    assert said.endswith("Nothing is black.\nWhy?")
+    assert said.startswith(answer.told["times"])
+    chat.ask("And?", **how, **LONG)
+    assert chat.messages[2]["content"][-1]["text"] == "And?"
+    (again,) = assistants["qwen2_vl"].generate(
+        [Request(clips[1], "Why?", options={**how, **LONG, "num_frames": 4})]
+    )
+    assert (again.text, again.told) == (answer.text, answer.told)
+    with pytest.raises(ValueError, match="reads no questions"):
+        assistants["captioner"].ask(clips[1], DESCRIBE, times=True)
+    both = assistants["qwen2_vl"].encode_together(clips)
+    with pytest.raises(ValueError, match="told of one video"):
+        assistants["qwen2_vl"].ask(both, "Why?", times=True)
+
+
 def test_instants_can_be_looked_at(assistants, clips):
     answer = assistants["qwen2_vl"].ask(clips[0], "Why?", at=[0.95, 0.1, 0.3], **LONG)
     assert answer.frame_indices == [1, 2, 4]

@@ -14,7 +14,8 @@ from PIL import Image
 from slowfast_cli.main import main
 from slowfast_mllm.tasks import cuts, measure_facts
 from slowfast_mllm.tasks.camera import Camera
-from slowfast_mllm.tasks.cuts import Transitions
+from slowfast_mllm.tasks.cuts import Boundary, Transitions
+from slowfast_mllm.tasks.facts_in_words import facts_in_words
 from slowfast_mllm.tasks.light import Light
 from slowfast_mllm.video import VideoError
 
@@ -148,6 +149,32 @@ def test_fades_black_freezes_and_light() -> None:
     assert [(s.start, s.end) for s in facts.freezes] == [(2.0, 3.5)]
     assert 0.2 < facts.brightness < facts.shots[0].brightness + 0.01
     assert facts.sound is None
+    words = facts_in_words(facts)
+    assert words.startswith(
+        "Measured in the video: it lasts 6.0 seconds. Cuts were not looked for."
+    )
+    assert words.endswith(
+        f"Fade in from black: {facts.fades[0].start:.1f} to {facts.fades[0].end:.1f} s. "
+        f"Fade out to black: {facts.fades[1].start:.1f} to {facts.fades[1].end:.1f} s. "
+        f"Black picture: 0.0 to {facts.black[0].end:.1f} s and {facts.black[1].start:.1f} to "
+        "6.0 s. Frozen picture: 2.0 to 3.5 s. It has no sound track."
+    )
+
+
+def test_a_film_of_many_shots_is_told_in_few_words() -> None:
+    facts = measure_facts(filmed(along(11, x=0.3)), frames_fps=FPS)
+    assert "the camera pans to the right." in facts_in_words(facts)
+    shot = facts.shots[0].model_copy(update={"camera": []})
+    cut = {"start": 1.0, "end": 1.0, "kind": "cut", "score": 1.0}
+    cuts = [Boundary(time=float(at), **cut) for at in range(1000)]
+    long = facts.model_copy(update={"cuts": cuts, "shots": [shot] * 1001, "sound": []})
+    words = facts_in_words(long)
+    assert "It has 1000 cuts, at 0.0 s, 1.0 s," in words
+    assert "11.0 s and more." in words
+    assert len(words) < 1000
+    assert words.endswith("Its sound track is silent.")
+    assert "1 cut, at 0.0 s." in facts_in_words(facts.model_copy(update={"cuts": cuts[:1]}))
+    assert "It has no cuts." in facts_in_words(facts.model_copy(update={"cuts": []}))
 
 
 def test_without_the_extra_a_video_is_one_shot_and_that_is_said() -> None:
@@ -179,6 +206,14 @@ def test_the_verb_tells_it_in_lines_and_as_json(command, tmp_path: Path) -> None
     assert facts["shots"][0]["camera"][0]["kind"] == "pan"
     assert facts["settings"] == {"frames_fps": 10, "clip": False}
     assert command("facts", str(tmp_path), "--frames-fps", "0")[0] == 2
+    asked = ("describe", str(tmp_path), "--frames-fps", "10", "--num-frames", "8", "--json")
+    _, out, _ = command(*asked, "--facts", "--times")
+    told = json.loads(out)["told"]
+    assert "the camera pans to the right" in told["facts"]
+    assert "8 frames" in told["times"]
+    code, _, err = command("ask", "clip.sfmem", "Why?", "--facts")
+    assert code == 2
+    assert "holds no pictures to measure" in " ".join(err.replace("│", " ").split())
 
 
 @pytest.mark.parametrize("name", ["one.png", "empty.mp4", "text.mp4", "folder", "missing.mp4"])

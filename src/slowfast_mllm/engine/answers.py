@@ -17,6 +17,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from slowfast_mllm.engine.beside import times_in_words
 from slowfast_mllm.engine.evidence import Evidence
 from slowfast_mllm.engine.frame_choice import AUTO, FrameChoice, settings_of
 from slowfast_mllm.engine.stopping import UntilStop, before_stop
@@ -114,6 +115,9 @@ class Generation:
         evidence: the answer says which frames it read, and where in them.
         schema: a JSON Schema, or a pydantic model, that the answer fits.
         on_thought: called with each piece of what the model thinks before it answers.
+        times: the model is told in words how long the video is and when its frames are shown.
+        facts: what is known of the video, in words that the model is told before the question, e.g.
+            `facts_in_words`; the answer tells them apart from its own.
 
     Raises:
         ValueError: a number is out of range, a string to stop at is empty, or the schema is none.
@@ -130,8 +134,12 @@ class Generation:
     evidence: bool = False
     schema: Any = None
     on_thought: OnText | None = field(default=None, repr=False)
+    times: bool = False
+    facts: str | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.facts, str | None):
+            raise ValueError("facts: give words, e.g. those of facts_in_words.")
         if not _are_all(self.stop, lambda end: isinstance(end, str) and end != ""):
             raise ValueError(
                 f"stop={self.stop!r:.100}: give a list of strings, none of them empty."
@@ -154,6 +162,19 @@ class Generation:
             object.__setattr__(self, "schema", schema_of(self.schema))
         if 0 < self.temperature < 1e-3:  # logits over so little are no numbers any more
             raise ValueError(f"temperature={self.temperature}: give 0, or at least 0.001.")
+
+    def told(self, video: Any) -> dict[str, str]:
+        """What the model is told beside the question, about what `encode` returned.
+
+        Raises:
+            ValueError: times are to be told of several videos.
+        """
+        told = {}
+        if self.times:
+            told["times"] = times_in_words(video.info.duration, video.timestamps)
+        if self.facts is not None:
+            told["facts"] = self.facts
+        return told
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of `generate`."""
@@ -328,6 +349,7 @@ class Answer:
         prompt_tokens: that were read before it, of words and video, where many are answered
             together.
         frame_choice: why so many frames were looked at, where that was left to the engine.
+        told: what the model was told beside the question: "times" and "facts" (`Generation`).
         looks: each look at the video, where there may be several; the last one gave the answer.
     """
 
@@ -347,6 +369,7 @@ class Answer:
     thought: str | None = None
     data: Any = None
     problem: str | None = None
+    told: dict[str, str] = field(default_factory=dict)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -378,6 +401,7 @@ class Answer:
             "warnings": self.warnings,
             **({} if self.scores is None else {"scores": [vars(s) for s in self.scores]}),
             **({} if self.evidence is None else {"evidence": self.evidence.to_dict()}),
+            **({"told": self.told} if self.told else {}),
             **({} if self.looks is None else {"looks": [look.to_dict() for look in self.looks]}),
         }
 
@@ -508,4 +532,5 @@ def compose_answer(
         thought=None if spoken.thought is None else spoken.thought.strip(),
         data=data,
         problem=problem,
+        told=generation.told(video),
     )

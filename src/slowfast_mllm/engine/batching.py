@@ -23,6 +23,7 @@ from torch import Tensor
 from transformers import DynamicCache, LogitsProcessorList
 
 from slowfast_mllm.engine.answers import Answer, Clock, Generation, OnText, RefuseNan, split_options
+from slowfast_mllm.engine.beside import with_words
 from slowfast_mllm.engine.encoded_video import AT_HAND, EncodedVideo, source_stamp
 from slowfast_mllm.engine.loaded_model import LoadedModel
 from slowfast_mllm.engine.reading import with_evidence
@@ -283,7 +284,8 @@ class Batcher:
             raise ValueError("num_beams: beams cannot share a batch; use `ask` for them.")
         video, shared = self._encode(request.video, sampling)
         self._check(ticket)
-        messages = assistant.conversation(request.question, request.earlier)
+        question = with_words(request.question, generation.told(video))
+        messages = assistant.conversation(question, request.earlier)
         generator = None
         if generation.temperature > 0:
             generator = torch.Generator(assistant.model.device)

@@ -9,6 +9,7 @@ from transformers import CompileConfig, StaticCache
 from transformers.cache_utils import Cache
 
 from slowfast_mllm.engine.answers import Answer, Clock, Generation, OnText, RefuseNan, split_options
+from slowfast_mllm.engine.beside import with_words
 from slowfast_mllm.engine.encoded_video import AT_HAND, EncodedVideo
 from slowfast_mllm.engine.loaded_model import LoadedModel
 from slowfast_mllm.engine.reading import with_evidence
@@ -27,6 +28,7 @@ class Chat:
         self.messages: list[dict[str, Any]] = []
         self._sequence: list[int] = []
         self._cache: Cache | None = None
+        self._told: set[str] = set()  # beside questions before
         self._room = 0  # tokens that a static cache has room for
 
     def ask(self, question: str, on_text: OnText | None = None, **generation: Any) -> Answer:
@@ -46,7 +48,10 @@ class Chat:
 
     def answer(self, question: str, generation: Generation, on_text: OnText | None) -> Answer:
         """The next turn; see `ask`."""
-        message = self.assistant.user_message(question, first=not self.messages)
+        told = generation.told(self.video)
+        fresh = {name: words for name, words in told.items() if words not in self._told}
+        words = with_words(question, fresh)
+        message = self.assistant.user_message(words, first=not self.messages)
         messages = [*self.messages, message]
         began = time.perf_counter()
         clock, new_ids, scores = self._generate(messages, generation, on_text)
@@ -55,6 +60,7 @@ class Chat:
             said_ids = (self._sequence, len(new_ids), self._cache)
             answer = with_evidence(answer, self.assistant, self.video, *said_ids)
         if answer.problem is None:
+            self._told |= {*told.values()}
             said = self.assistant.without_control_tokens(answer.text)
             self.messages = [*messages, {"role": "assistant", "content": said}]
         self.video = replace(self.video, timing=AT_HAND)  # paid for by the first answer

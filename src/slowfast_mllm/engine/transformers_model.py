@@ -31,6 +31,7 @@ from slowfast_mllm.engine.answers import (
     split_options,
 )
 from slowfast_mllm.engine.batching import Request
+from slowfast_mllm.engine.beside import with_words
 from slowfast_mllm.engine.encoded_video import AT_HAND
 from slowfast_mllm.engine.families import Family
 from slowfast_mllm.engine.frame_choice import (
@@ -456,7 +457,8 @@ class TransformersModel:
         try:
             sampling, generation = split_options(request.options)
             clip = self.encode(request.video, **sampling)
-            message = self.user_message(request.question, True, len(clip.prompts))
+            question = with_words(request.question, generation.told(clip))
+            message = self.user_message(question, True, len(clip.prompts))
             ids = self.prompt_ids([message], clip)
             return _Prepared(clip, ids, generation, request.on_text)
         except Exception as error:
@@ -520,6 +522,7 @@ class TransformersChat:
         self.assistant = assistant
         self.video = video
         self.messages: list[dict[str, Any]] = []
+        self._told: set[str] = set()  # beside questions before
 
     def ask(self, question: str, on_text: OnText | None = None, **generation: Any) -> Answer:
         """The next turn; as `Chat.ask`."""
@@ -531,13 +534,17 @@ class TransformersChat:
     def answer(self, question: str, generation: Generation, on_text: OnText | None) -> Answer:
         """The next turn; see `ask`."""
         assistant = self.assistant
-        message = assistant.user_message(question, not self.messages, len(self.video.prompts))
+        told = generation.told(self.video)
+        fresh = {name: words for name, words in told.items() if words not in self._told}
+        words = with_words(question, fresh)
+        message = assistant.user_message(words, not self.messages, len(self.video.prompts))
         messages = [*self.messages, message]
         ids = assistant.prompt_ids(messages, self.video)
         (answer,) = assistant.answer([_Prepared(self.video, ids, generation, on_text)])
         if isinstance(answer, ValueError):
             raise answer
         if answer.problem is None:
+            self._told |= {*told.values()}
             said = [{"type": "text", "text": answer.text}]
             self.messages = [*messages, {"role": "assistant", "content": said}]
         self.video = replace(self.video, timing=AT_HAND)  # paid for by the first answer

@@ -53,7 +53,8 @@ def ask_twice(
         raise VideoError("A memory holds no frames to look at a second time; name the video.")
     video = kept_source(video)
     tells = {"evidence": True} if assistant.capabilities.evidence else {}
-    first = assistant.ask(video, question, **options | tells)
+    heard = {"on_thought": None} if generation.on_thought is not None else {}
+    first = assistant.ask(video, question, **options | tells | heard)
     began = time.perf_counter()
     bounds = {name: sampling[name] for name in ("start", "end") if name in sampling}
     how = {name: sampling[name] for name in ("frames_fps", "clip") if name in sampling}
@@ -62,6 +63,8 @@ def ask_twice(
     spent = first.timing | {"scan": time.perf_counter() - began}
     looks = [Look(first.frame_indices, first.timestamps, first.text)]
     if not added:
+        if generation.on_thought is not None and first.thought is not None:
+            generation.on_thought(first.thought)
         if on_text is not None:
             on_text(first.text)
         told = first.evidence if generation.evidence else None
