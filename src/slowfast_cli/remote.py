@@ -60,10 +60,8 @@ class ToldAnswer(Told):
         """Why there is no answer."""
         return self.get("problem")
 
-    @property
-    def evidence(self) -> Told | None:
-        """What was read of the video, where it was asked for."""
-        return self.get("evidence")
+    def __getattr__(self, name: str) -> Any:
+        return self.get(name)  # what is not told, e.g. evidence, is None there, too
 
     def to_dict(self) -> dict[str, Any]:
         """The fields of `--json`."""
@@ -255,9 +253,14 @@ class RemoteConversation:
         self._said: list[dict[str, str]] = []
 
     def ask(
-        self, question: str, on_text: Callable[[str], None] | None = None, **generation: Any
+        self,
+        question: str,
+        on_text: Callable[[str], None] | None = None,
+        on_thought: Callable[[str], None] | None = None,
+        **generation: Any,
     ) -> ToldAnswer:
-        """The next turn; `generation` are fields of `Generation`.
+        """The next turn; `generation` are fields of `Generation`. Thoughts come as a whole, and the
+        answer then, too.
 
         Raises:
             BadParameter: the server refuses one of them.
@@ -268,15 +271,22 @@ class RemoteConversation:
         asked["max_tokens"] = asked.pop("max_new_tokens")
         if asked["num_beams"] == 1:  # which servers have no word for
             del asked["num_beams"]
+        if schema := asked.pop("schema", None):
+            held = {"name": "answer", "schema": schema}
+            asked["response_format"] = {"type": "json_schema", "json_schema": held}
+        streamed = None if on_thought else on_text
         try:
             answer = self._server.about(
-                self._video, lambda name: self._answered(_about(name, turns), asked, on_text)
+                self._video, lambda name: self._answered(_about(name, turns), asked, streamed)
             )
         except RefusedError as refusal:
             if refusal.param not in asked.keys() - self._asked.keys():
                 raise
             with wrong_usage():
                 raise
+        if on_thought is not None and on_text is not None:
+            on_thought(answer.get("thought") or "")
+            on_text(answer["answer"])
         if self._warn:
             self._warn = False
             for warning in answer["warnings"]:
@@ -291,7 +301,7 @@ class RemoteConversation:
         if on_text is None:
             reply = self._server.json("POST", path, content)
             text = reply["choices"][0]["message"]["content"]
-            return Told(answer=text, model=reply["model"], **reply["slowfast"])
+            return _in_order(text, reply["model"], reply["slowfast"])
         pieces = []
         for event in self._server.events(path, {**content, "stream": True}):
             last = event
@@ -299,7 +309,14 @@ class RemoteConversation:
             if piece:
                 pieces.append(piece)
                 on_text(piece)
-        return Told(answer="".join(pieces).strip(), model=last["model"], **last["slowfast"])
+        return _in_order("".join(pieces).strip(), last["model"], last["slowfast"])
+
+
+def _in_order(text: str, model: str, beside: Told) -> Told:
+    """As `Answer.to_dict` has it."""
+    first = {k: beside.pop(k) for k in ("data", "thought", "problem") if k in beside}
+    beside.pop("fit", None)
+    return Told(answer=text, **first, model=model, **beside)
 
 
 def _about(video: str, turns: list[dict[str, str]]) -> list[dict[str, Any]]:

@@ -47,7 +47,8 @@ class ChatRequest(Body):
     top_logprobs: int | None = Field(None, ge=0, le=20)
     response_format: dict[str, Any] | None = None
     mm_processor_kwargs: dict[str, Any] | None = None
-    """As vLLM takes them: `num_frames` or `fps`; also `start`, `end`, `frames_fps` and `fit`."""
+    """As vLLM takes them: `num_frames` or `fps`; here also `start`, `end`, `frames_fps`, `fit` and
+    `clip`."""
     media_io_kwargs: dict[str, dict[str, Any]] | None = None
     """As vLLM takes them: `{"video": {"num_frames": 32}}`."""
     evidence: bool = False
@@ -71,7 +72,7 @@ class ChatRequest(Body):
             **(self.media_io_kwargs or {}).get("video", {}),
             **(self.mm_processor_kwargs or {}),
         }
-        unknown = wanted.keys() - {"num_frames", "fps", "start", "end", "frames_fps", "fit"}
+        unknown = wanted.keys() - {"num_frames", "fps", "start", "end", "frames_fps", "fit", "clip"}
         if unknown:
             name = min(unknown)
             raise wrong(f"{name}: not known here; say num_frames, fps, start, end or fit", name)
@@ -254,11 +255,9 @@ def usage(answers: list[Answer], seen: Any) -> dict[str, Any]:
 def told(answers: list[Answer], seen: Any) -> dict[str, Any]:
     """What this server tells beside the API: the video, the frames that were looked at, seconds;
     with evidence, how pictures were fitted, as its cells lie on those."""
-    facts = [answer.to_dict() for answer in answers]
-    return {
-        **{name: facts[0][name] for name in ("video", "frames", "timing", "warnings")},
-        **({"evidence": facts[0]["evidence"], "fit": seen.fit} if answers[0].evidence else {}),
-    }
+    facts = answers[0].to_dict()
+    beside = {k: v for k, v in facts.items() if k not in ("answer", "model", "scores")}
+    return {**beside, **({"fit": seen.fit} if answers[0].evidence else {})}
 
 
 def _logprobs(answer: Answer) -> dict[str, Any] | None:
