@@ -46,10 +46,10 @@ def _lines(found: "Comparison") -> Iterator[str]:
         sides = list(dict.fromkeys([aspect.first, aspect.second]))
         sign = {True: "!=", False: "=" if len(sides) == 1 else "~", None: "?"}[aspect.differs]
         yield f"{sign:>2} {aspect.name}: {' | '.join(sides)}"
-    yield found.question
     if found.said is None:
-        yield f"{found.answer}"
+        yield from (found.question, str(found.answer))
         return
+    yield f"{found.question} (asked about each: this model takes one video at a time)"
     for name, words in zip("AB", found.said, strict=True):
         yield f"{name}: {words}"
     if found.said_of_both:

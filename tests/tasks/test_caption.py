@@ -10,7 +10,7 @@ import pytest
 
 from slowfast_mllm import SlowFast, VideoError, load
 from slowfast_mllm.tasks import Caption, Captioning, caption_into, caption_video, caption_videos
-from slowfast_mllm.tasks.cut_text import at_most, without_loops
+from slowfast_mllm.tasks.cut_text import at_most, sentences, without_loops
 from slowfast_mllm.tasks.export import check_export, export
 from slowfast_mllm.tasks.records import Record, read_records, shard_of
 
@@ -190,6 +190,12 @@ def test_no_caption_is_longer_than_it_may_be(text: str, words: int, cut: str) ->
 )
 def test_what_is_said_again_and_again_stands_once(text: str, cut: str) -> None:
     assert without_loops(text) == cut
+
+
+def test_sentences_end_in_any_script_and_not_within_numbers() -> None:
+    text = "It leaves at 5.5 s. 有一隻貓。牠走了！ And then"
+    assert sentences(text) == ["It leaves at 5.5 s.", "有一隻貓。", "牠走了！", "And then"]
+    assert sentences(" ") == []
 
 
 def test_videos_are_found_in_folders_and_tables(tmp_path: Path) -> None:
