@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from slowfast_cli.options import Looking, Watched, looking, working
+from slowfast_cli.options import Finding, Watched, finding
 
 if TYPE_CHECKING:
     from slowfast_mllm.tasks.compare import Comparison
 
 
-@looking
+@finding
 def compare(
     first: Watched,
     second: Annotated[str, typer.Argument(help="Another of these.")],
@@ -22,20 +22,17 @@ def compare(
             "at a time is asked what happens in each."
         ),
     ] = None,
-    measure: Annotated[
-        bool, typer.Option(help="Look at every frame for cuts, camera movement and light, too.")
-    ] = True,
+    words_only: Annotated[
+        bool,
+        typer.Option("--words-only", help="Only ask; measure no cuts, camera movement and light."),
+    ] = False,
     *,
-    how: Looking,
+    how: Finding,
 ) -> None:
     """Put two videos side by side: what is measured in both, and what the model says."""
     if question is not None and not question.strip():
         raise typer.BadParameter("the question is empty.")
-    assistant = how.load(first, second)
-    from slowfast_mllm.tasks import compare_videos
-
-    with working("Watching both videos"):
-        found = compare_videos(assistant, first, second, question, measure, **how.given)
+    found = how.find("compare", first, other=second, question=question, words_only=words_only)
     how.tell(found, _lines(found))
 
 

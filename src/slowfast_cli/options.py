@@ -259,18 +259,21 @@ class Finding(Looking):
         """What a job of `tasks` finds, with a model that is loaded here or at a server.
 
         Args:
-            arguments: of the job's function; None where its default is meant.
+            arguments: of the job's function; None where its default is meant. `other` is a second
+                video.
 
         Returns:
             The job's typed result, or what reads like it.
         """
         given = _given(arguments) | self.given
+        videos = [video, *([arguments["other"]] if "other" in arguments else [])]
         if self.server:
-            refuse_wrong_bounds(video, **self.sampling)
-            refuse_missing(video, self.server)
+            for each in videos:
+                refuse_wrong_bounds(each, **self.sampling)
+                refuse_missing(each, self.server)
             refuse_local_options(_how_to_load(self), self.cache)
             return find_at(self.server, job, video, {"model": self.model, **given})
-        assistant = self.load(video)
+        assistant = self.load(*videos)
         from slowfast_mllm.tasks import function_of
 
         with working("Watching the video"):

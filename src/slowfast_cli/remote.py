@@ -111,14 +111,30 @@ class Server:
         """What a job finds in a video.
 
         Args:
-            arguments: of the job's function, and fields of `Sampling`.
+            arguments: of the job's function, and fields of `Sampling`; `other` is a second video.
 
         Raises:
             RefusedError: the server refuses; what is wrong with a video is among its reasons.
             OSError: it does not answer.
         """
         path = f"/v1/jobs/{job}"
-        return self.about(video, lambda name: self.json("POST", path, {"video": name, **arguments}))
+        if (other := arguments.get("other")) is None:
+            return self.about(
+                video, lambda name: self.json("POST", path, {"video": name, **arguments})
+            )
+
+        def with_other(name: str) -> Told:
+            both = {**arguments, "video": name}
+            told = self.about(
+                other, lambda second: self.json("POST", path, both | {"other": second})
+            )
+            told["other"]["path"] = told["video"]["path"]  # which `about` takes for the other's
+            return told
+
+        told = self.about(video, with_other)
+        for facts, clip in zip(told["facts"] or [], (told["video"], told["other"]), strict=False):
+            facts["video"]["path"] = clip["path"]
+        return told
 
     def about(self, video: str, ask: Callable[[str], Told]) -> Told:
         """Ask about a video, which is sent if the server does not have it.

@@ -142,9 +142,22 @@ def test_a_job_gives_its_typed_result(http: httpx.Client, uploaded: str, job: st
         assert len(told["evidence"]["weights"]) == len(told["frames"]["indices"])
 
 
+def test_two_videos_are_compared(http: httpx.Client, uploaded: str) -> None:
+    body = {"video": uploaded, "other": uploaded, "num_frames": 4, "max_new_tokens": 3}
+    answer = http.post("/v1/jobs/compare", json=body)
+    told = answer.json()
+    assert answer.status_code == 200, told
+    result_type("compare").model_validate(told)
+    assert told["said"][0] == told["said"][1]
+    assert {told[name]["path"] for name in ("video", "other")} == {"shapes.mp4"}
+    assert [facts["video"]["path"] for facts in told["facts"]] == ["shapes.mp4"] * 2
+    gone = http.post("/v1/jobs/compare", json={**body, "other": "file-gone"})
+    assert gone.status_code in (400, 404)
+
+
 def test_jobs_are_listed_with_their_schemas(http: httpx.Client) -> None:
     listed = {job["id"]: job for job in http.get("/v1/jobs").json()["data"]}
-    assert {*JOB_ARGUMENTS, "cuts"} == set(listed)
+    assert {*JOB_ARGUMENTS, "compare", "cuts"} == set(listed)
     assert listed["ground"]["arguments"]["properties"]["words"]
     assert listed["ground"]["result"]["properties"]["spans"]
 

@@ -70,7 +70,7 @@ def test_a_video_does_not_differ_from_itself(packaged: SlowFast, clips) -> None:
 
 def test_a_model_that_takes_several_videos_is_asked_about_both(clips, tmp_path: Path) -> None:
     other = load(tiny_checkpoints.write("qwen2_vl", tmp_path / "other"))
-    found = compare_videos(other, *clips, measure=False, **FEW)
+    found = compare_videos(other, *clips, words_only=True, **FEW)
     assert (found.by, found.said, found.facts) == ("both in one prompt", None, None)
     assert found.question == "What is different between the two videos?"
     together = other.encode_together(clips, num_frames=4)
@@ -108,7 +108,7 @@ def test_the_verb_puts_both_side_by_side(clips, monkeypatch, capsys, tmp_path: P
         0,
         [f"A: {clips[0]}", f"B: {clips[1]}", "!= length: 2.00 s | 3.00 s"],
     )
-    told = json.loads(run(*clips, "Any cuts?", "--no-measure", "--num-frames", "4", "--json")[1])
+    told = json.loads(run(*clips, "Any cuts?", "--words-only", "--num-frames", "4", "--json")[1])
     assert (told["question"], len(told["said"])) == ("Any cuts?", 2)
     code, out, err = run(clips[0], "gone.mp4", "--model", "no/such/model")
     assert (code, out) == (1, "")

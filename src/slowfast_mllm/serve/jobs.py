@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import aclosing
 from dataclasses import replace
@@ -18,8 +18,11 @@ from slowfast_mllm.serve.errors import ApiError, wrong
 from slowfast_mllm.serve.parts import conversation_of, reference_of
 from slowfast_mllm.serve.sources import Source
 from slowfast_mllm.tasks import JOBS, result_type
+from slowfast_mllm.tasks.compare import Comparison, compare_videos
+from slowfast_mllm.tasks.facts import Facts
 from slowfast_mllm.tasks.labels import Asked
 from slowfast_mllm.tasks.reading import DENSE_FPS, DENSE_FRAMES
+from slowfast_mllm.tasks.results import Clip
 
 
 class Job(Body):
@@ -120,6 +123,14 @@ class Scored(Looked):
     question: str | None = None
 
 
+class Compared(Looked):
+    other: str | dict[str, Any]
+    """The second video, named as `video` is."""
+    question: str | None = None
+    words_only: bool = False
+    max_new_tokens: int = Field(DEFAULT_TOKENS, ge=1)
+
+
 class Grounded(Looked):
     words: str
     threshold: float = 0.5
@@ -136,6 +147,7 @@ ARGUMENTS: dict[str, type[Job]] = {
     "caption": Captioned,
     "choose": Chosen,
     "classify": Classified,
+    "compare": Compared,
     "cuts": Measured,
     "describe": Described,
     "events": Eventful,
@@ -235,6 +247,10 @@ class Jobs:
             async with self.desk.place(), self.desk.source(reference, owner) as source:
                 if isinstance(body, Described):
                     return await self._answered(body, source)
+                if isinstance(body, Compared):
+                    second = reference_of(body.other, "other")
+                    async with self.desk.source(second, owner) as other:
+                        return await self._compared(body, source, other)
                 return await self._worked(job, body, source)
 
     async def events(self, body: Described, owner: str) -> AsyncIterator[dict[str, Any]]:
@@ -251,7 +267,9 @@ class Jobs:
     def _check(self, body: Any) -> None:
         check_model(body.model, self.desk.assistant.name)
         words = [
-            v for v in body.model_dump(exclude={"video"}).values() if isinstance(v, str | list)
+            v
+            for v in body.model_dump(exclude={"video", "other"}).values()
+            if isinstance(v, str | list)
         ]
         if len("".join(map(str, words))) > self.desk.settings.max_question:
             raise wrong("more words than this server reads; ask in fewer", code="question_too_long")
@@ -279,6 +297,30 @@ class Jobs:
         update = {"video": video, "settings": settings}
         told: dict[str, Any] = result.model_copy(update=update).model_dump(mode="json")
         return told
+
+    async def _compared(self, body: Compared, *sources: Source) -> dict[str, Any]:
+        helper: Any = _Helper(self.desk)
+        decoders = self.desk.decoders
+        for source in sources:
+            await self.desk.in_thread(decoders.examine, source.path, body.clip)
+
+        def measuring(video: str, **how: Any) -> Facts:
+            return Facts.model_validate(decoders.measure("facts", video, **how))
+
+        options: dict[str, Any] = self.desk.sampling(body.looking())
+        options |= body.model_dump(include={"question", "words_only", "max_new_tokens"})
+        one, other = (source.path for source in sources)
+
+        def work() -> Comparison:
+            return compare_videos(helper, one, other, measuring=measuring, **options)
+
+        try:
+            result = await asyncio.get_running_loop().run_in_executor(self.desk.workers, work)
+        finally:
+            helper.given_up.set()
+        return _renamed(result, {source.path: source.name for source in sources}).model_dump(
+            mode="json"
+        )
 
     async def _work(self, job: str, body: Any, source: Source, helper: Any) -> Callable[[], Any]:
         """What is to be done in a thread."""
@@ -314,6 +356,20 @@ class Jobs:
         if most < DENSE_FRAMES and not {"num_frames", "fps", "at"} & sampling.keys():
             sampling |= {"fps": DENSE_FPS, "max_frames": most}
         return lambda: task(helper, source.path, **arguments, **sampling)
+
+
+def _renamed(result: Comparison, names: Mapping[str, str]) -> Comparison:
+    """With the names that users gave to their files."""
+
+    def clip(told: Clip) -> Clip:
+        return told.model_copy(update={"path": names.get(told.path, told.path)})
+
+    warnings = list(result.warnings)
+    for path, name in names.items():
+        warnings = [warning.replace(path, name) for warning in warnings]
+    facts = result.facts and [f.model_copy(update={"video": clip(f.video)}) for f in result.facts]
+    update = {"video": clip(result.video), "other": clip(result.other)}
+    return result.model_copy(update={**update, "warnings": warnings, "facts": facts})
 
 
 def arguments_of(job: str) -> type[Job]:

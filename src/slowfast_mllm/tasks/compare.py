@@ -62,38 +62,40 @@ class Comparison(Result):
 
 def compare_videos(
     assistant: Assistant,
-    first: Any,
-    second: Any,
+    video: Any,
+    other: Any,
     question: str | None = None,
-    measure: bool = True,
+    words_only: bool = False,
     max_new_tokens: int = 256,
+    measuring: Callable[..., Facts] = measure_facts,
     **sampling: Any,
 ) -> Comparison:
     """Say what is different between two videos.
 
     Args:
-        first, second: anything that `read_video` takes, or memories.
+        video, other: anything that `read_video` takes, or memories.
         question: what the model is asked about both or, where it takes one video at a time, about
             each. None: what is different, or what happens.
-        measure: look at every frame for cuts, camera and light, too.
+        words_only: ask the model, and do not look at every frame for cuts, camera and light.
         max_new_tokens: the longest answer.
+        measuring: what measures one of them: `measure_facts`, or the same done elsewhere.
         **sampling: fields of `Sampling`, for both.
 
     Raises:
         VideoError: one of them cannot be read.
         ValueError: the question is empty, or the model reads none.
     """
-    videos = [video.read() if hasattr(video, "read") else video for video in (first, second)]
+    videos = [v.read() if hasattr(v, "read") else v for v in (video, other)]
     began = time.perf_counter()
-    seen = [assistant.encode(video, **sampling) for video in videos]
+    seen = [assistant.encode(v, **sampling) for v in videos]
     looked = time.perf_counter()
     together = assistant.capabilities.several_videos
     if question is None:
         question = wordings()["compare"] if together else DESCRIBE
     told = _asked(assistant, seen, question, together, max_new_tokens)
     answered = time.perf_counter()
-    facts, warnings = _measured(videos, sampling) if measure else (None, [])
-    clips = [Clip.of(video.info) for video in seen]
+    facts, warnings = (None, []) if words_only else _measured(videos, sampling, measuring)
+    clips = [Clip.of(v.info) for v in seen]
     frames = [Frames(indices=v.frame_indices, timestamps=v.timestamps) for v in seen]
     return Comparison(
         model=assistant.name,
@@ -103,7 +105,7 @@ def compare_videos(
         frames=frames[0],
         other_frames=frames[1],
         settings={
-            "measure": measure,
+            "words_only": words_only,
             "max_new_tokens": max_new_tokens,
             **sampling,
             **settings_of(seen[0].frame_choice),
@@ -145,7 +147,7 @@ def _in_both(first: str, second: str) -> list[str]:
 
 
 def _measured(
-    videos: Sequence[Any], sampling: dict[str, Any]
+    videos: Sequence[Any], sampling: dict[str, Any], measuring: Callable[..., Facts]
 ) -> tuple[list[Facts] | None, list[str]]:
     """Facts of both, or a line that says why there are none."""
     if sampling.get("start") is not None or sampling.get("end") is not None:
@@ -156,7 +158,7 @@ def _measured(
         if is_named(video) and str(video).endswith(SUFFIX):
             return None, [f"not measured: {short_name(str(video))} is a memory, without pictures"]
         try:
-            found.append(measure_facts(video, **how))
+            found.append(measuring(video, **how))
         except VideoError as error:
             return None, [f"not measured: {error}"]
     return found, []
@@ -165,11 +167,10 @@ def _measured(
 def _all_warnings(
     seen: Sequence[Encoded], facts: Sequence[Facts], warnings: Sequence[str]
 ) -> list[str]:
-    """Each once; what is said of one of them begins with its name."""
+    """Each once; what is said of one of them says of which."""
     told = [
-        warning if name in warning else f"{name}: {warning}"
-        for video in seen
-        for name in (short_name(video.info.path),)
+        f"{which} video: {warning}"
+        for which, video in zip(("first", "second"), seen, strict=True)
         for warning in video.info.warnings
     ]
     measuring = [w for fact in facts for w in fact.warnings if w.startswith("taken as one shot")]
