@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from slowfast_cli.loading import agree_to_download
 from slowfast_cli.options import (
     REPLY,
     Device,
@@ -15,7 +16,6 @@ from slowfast_cli.options import (
     NumFrames,
     Quantize,
     Yes,
-    agree_to_download,
     refuse_wrong_bounds,
     working,
     wrong_usage,

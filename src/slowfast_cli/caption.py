@@ -117,6 +117,10 @@ def caption(
     }
     if output is not None and str(context.get_parameter_source("server")).endswith("COMMANDLINE"):
         raise typer.BadParameter("--server: captions one video, on stdout; leave out --output.")
+    if server and schema and output is None:
+        raise typer.BadParameter(
+            '--schema: of captions that are made here; ask no server (--server "").'
+        )
     if server and output is None:
         refuse_local_options(how_loaded)
         words = {"prompt": prompt, "max_words": max_words, "dense": dense, "window": window}

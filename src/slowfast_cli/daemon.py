@@ -21,7 +21,7 @@ from urllib.request import urlopen
 
 import typer
 
-from slowfast_cli.options import cache_folder, working
+from slowfast_cli.loading import cache_folder, working
 from slowfast_cli.terminal import say
 
 _READY, _END = 900.0, 60.0  # seconds to load a model, and to finish what runs

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from slowfast_cli.options import cache_folder
+from slowfast_cli.loading import cache_folder
 from slowfast_cli.terminal import say
 
 keys = typer.Typer(

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import partial
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from slowfast_cli.loading import load_model, working
 from slowfast_cli.terminal import Thinking, say, say_json
 
 if TYPE_CHECKING:
@@ -171,15 +172,6 @@ Server = Annotated[
         rich_help_panel=PLACE,
     ),
 ]
-
-_NOTICE = (
-    "Note: the packaged model is small. It names 80 kinds of everyday things, counts people, tells "
-    "how the camera moves and where it cuts, and misses much; what else happens it does not know. "
-    "`slowfast models` lists larger ones, e.g. --model "
-    "shi-labs/slowfast-video-mllm-qwen2-7b-convnext-576-frame64-s1t4 (CC-BY-NC-4.0). "
-    "This note is shown once."
-)
-
 
 Cache = Annotated[
     bool,
@@ -456,10 +448,8 @@ class Answering(_Sampling):
         if thinking and streaming:
             told = {"on_text": thinking.before(_write), "on_thought": thinking.tell}
         answer = ask(question, **told, **self._generation, **more)
-        if thinking and not streaming:
-            thinking.tell(answer.thought or "")
         if thinking:
-            thinking.end()
+            thinking.end(answer.thought)
         if self.json:
             say_json(answer.to_dict())
         elif answer.problem is None:
@@ -585,44 +575,6 @@ def _how_to_load(options: Looking | Answering) -> dict[str, Any]:
     return {name: getattr(options, name) for name in names}
 
 
-def load_model(model: str | None, cache: bool, yes: bool = False, **how: Any) -> "Assistant":
-    """Load a model, with a spinner, and say once what the packaged one is.
-
-    Args:
-        cache: keep memories of videos on disk.
-        yes: download it, if it is not here, without asking.
-        **how: further arguments of `slowfast_mllm.load`.
-    """
-    if model is not None and not yes:
-        agree_to_download(model)
-    with working("Loading the model"):
-        from slowfast_mllm import load
-        from slowfast_mllm.engine import MemoryCache
-
-        folder = cache_folder() if cache else None
-        memories = MemoryCache(folder / "memories") if folder is not None else None
-        loaded = load(model, cache=memories, **how)
-    if model is None:
-        _show_notice_once()
-    return loaded
-
-
-def agree_to_download(model: str) -> None:
-    """Ask on a terminal before gigabytes come; elsewhere leave it to the user to ask for them."""
-    from slowfast_mllm.engine.catalog import resolved, would_download
-
-    download = would_download(model)
-    if download is None:
-        return
-    if sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
-        typer.confirm(f"Not here yet: {download}. Download it?", abort=True, err=True)
-        return
-    raise ValueError(
-        f"{model}: would be downloaded ({download}); say --yes, or fetch it with "
-        f"`hf download {resolved(model)}` first."
-    )
-
-
 def _options_of(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a verb the fields of a class as options; they come as `how`, its last argument."""
     hints = get_type_hints(kind, include_extras=True)
@@ -653,39 +605,6 @@ def _options_of(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[...
 
 
 answering, looking, finding = map(_options_of, (Answering, Looking, Finding))
-
-
-def working(what: str) -> AbstractContextManager[Any]:
-    """A spinner on stderr while something slow runs; nothing where stderr is no terminal."""
-    if not sys.stderr.isatty():
-        return nullcontext()
-    from rich.console import Console
-
-    return Console(stderr=True).status(what)
-
-
-def cache_folder() -> Path | None:
-    """Where memories and notes are kept; None for users without a home."""
-    try:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    except RuntimeError:
-        return None
-    return Path(home) / "slowfast-mllm"
-
-
-def _show_notice_once() -> None:
-    """The first time the packaged model is used, say what it is."""
-    folder = cache_folder()
-    try:
-        if folder is not None and (folder / "notice-shown").exists():
-            return
-    except OSError:
-        pass  # a home that is not ours: the note comes each time
-    say(_NOTICE, err=True)
-    with suppress(OSError):  # a read-only one: it comes again
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "notice-shown").touch()
 
 
 def _write(text: str) -> None:

@@ -283,7 +283,10 @@ class RemoteConversation:
         """
         turns = [*self._said, {"role": "user", "content": question}]
         asked = self._asked | {k: v for k, v in generation.items() if v is not None}
-        asked.pop("on_thought", None)
+        asked.pop("on_thought", None)  # comes with the answer
+        if schema := asked.pop("schema", None):
+            form = {"name": "answer", "schema": schema}
+            asked["response_format"] = {"type": "json_schema", "json_schema": form}
         asked["max_tokens"] = asked.pop("max_new_tokens")
         if asked["num_beams"] == 1:  # which servers have no word for
             del asked["num_beams"]
@@ -307,7 +310,8 @@ class RemoteConversation:
             self._warn = False
             for warning in answer["warnings"]:
                 say(f"Warning: {warning}", err=True)
-        self._said = [*turns, {"role": "assistant", "content": answer["answer"]}]
+        if "problem" not in answer:
+            self._said = [*turns, {"role": "assistant", "content": answer["answer"]}]
         return ToldAnswer(answer)
 
     def _answered(

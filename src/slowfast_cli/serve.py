@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from slowfast_cli.loading import cache_folder, load_model
 from slowfast_cli.options import (
     Compile,
     Device,
@@ -15,8 +16,6 @@ from slowfast_cli.options import (
     Model,
     Quantize,
     Yes,
-    cache_folder,
-    load_model,
 )
 from slowfast_cli.terminal import say
 

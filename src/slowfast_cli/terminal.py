@@ -40,19 +40,21 @@ class Thinking:
     """What a model thinks, on stderr as it comes, dim on a terminal; then a line ends."""
 
     def __init__(self) -> None:
-        self._open = False
+        self._open = self._told = False
 
     def tell(self, piece: str) -> None:
         """A piece of it."""
         if not piece or sys.stderr is None:
             return
-        self._open = True
+        self._open = self._told = True
         dim = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
         sys.stderr.write(f"\x1b[2m{piece}\x1b[0m" if dim else piece)
         sys.stderr.flush()
 
-    def end(self) -> None:
-        """End its line, if there is one."""
+    def end(self, thought: str | None = None) -> None:
+        """End its line, if there is one; of a thought that did not come in pieces, tell it."""
+        if not self._told:
+            self.tell(thought or "")
         if self._open:
             say(err=True)
         self._open = False

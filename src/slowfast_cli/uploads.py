@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from slowfast_cli.options import cache_folder
+from slowfast_cli.loading import cache_folder
 
 
 class Upload:

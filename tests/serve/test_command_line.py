@@ -70,6 +70,7 @@ FEW = ("--num-frames", "4")
         "ask CLIP What?",
         "ask CLIP What? --num-frames 4 --evidence --stop moves",
         "describe CLIP --start 0.5 --fit pad --max-new-tokens 3",
+        'ask CLIP Where? --num-frames 4 --schema {"enum":["left","right"]}',
         "caption CLIP --num-frames 4 --max-words 3",
         "caption CLIP --dense --window 1 --num-frames 2",
         "choose CLIP Where? Left. Right. --num-frames 4",

@@ -14,6 +14,7 @@ from slowfast_mllm.engine.loading import (
 )
 from slowfast_mllm.engine.memory_cache import MemoryCache
 from slowfast_mllm.engine.protocol import Assistant, Capabilities, Encoded
+from slowfast_mllm.engine.structured import constrained
 from slowfast_mllm.engine.transformers_model import TransformersModel
 from slowfast_mllm.questions import DESCRIBE
 
@@ -41,6 +42,7 @@ __all__ = [
     "Ticket",
     "TokenScore",
     "TransformersModel",
+    "constrained",
     "convert_checkpoint",
     "describe_config",
     "load",

@@ -385,9 +385,6 @@ class Answer:
         info = self.info
         return {
             "answer": self.text,
-            **({} if self.data is None else {"data": self.data}),
-            **({} if self.thought is None else {"thought": self.thought}),
-            **({} if self.problem is None else {"problem": self.problem}),
             "model": self.model,
             "video": {
                 "path": info.path,
@@ -403,6 +400,9 @@ class Answer:
             **({} if self.evidence is None else {"evidence": self.evidence.to_dict()}),
             **({"told": self.told} if self.told else {}),
             **({} if self.looks is None else {"looks": [look.to_dict() for look in self.looks]}),
+            **({} if self.thought is None else {"thought": self.thought}),
+            **({} if self.data is None else {"data": self.data}),
+            **({} if self.problem is None else {"problem": self.problem}),
         }
 
 

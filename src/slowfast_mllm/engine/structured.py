@@ -52,8 +52,7 @@ def _expression(schema: str) -> str:
     try:
         validator_for(known).check_schema(known)
     except SchemaError as error:
-        place = error.json_path.removeprefix("$.")
-        raise ValueError(f"schema: no JSON Schema ({place}: {error.message:.200}).") from error
+        raise ValueError(f"schema: no JSON Schema ({_told(error)}).") from error
     written = expression(known)
     written.encode()
     return written
@@ -84,11 +83,15 @@ def check_fits(text: str, schema: dict[str, Any]) -> Any:
         raise ValueError(f"schema: the answer is no whole JSON ({error}).") from error
     problem = next(validator_for(schema)(schema).iter_errors(value), None)
     if problem is not None:
-        place = problem.json_path.removeprefix("$.")
-        raise ValueError(
-            f"schema: the model's answer does not fit it ({place}: {problem.message:.200})."
-        )
+        raise ValueError(f"schema: the model's answer does not fit it ({_told(problem)}).")
     return value
+
+
+def _told(problem: Any) -> str:
+    """One line about an error of jsonschema: where, and what."""
+    where = problem.json_path.removeprefix("$").removeprefix(".")
+    what = " ".join(problem.message.split())
+    return f"{where}: {what:.200}" if where else f"{what:.200}"
 
 
 @dataclass(frozen=True)

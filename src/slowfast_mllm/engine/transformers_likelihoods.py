@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers.modeling_outputs import BaseModelOutput
 
 from slowfast_mllm.engine.answers import Likelihood, without_control_tokens
+from slowfast_mllm.engine.thoughts import CLOSED, opens_thought
 from slowfast_mllm.model.transformers_names import CACHE
 
 _Score = Callable[[list[list[int]]], Tensor]
@@ -23,6 +24,8 @@ def likelihoods(model: Any, clip: Any, question: str, answers: Sequence[str]) ->
     text = model.prompt([message], clip) if model.family.reads_questions else ""
     rows = [_answer_ids(model, answer, text) for answer in answers]
     prompt = model.prompt_ids([message], clip)
+    if opens_thought(model.tokenizer, prompt):  # answers come after it
+        prompt = prompt + model.tokenizer(CLOSED, add_special_tokens=False).input_ids
     score = _scorer(model, clip, prompt) if text else _decoder_scorer(model, clip)
     size = max(1, min(16, _TOGETHER // len(prompt)))
     parts = [rows[i : i + size] for i in range(0, len(rows), size)]

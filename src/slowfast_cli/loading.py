@@ -1,0 +1,93 @@
+"""How verbs load models: with a spinner, after consent to a download, the first with a note."""
+
+import os
+import sys
+from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from slowfast_cli.terminal import say
+
+if TYPE_CHECKING:
+    from slowfast_mllm.engine.protocol import Assistant
+
+_NOTICE = (
+    "Note: the packaged model is small. It names 80 kinds of everyday things, counts people, tells "
+    "how the camera moves and where it cuts, and misses much; what else happens it does not know. "
+    "`slowfast models` lists larger ones, e.g. --model "
+    "shi-labs/slowfast-video-mllm-qwen2-7b-convnext-576-frame64-s1t4 (CC-BY-NC-4.0). "
+    "This note is shown once."
+)
+
+
+def load_model(model: str | None, cache: bool, yes: bool = False, **how: Any) -> "Assistant":
+    """Load a model, with a spinner, and say once what the packaged one is.
+
+    Args:
+        cache: keep memories of videos on disk.
+        yes: download it, if it is not here, without asking.
+        **how: further arguments of `slowfast_mllm.load`.
+    """
+    if model is not None and not yes:
+        agree_to_download(model)
+    with working("Loading the model"):
+        from slowfast_mllm import load
+        from slowfast_mllm.engine import MemoryCache
+
+        folder = cache_folder() if cache else None
+        memories = MemoryCache(folder / "memories") if folder is not None else None
+        loaded = load(model, cache=memories, **how)
+    if model is None:
+        _show_notice_once()
+    return loaded
+
+
+def agree_to_download(model: str) -> None:
+    """Ask on a terminal before gigabytes come; elsewhere leave it to the user to ask for them."""
+    from slowfast_mllm.engine.catalog import resolved, would_download
+
+    download = would_download(model)
+    if download is None:
+        return
+    if sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
+        typer.confirm(f"Not here yet: {download}. Download it?", abort=True, err=True)
+        return
+    raise ValueError(
+        f"{model}: would be downloaded ({download}); say --yes, or fetch it with "
+        f"`hf download {resolved(model)}` first."
+    )
+
+
+def working(what: str) -> AbstractContextManager[Any]:
+    """A spinner on stderr while something slow runs; nothing where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+
+    return Console(stderr=True).status(what)
+
+
+def cache_folder() -> Path | None:
+    """Where memories and notes are kept; None for users without a home."""
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        return None
+    return Path(home) / "slowfast-mllm"
+
+
+def _show_notice_once() -> None:
+    """The first time the packaged model is used, say what it is."""
+    folder = cache_folder()
+    try:
+        if folder is not None and (folder / "notice-shown").exists():
+            return
+    except OSError:
+        pass  # a home that is not ours: the note comes each time
+    say(_NOTICE, err=True)
+    with suppress(OSError):  # a read-only one: it comes again
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "notice-shown").touch()
