@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -106,9 +107,8 @@ def main() -> None:
     right = found = spanned = same = 0
     chance = []
     seconds: dict[tuple[str, bool], list[float]] = {}
-    for number, one in enumerate(needles(assistant, arguments.seed, arguments.frames)):
-        if number == clips:
-            break
+    found_clips = needles(assistant, arguments.seed, arguments.frames)
+    for number, one in enumerate(islice(found_clips, clips)):
         if number == 0:
             print(f"largest memory {peak():.2f} GiB before the first question")
             timed(assistant, one, _LATER, evidence=True)
