@@ -101,7 +101,7 @@ def test_models_are_listed(client) -> None:
         ({"tools": [{}]}, "tools"),
         ({"unheard_of": 1}, "unheard_of: not known here"),
         ({"messages": []}, "messages"),
-        ({"messages": [{"role": "user", "content": "Hello?"}]}, "one video or picture"),
+        ({"messages": [{"role": "user", "content": "Hello?"}]}, "about one video or picture"),
         ({"messages": [{"role": "user", "content": [{"type": "smell"}]}]}, "smell"),
         ({"mm_processor_kwargs": {"num_frames": 10**6}}, "num_frames"),
     ],
@@ -117,7 +117,7 @@ def test_what_cannot_be_asked_is_refused_in_one_line(http, uploaded, change, tol
 
 JOB_ARGUMENTS: dict[str, dict[str, Any]] = {
     "ask": {"question": QUESTION, "evidence": True},
-    "caption": {"dense": True, "window": 2.0},
+    "caption": {"dense": True, "window": 4.0, "num_frames": 4},
     "choose": {"question": "How does the camera move?", "options": ["Left.", "Right."]},
     "classify": {"labels": ["a red star", "a blue square"]},
     "describe": {"num_frames": "auto"},
@@ -228,10 +228,14 @@ def test_answers_stop_where_they_are_told_to_and_say_how_likely_they_are(
     client, uploaded, alone
 ) -> None:
     word = alone.split()[2]
-    asked = asking(QUESTION, uploaded, stop=word, logprobs=True)
+    asked = asking(QUESTION, uploaded, stop=word, logprobs=True, top_logprobs=3)
     choice = client.chat.completions.create(**asked).choices[0]
     assert choice.message.content == alone.split(word)[0].strip()
-    assert all(token.logprob <= 0 for token in choice.logprobs.content)
+    for token in choice.logprobs.content:
+        best, *others = token.top_logprobs
+        assert (best.token, best.logprob) == (token.token, token.logprob)
+        assert len(others) == 2
+        assert best.logprob >= others[0].logprob >= others[1].logprob
     short = client.chat.completions.create(**asking(QUESTION, uploaded, max_tokens=2)).choices[0]
     assert short.finish_reason == "length"
 
@@ -245,3 +249,21 @@ def test_a_job_streams_its_answer(http: httpx.Client, uploaded: str, alone: str)
     ]
     assert "".join(event.get("text", "") for event in events) == alone
     assert events[-1]["answer"]["answer"] == alone
+
+
+def test_an_answer_fits_a_schema(client, http: httpx.Client, uploaded: str) -> None:
+    schema = {"type": "object", "properties": {"count": {"type": "integer"}}, "required": ["count"]}
+    named = {"type": "json_schema", "json_schema": {"name": "objects", "schema": schema}}
+    for stream in (False, True):
+        asked = asking("How many?", uploaded, response_format=named, stream=stream, max_tokens=40)
+        answer = client.chat.completions.create(**asked)
+        if stream:
+            text = "".join(c.choices[0].delta.content or "" for c in answer if c.choices)
+        else:
+            text = answer.choices[0].message.content
+        assert isinstance(json.loads(text)["count"], int)
+    body = {"video": uploaded, "question": "How many?", "schema": schema, "max_new_tokens": 40}
+    assert isinstance(http.post("/v1/jobs/ask", json=body).json()["data"]["count"], int)
+    named["json_schema"]["schema"] = {"type": "nonsense"}
+    with pytest.raises(openai.BadRequestError, match="schema"):
+        client.chat.completions.create(**asking("What?", uploaded, response_format=named))

@@ -112,6 +112,7 @@ class Generation:
         logits_processor: called with ids (1, L) of prompt and answer so far and scores (1, V) of
             the next token, before one is drawn; returns scores. As those of transformers.
         return_scores: the answer says how likely each of its tokens was.
+        top_scores: of so many of the likeliest tokens in each one's place, too; in batches.
         evidence: the answer says which frames it read, and where in them.
         schema: a JSON Schema, or a pydantic model, that the answer fits.
         on_thought: called with each piece of what the model thinks before it answers.
@@ -131,6 +132,7 @@ class Generation:
     stop: Sequence[str] = ()
     logits_processor: Sequence[LogitsProcessor] = ()
     return_scores: bool = False
+    top_scores: int = 0
     evidence: bool = False
     schema: Any = None
     on_thought: OnText | None = field(default=None, repr=False)
@@ -150,6 +152,7 @@ class Generation:
             ("max_new_tokens", self.max_new_tokens, Integral, 1, 2**20),
             ("temperature", self.temperature, Real, 0, 100),
             ("top_p", self.top_p, Real, 0, 1),
+            ("top_scores", self.top_scores, Integral, 0, 20),
             ("num_beams", self.num_beams, Integral, 1, 64),  # each holds keys and values
             ("seed", 0 if self.seed is None else self.seed, Integral, 0, 2**63 - 1),
         )
@@ -269,12 +272,20 @@ class RefuseNan(LogitsProcessor):
 class TokenScore:
     """A token of an answer and the logarithm of the probability that the model gave it.
 
-    Before temperature, penalties and other processors of logits.
+    Before temperature, penalties and other processors of logits. `likeliest` are the tokens that
+    were the likeliest in its place, where they were asked for.
     """
 
     id: int
     text: str
     log_probability: float
+    likeliest: "tuple[TokenScore, ...]" = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON types; `likeliest` where it was asked for."""
+        told = {"id": self.id, "text": self.text, "log_probability": self.log_probability}
+        others = [other.to_dict() for other in self.likeliest]
+        return {**told, "likeliest": others} if others else told
 
 
 @dataclass(frozen=True)
@@ -396,7 +407,7 @@ class Answer:
             **({"settings": self.settings} if self.settings else {}),
             "timing": {name: round(value, 4) for name, value in self.timing.items()},
             "warnings": self.warnings,
-            **({} if self.scores is None else {"scores": [vars(s) for s in self.scores]}),
+            **({} if self.scores is None else {"scores": [s.to_dict() for s in self.scores]}),
             **({} if self.evidence is None else {"evidence": self.evidence.to_dict()}),
             **({"told": self.told} if self.told else {}),
             **({} if self.looks is None else {"looks": [look.to_dict() for look in self.looks]}),
@@ -477,11 +488,13 @@ def compose_answer(
     began: float,
     generation: Generation,
     log_probabilities: list[float],
+    likeliest: Sequence[list[tuple[int, float]]] = (),
 ) -> Answer:
     """Ids to words, and how long it took from `began` to now.
 
     Args:
         video: what `encode` returned, of either kind of model.
+        likeliest: ids and log-probabilities of the likeliest tokens in each one's place.
 
     Raises:
         ValueError: the answer does not fit the schema.
@@ -521,10 +534,7 @@ def compose_answer(
             "tokens": len(new_ids),
         },
         warnings=warnings,
-        scores=[
-            TokenScore(token, tokenizer.decode([token]), score)
-            for token, score in zip(new_ids, log_probabilities, strict=True)
-        ]
+        scores=_scores(tokenizer, new_ids, log_probabilities, likeliest)
         if generation.return_scores
         else None,
         truncated=truncated,
@@ -534,3 +544,18 @@ def compose_answer(
         problem=problem,
         told=generation.told(video),
     )
+
+
+def _scores(
+    tokenizer: Any,
+    ids: Sequence[int],
+    log_probabilities: Sequence[float],
+    likeliest: Sequence[list[tuple[int, float]]],
+) -> list[TokenScore]:
+    def told(token: int, score: float, others: Sequence[tuple[int, float]] = ()) -> TokenScore:
+        return TokenScore(
+            token, tokenizer.decode([token]), score, tuple(told(*other) for other in others)
+        )
+
+    places = likeliest or [[]] * len(ids)
+    return [told(*row) for row in zip(ids, log_probabilities, places, strict=True)]

@@ -28,6 +28,7 @@ from slowfast_mllm.engine.encoded_video import AT_HAND, EncodedVideo, source_sta
 from slowfast_mllm.engine.loaded_model import LoadedModel
 from slowfast_mllm.engine.reading import with_evidence
 from slowfast_mllm.engine.stopping import StopAtStrings
+from slowfast_mllm.engine.turns import conversation
 from slowfast_mllm.model.video_memory import TEXT, MemoryBatch, pad_rows
 from slowfast_mllm.video.names import is_named, localized
 
@@ -45,7 +46,7 @@ class Request:
         video: anything that `SlowFast.encode` takes.
         on_text: called with each piece of the answer as it is made, from threads of the batch.
         options: fields of `Sampling` and `Generation`; `num_beams` must be 1.
-        earlier: messages before the question; see `LoadedModel.conversation`.
+        earlier: messages before the question; see `conversation`.
     """
 
     video: Any
@@ -121,6 +122,7 @@ class _Sequence:
     began: float
     new_ids: list[int] = field(default_factory=list)
     log_probabilities: list[float] = field(default_factory=list)
+    likeliest: list[list[tuple[int, float]]] = field(default_factory=list)
     error: BaseException | None = None
     left: bool = False
 
@@ -130,6 +132,9 @@ class _Sequence:
         if self.generation.return_scores:
             likely = logits.float().log_softmax(-1)
             self.log_probabilities.append(float(likely[self.new_ids[-1]]))
+            if count := self.generation.top_scores:
+                values, ids = likely.topk(min(count, len(likely)))
+                self.likeliest.append(list(zip(ids.tolist(), values.tolist(), strict=True)))
         self.clock.put(torch.tensor(self.new_ids[-1:]))
 
     def next_id(self, logits: Tensor) -> int:
@@ -284,8 +289,12 @@ class Batcher:
             raise ValueError("num_beams: beams cannot share a batch; use `ask` for them.")
         video, shared = self._encode(request.video, sampling)
         self._check(ticket)
-        question = with_words(request.question, generation.told(video))
-        messages = assistant.conversation(question, request.earlier)
+        messages = conversation(
+            assistant.user_message,
+            assistant.without_control_tokens,
+            with_words(request.question, generation.told(video)),
+            request.earlier,
+        )
         generator = None
         if generation.temperature > 0:
             generator = torch.Generator(assistant.model.device)
@@ -449,6 +458,7 @@ class Batcher:
                 sequence.began,
                 sequence.generation,
                 sequence.log_probabilities,
+                sequence.likeliest,
             )
             answer = replace(answer, prompt_tokens=len(sequence.prompt))
             if sequence.generation.evidence:

@@ -48,6 +48,8 @@ class Chat:
 
     def answer(self, question: str, generation: Generation, on_text: OnText | None) -> Answer:
         """The next turn; see `ask`."""
+        if generation.top_scores:
+            raise ValueError("top_scores: told in batches (`generate`) only; leave it out.")
         told = generation.told(self.video)
         fresh = {name: words for name, words in told.items() if words not in self._told}
         words = with_words(question, fresh)

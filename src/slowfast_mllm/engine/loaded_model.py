@@ -7,7 +7,7 @@ import functools
 import os
 import reprlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -301,29 +301,6 @@ class LoadedModel:
             content.insert(0, {"type": "video"})
         return {"role": "user", "content": content}
 
-    def conversation(
-        self, question: str, earlier: Sequence[Mapping[str, str]] = ()
-    ) -> list[dict[str, Any]]:
-        """Messages up to a question.
-
-        Args:
-            earlier: `role` (system, first of all, or user and assistant) and `content`, words, of
-                each message before it. The first turn of the user brings the video.
-
-        Raises:
-            ValueError: as for `user_message`.
-        """
-        messages: list[dict[str, Any]] = []
-        first = True
-        for message in (*earlier, {"role": "user", "content": question}):
-            if message["role"] == "user":
-                messages.append(self.user_message(message["content"], first))
-                first = False
-            else:
-                said = self.without_control_tokens(message["content"])
-                messages.append({"role": message["role"], "content": said})
-        return messages
-
     def without_control_tokens(self, words: str) -> str:
         """Words that end no turn and stand for no video."""
         return without_control_tokens(words, self.processor.control_tokens)
@@ -398,11 +375,12 @@ class LoadedModel:
         began: float,
         generation: Generation,
         log_probabilities: list[float],
+        likeliest: Sequence[list[tuple[int, float]]] = (),
     ) -> Answer:
         """Ids to words, and how long it took from `began` to now."""
         tokenizer = self.processor.tokenizer
         facts = (self.name, tokenizer, new_ids, video, clock, began, generation)
-        return compose_answer(*facts, log_probabilities)
+        return compose_answer(*facts, log_probabilities, likeliest)
 
 
 def _is_memory_file(video: Any) -> bool:

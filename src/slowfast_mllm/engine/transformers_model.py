@@ -29,6 +29,7 @@ from slowfast_mllm.engine.answers import (
     checked_question,
     compose_answer,
     split_options,
+    without_control_tokens,
 )
 from slowfast_mllm.engine.batching import Request
 from slowfast_mllm.engine.beside import with_words
@@ -45,6 +46,7 @@ from slowfast_mllm.engine.protocol import Capabilities, one_at_a_time
 from slowfast_mllm.engine.reader import Reader
 from slowfast_mllm.engine.stopping import StopAtStrings
 from slowfast_mllm.engine.transformers_likelihoods import likelihoods, padded
+from slowfast_mllm.engine.turns import conversation
 from slowfast_mllm.questions import DESCRIBE
 from slowfast_mllm.video import VideoInfo
 from slowfast_mllm.video.names import localized, short_name
@@ -90,6 +92,8 @@ class _Prepared:
             raise ValueError(
                 "evidence: this model does not tell what it read of a video; a Slow-Fast one does."
             )
+        if self.generation.top_scores:
+            raise ValueError("top_scores: of Slow-Fast models only; leave it out.")
 
     @property
     def joins(self) -> tuple[Any, ...] | None:
@@ -392,7 +396,7 @@ class TransformersModel:
             except ValueError as error:
                 answers.append(error.with_traceback(None))
                 continue
-            answers.append(answer)
+            answers.append(replace(answer, prompt_tokens=len(one.ids)))
             if len(prepared) > 1:
                 _tell(answer, one)
         return answers
@@ -457,12 +461,19 @@ class TransformersModel:
         try:
             sampling, generation = split_options(request.options)
             clip = self.encode(request.video, **sampling)
-            question = with_words(request.question, generation.told(clip))
-            message = self.user_message(question, True, len(clip.prompts))
-            ids = self.prompt_ids([message], clip)
+            messages = conversation(
+                functools.partial(self.user_message, videos=len(clip.prompts)),
+                self._said,
+                with_words(request.question, generation.told(clip)),
+                request.earlier,
+            )
+            ids = self.prompt_ids(messages, clip)
             return _Prepared(clip, ids, generation, request.on_text)
         except Exception as error:
             return error.with_traceback(None)
+
+    def _said(self, words: str) -> list[dict[str, str]]:
+        return [{"type": "text", "text": without_control_tokens(words, self.control_tokens)}]
 
     def _answer_together(self, prepared: list[_Prepared | Exception]) -> list[Answer | Exception]:
         outcomes: dict[int, Answer | Exception] = {}

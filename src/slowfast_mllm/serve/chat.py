@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from slowfast_mllm.engine import Answer, Request
+from slowfast_mllm.engine import Answer, Request, TokenScore
 from slowfast_mllm.engine.answers import split_options
-from slowfast_mllm.serve.desk import Desk
+from slowfast_mllm.serve.desk import Desk, Thought
 from slowfast_mllm.serve.errors import wrong
 from slowfast_mllm.serve.parts import Conversation, conversation_of
 
@@ -97,7 +97,9 @@ class ChatRequest(Body):
             options |= {"temperature": self.temperature}
             options |= {"top_p": 1.0 if self.top_p is None else self.top_p}
         if self.logprobs:
-            options["return_scores"] = True
+            options |= {"return_scores": True, "top_scores": self.top_logprobs or 0}
+        elif self.top_logprobs:
+            raise wrong("top_logprobs: needs logprobs=true", "top_logprobs")
         if self.evidence:
             options["evidence"] = True
         schema = self.schema_of_answer()
@@ -144,10 +146,12 @@ class Completions:
         said = conversation_of(body.messages, settings.max_question)
         if (body.n or 1) > settings.max_choices:
             raise wrong(f"n={body.n}: at most {settings.max_choices} answers", "n")
-        if len(said.media) != 1:
+        several = self.desk.assistant.capabilities.several_videos
+        if not said.media or (len(said.media) > 1 and not several):
             raise wrong(
-                "messages: one video or picture a conversation, as a part of type video_url or "
-                f"image_url; these have {len(said.media) or 'none'}",
+                f"messages: a conversation is about {'at least ' if several else ''}one video or "
+                "picture, a part of type video_url or image_url; these have "
+                f"{len(said.media) or 'none'}",
                 "messages",
                 "unsupported_media_count",
             )
@@ -164,9 +168,9 @@ class Completions:
         choices = [
             {
                 "index": index,
-                "message": {"role": "assistant", "content": answer.text, "refusal": None},
+                "message": _message(answer),
                 "logprobs": _logprobs(answer),
-                "finish_reason": "length" if answer.truncated else "stop",
+                "finish_reason": _reason(answer),
             }
             for index, answer in enumerate(answers)
         ]
@@ -199,11 +203,11 @@ class Completions:
             written = await stack.enter_async_context(aclosing(self.desk.written(requests)))  # type: ignore[type-var]
             async for index, piece in written:
                 if isinstance(piece, str):
-                    yield chunk(index, {"content": piece})
+                    key = "reasoning_content" if isinstance(piece, Thought) else "content"
+                    yield chunk(index, {key: str(piece)})
                     continue
                 answers[index] = piece
-                reason = "length" if piece.truncated else "stop"
-                last = chunk(index, {}, finish_reason=reason, logprobs=_logprobs(piece))
+                last = chunk(index, {}, finish_reason=_reason(piece), logprobs=_logprobs(piece))
                 if len(answers) == len(requests):
                     last["slowfast"] = told([answers[i] for i in range(len(requests))], seen)
                 yield last
@@ -214,8 +218,14 @@ class Completions:
         self, stack: AsyncExitStack, body: ChatRequest, said: Conversation, owner: str
     ) -> Any:
         await stack.enter_async_context(self.desk.place())
-        source = await stack.enter_async_context(self.desk.source(said.media[0], owner))
-        return await self.desk.memories.of(source, self.desk.sampling(body.looking()))
+        desk, wanted = self.desk, self.desk.sampling(body.looking())
+        seen = []
+        for name in said.media:
+            source = await stack.enter_async_context(desk.source(name, owner))
+            seen.append(await desk.memories.of(source, wanted))
+        if len(seen) == 1:
+            return seen[0]
+        return await desk.in_thread(desk.assistant.encode_together, seen)
 
     def _requests(self, body: ChatRequest, said: Conversation, seen: Any) -> list[Request]:
         """One for each choice; with a seed, each is drawn from another."""
@@ -260,6 +270,16 @@ def told(answers: list[Answer], seen: Any) -> dict[str, Any]:
     return {**beside, **({"fit": seen.fit} if answers[0].evidence else {})}
 
 
+def _message(answer: Answer) -> dict[str, Any]:
+    """What was thought before comes where vLLM puts it."""
+    thought = {} if answer.thought is None else {"reasoning_content": answer.thought}
+    return {"role": "assistant", "content": answer.text, "refusal": None, **thought}
+
+
+def _reason(answer: Answer) -> str:
+    return "length" if answer.truncated or answer.problem else "stop"
+
+
 def _logprobs(answer: Answer) -> dict[str, Any] | None:
     if answer.scores is None:
         return None
@@ -267,15 +287,15 @@ def _logprobs(answer: Answer) -> dict[str, Any] | None:
     if not answer.truncated and scores and scores[-1].text not in answer.text:
         scores = scores[:-1]  # the token that ended it
     content = [
-        {
-            "token": score.text,
-            "logprob": score.log_probability,
-            "bytes": list(score.text.encode()),
-            "top_logprobs": [],
-        }
+        {**_token(score), "top_logprobs": [_token(other) for other in score.likeliest]}
         for score in scores
     ]
     return {"content": content, "refusal": None}
+
+
+def _token(score: TokenScore) -> dict[str, Any]:
+    text = score.text
+    return {"token": text, "logprob": score.log_probability, "bytes": list(text.encode())}
 
 
 def _head(kind: str, model: str) -> dict[str, Any]:

@@ -78,6 +78,10 @@ class _Batch(Batcher):
         self.__exit__(None)
 
 
+class Thought(str):
+    """A piece of what a model thinks before it answers."""
+
+
 class Desk:
     """Takes requests in, as many as there is room for, and has them answered."""
 
@@ -244,7 +248,8 @@ class Desk:
                 is_first = False
             put(text)
 
-        ticket = self.answerer.submit(replace(request, on_text=on_text))
+        options = {**request.options, "on_thought": lambda text: put(Thought(text))}
+        ticket = self.answerer.submit(replace(request, on_text=on_text, options=options))
         ticket.when_done(lambda: put(ticket))
         return ticket
 

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from slowfast_mllm.engine import DESCRIBE, Answer, Likelihood, Request, Ticket
 from slowfast_mllm.serve.chat import DEFAULT_TOKENS, Body, check_model
-from slowfast_mllm.serve.desk import Desk
+from slowfast_mllm.serve.desk import Desk, Thought
 from slowfast_mllm.serve.errors import ApiError, wrong
 from slowfast_mllm.serve.parts import conversation_of, reference_of
 from slowfast_mllm.serve.sources import Source
@@ -73,13 +73,23 @@ class Described(Looked):
     num_beams: Literal[1] = 1
     evidence: bool = False
     """Also tell which frames the answer read, and where in them."""
+    times: bool = False
+    """Tell the model in words when its frames are shown."""
+    facts: str | None = None
+    """What is known of the video, in words that the model is told before the question."""
+    form: dict[str, Any] | None = Field(None, alias="schema")
+    """A JSON Schema that the answer fits."""
     stream: bool = False
-    """Server-sent events: `{"text": ...}` for each piece, then `{"answer": ...}`, the result."""
+    """Server-sent events: `{"text": ...}` or `{"thought": ...}` for each piece, then
+    `{"answer": ...}`, the result."""
 
     def request(self, seen: Any, longest: int) -> Request:
         """For the model, about what it saw of the video."""
-        names = ("max_new_tokens", "temperature", "top_p", "seed", "stop", "evidence")
-        options = {name: getattr(self, name) for name in names}
+        names = (
+            *("max_new_tokens", "temperature", "top_p", "seed", "stop", "evidence"),
+            *("times", "facts"),
+        )
+        options = {name: getattr(self, name) for name in names} | {"schema": self.form}
         return Request(seen, DESCRIBE, options=options)
 
 
@@ -197,6 +207,10 @@ class _Helper:
         self._go_on()
         return self._assistant.encode(video, **sampling)
 
+    def encode_together(self, videos: Sequence[Any], **sampling: Any) -> Any:
+        self._go_on()
+        return self._assistant.encode_together(videos, **sampling)
+
     def likelihoods(
         self, video: Any, question: str, answers: Sequence[str], **sampling: Any
     ) -> list[Likelihood]:
@@ -262,7 +276,10 @@ class Jobs:
             request = body.request(seen, self.desk.settings.max_question)
             async with aclosing(self.desk.written([request])) as pieces:  # type: ignore[type-var]
                 async for _, piece in pieces:
-                    yield {"text": piece} if isinstance(piece, str) else {"answer": piece.to_dict()}
+                    if isinstance(piece, str):
+                        yield {"thought" if isinstance(piece, Thought) else "text": str(piece)}
+                    else:
+                        yield {"answer": piece.to_dict()}
 
     def _check(self, body: Any) -> None:
         check_model(body.model, self.desk.assistant.name)

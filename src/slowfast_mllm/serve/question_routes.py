@@ -4,6 +4,7 @@ that are looked at ahead."""
 from collections.abc import Callable
 from typing import Annotated, Any
 
+from anyio import to_thread
 from fastapi import APIRouter, Body, Request
 from fastapi.responses import JSONResponse, Response
 
@@ -28,7 +29,7 @@ def question_routes(desk: Callable[[], Desk], who: Any) -> APIRouter:
     async def chat(request: Request, body: ChatRequest, owner: str = who) -> Response:
         """Ask about a video, in one turn or several."""
         completions = Completions(desk())
-        said = completions.check(body)
+        said = await to_thread.run_sync(completions.check, body)
         if body.stream:
             return await event_stream(request, completions.events(body, said, owner))
         return JSONResponse(await unless_gone(request, completions.whole(body, said, owner)))
@@ -38,7 +39,7 @@ def question_routes(desk: Callable[[], Desk], who: Any) -> APIRouter:
         """Ask about a video, in the form of OpenAI's newer API."""
         completions = Completions(desk())
         responses, asked = Responses(completions), body.as_chat()
-        said = completions.check(asked)
+        said = await to_thread.run_sync(completions.check, asked)
         if body.stream:
             return await event_stream(request, responses.events(body, asked, said, owner))
         return JSONResponse(await unless_gone(request, responses.whole(body, asked, said, owner)))

@@ -62,7 +62,7 @@ class Settings:
     deadline: float = 300.0
     body_seconds: float = 30.0
     decoders: int = 2
-    decode_seconds: float = 120.0
+    decode_seconds: float = 240.0
     decode_memory: int = 4096 * MIB
     memory: int = 2048 * MIB
     memory_on_disk: int = 8192 * MIB
