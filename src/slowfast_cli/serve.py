@@ -82,6 +82,10 @@ def serve(
     for option, folder in named:
         if not folder.is_dir():
             raise typer.BadParameter(f"--{option}={folder}: no such folder.")
+    if keys is not None and not keys.is_file():
+        raise typer.BadParameter(f"--keys={keys}: no such file; `slowfast keys add` makes one.")
+    if keys is None and host not in _NAMES:
+        say(f"Warning: whoever reaches {host} may ask; --keys asks for a key.", err=True)
     if daemon:
         from slowfast_cli.daemon import start
 
