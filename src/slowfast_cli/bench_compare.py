@@ -40,7 +40,7 @@ def compare(
         typer.Option(help="Folder, hub id or a name that `slowfast models` lists; slowfast-mini."),
     ],
     more: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Further models.")
+        list[str] | None, typer.Argument(metavar="MODEL", help="Further models.")
     ] = None,
     json: Json = False,
     num_frames: NumFrames = None,
