@@ -84,8 +84,17 @@ def create_app(assistant: Assistant, settings: Settings) -> FastAPI:
     app.include_router(question_routes(lambda: house.desk, who))
     app.include_router(example_routes(settings.examples, who))
     page = files("slowfast_mllm.serve").joinpath("page")
-    app.mount("/", StaticFiles(directory=str(page), html=True, check_dir=False), name="page")
+    app.mount("/", _Page(directory=str(page), html=True, check_dir=False), name="page")
     return app
+
+
+class _Page(StaticFiles):
+    """Files that a browser asks for again: after an upgrade, old ones and new ones do not mix."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 class _House:

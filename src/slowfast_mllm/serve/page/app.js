@@ -19,7 +19,7 @@ const page = {
   sending: null, // AbortController of that
   percent: 0,
   turns: [],
-  running: null, // AbortController of the turn that is under way
+  running: null, // AbortController of the turn under way
 };
 
 await load();
@@ -173,13 +173,12 @@ function send() {
     for (const turn of page.turns) if (turn.state === "uploading") turn.show({ n: percent });
   };
   tell(0);
-  page.upload = api.upload(page.file, tell, control.signal);
-  page.upload.catch((error) => {
-    if (control !== page.sending) return;
-    page.upload = null; // the next question sends it again
-    tell(100);
-    if (!page.running) say(error.message);
-  });
+  const sent = (page.upload = api.upload(page.file, tell, control.signal));
+  sent.catch(() => control === page.sending && (page.upload = null)); // the next question sends it again
+  sent
+    .then((id) => api.job(`/v1/videos/${id}/memory`, settings.looking(), control.signal)) // ahead of questions
+    .catch((error) => control === page.sending && !page.running && error.code !== "busy" && say(error.message))
+    .finally(() => tell(100));
 }
 
 function ask(words) {
@@ -191,10 +190,9 @@ function ask(words) {
 function work(job) {
   const field = find("#question");
   if (job === "describe") return ask(t("describe"));
-  if (job !== "ground") return run({ job, words: "", request: settings.job(job) });
+  if (job !== "ground") return run({ job, words: "", request: settings.job(job, job === "events" ? { prompt: t("describe") } : {}) });
   const words = field.value.trim();
   if (words) return run({ job, words, request: settings.job(job, { words }) });
-  field.placeholder = t("type");
   announce(t("type"));
   field.focus();
 }
@@ -227,9 +225,13 @@ async function run(turn) {
 }
 
 function busy(is) {
-  find("#stop").hidden = !is;
+  const [send, stop] = [find("#send"), find("#stop")];
+  const focused = [send, stop].includes(document.activeElement);
+  send.hidden = is;
+  stop.hidden = !is;
+  if (focused) (is ? stop : send).focus();
   find("#turns").ariaBusy = is;
-  for (const button of document.querySelectorAll("#send, [data-job], .idea")) button.ariaDisabled = is;
+  for (const button of document.querySelectorAll("[data-job], .idea")) button.ariaDisabled = is;
 }
 
 async function carryOut(turn, signal) {
@@ -268,7 +270,6 @@ async function converse(turn, path, body, signal) {
   turn.result = { question: turn.words, answer: turn.text, ...told };
 }
 
-// Lays what a turn says of times on the timeline.
 function look(turn) {
   if (!turn.result || !timeline.duration()) return;
   lanesOf(turn).forEach(timeline.put);

@@ -46,7 +46,9 @@ function factLines(result) {
   for (const [number, shot] of result.shots.entries()) {
     lines.push([between(shot), ` ${t("shot", { n: number + 1 })}: ${filmed(shot)}`]);
   }
-  for (const mark of light(result)) lines.push([between(mark), ` ${mark.text}`]);
+  for (const [kind, parts] of Object.entries(light(result))) {
+    lines.push(...parts.map((part) => [between(part), ` ${called(kind, part)}`]));
+  }
   if (!result.sound?.length) lines.push([t(result.sound ? "silence" : "noSound")]);
   for (const part of result.sound ?? []) lines.push([between(part), ` ${t("heard")}`]);
   return lines;
@@ -61,12 +63,8 @@ function filmed({ camera }) {
   return camera.map(move).join(", ") || t("cameraStill");
 }
 
-const light = ({ fades, black, freezes }) =>
-  [
-    ...fades.map((part) => ({ ...part, text: t(part.kind) })),
-    ...black.map((part) => ({ ...part, text: t("black") })),
-    ...freezes.map((part) => ({ ...part, text: t("freeze") })),
-  ].sort((one, other) => one.start - other.start);
+const light = ({ fades, black, freezes }) => ({ black, freeze: freezes, fade: fades });
+const called = (kind, part) => t(part.kind ?? kind);
 
 export function lanesOf(turn) {
   const result = turn.result;
@@ -89,7 +87,9 @@ export function lanesOf(turn) {
   return [
     ...(result.cuts ? [shots(result.shots)] : []),
     ...(moves.length ? [lane("camera", t("lanes.camera"), marks(moves, move))] : []),
-    ...(light(result).length ? [lane("light", t("lanes.fades"), marks(light(result), (part) => part.text))] : []),
+    ...Object.entries(light(result)).flatMap(([kind, parts]) =>
+      parts.length ? [lane(kind, t(kind), marks(parts, (part) => called(kind, part)))] : [],
+    ),
     ...(result.sound?.length ? [lane("sound", t("lanes.sound"), marks(result.sound, () => t("heard")))] : []),
   ];
 }

@@ -19,7 +19,7 @@ export function whenClosed(then) {
 const field = (name) => form.elements[name].value || undefined;
 const number = (name) => field(name) && Number(field(name));
 
-const looking = () => ({ num_frames: number("num_frames"), start: number("start"), end: number("end"), fit: field("fit") });
+export const looking = () => ({ num_frames: number("num_frames"), start: number("start"), end: number("end"), fit: field("fit") });
 
 // A request is {path, body}: body(id) is its JSON about the video of that id.
 export function question(words, earlier, model) {

@@ -55,8 +55,10 @@ export async function drawThumbnails(url) {
   const next = (event) => new Promise((resolve) => video.addEventListener(event, resolve, { once: true }));
   await next("loadeddata");
   for (let number = 0; number < COUNT; number++) {
+    const painted = new Promise((resolve) => video.requestVideoFrameCallback?.(resolve));
     video.currentTime = (length * (number + 0.5)) / COUNT;
-    await next("seeked");
+    await next("seeked"); // the picture may come a little later
+    await Promise.race([painted, new Promise((resolve) => setTimeout(resolve, 300))]);
     if (mine !== shown) break;
     // The middle of each picture fills its place.
     const w = Math.min(video.videoWidth, (video.videoHeight * wide) / high);
