@@ -283,10 +283,6 @@ class RemoteConversation:
         """
         turns = [*self._said, {"role": "user", "content": question}]
         asked = self._asked | {k: v for k, v in generation.items() if v is not None}
-        asked.pop("on_thought", None)  # comes with the answer
-        if schema := asked.pop("schema", None):
-            form = {"name": "answer", "schema": schema}
-            asked["response_format"] = {"type": "json_schema", "json_schema": form}
         asked["max_tokens"] = asked.pop("max_new_tokens")
         if asked["num_beams"] == 1:  # which servers have no word for
             del asked["num_beams"]
@@ -334,9 +330,8 @@ class RemoteConversation:
 
 def _in_order(text: str, model: str, beside: Told) -> Told:
     """As `Answer.to_dict` has it."""
-    first = {k: beside.pop(k) for k in ("data", "thought", "problem") if k in beside}
     beside.pop("fit", None)
-    return Told(answer=text, **first, model=model, **beside)
+    return Told(answer=text, model=model, **beside)
 
 
 def _about(video: str, turns: list[dict[str, str]]) -> list[dict[str, Any]]:

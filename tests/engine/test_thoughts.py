@@ -9,11 +9,11 @@ import torch
 from transformers import LogitsProcessor
 
 from slowfast_cli.main import main
-from slowfast_mllm import load
-from slowfast_mllm.engine import Request, TransformersModel
+from slowfast_mllm import SlowFast, load
+from slowfast_mllm.engine import Assistant, Request, TransformersModel
 from slowfast_mllm.engine.answers import Generation
 from slowfast_mllm.engine.thoughts import ToldApart, split_thought
-from slowfast_mllm.tasks import Captioning, caption_video
+from slowfast_mllm.tasks import Captioning, caption_video, find_events
 
 CLIP = str(Path(__file__).parents[2] / "examples" / "shapes.mp4")
 FEW = {"num_frames": 2}
@@ -22,8 +22,11 @@ FEW = {"num_frames": 2}
 class Says(LogitsProcessor):
     """Has a model say what is given, and end."""
 
-    def __init__(self, model: TransformersModel, text: str) -> None:
-        self.ids = [*model.tokenizer(text, add_special_tokens=False).input_ids, *model._end_ids]
+    def __init__(self, model: Assistant, text: str) -> None:
+        slowfast = isinstance(model, SlowFast)
+        tokenizer = model.processor.tokenizer if slowfast else model.tokenizer
+        ends = model.end_ids if slowfast else model._end_ids
+        self.ids = [*tokenizer(text, add_special_tokens=False).input_ids, *ends]
         self.said = 0
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -33,7 +36,7 @@ class Says(LogitsProcessor):
         return only
 
 
-def says(model: TransformersModel, text: str) -> dict:
+def says(model: Assistant, text: str) -> dict:
     return {"logits_processor": [Says(model, text)]}
 
 
@@ -121,6 +124,30 @@ def test_half_a_thought_is_no_answer(model, thinker) -> None:
     assert thoughts == [answer.thought for answer in answers]
     with pytest.raises(ValueError, match="still thinking"):
         caption_video(thinker, CLIP, Captioning(max_new_tokens=3, sampling=FEW))
+    with pytest.raises(ValueError, match="still thinking"):
+        find_events(thinker, CLIP, window=9, max_new_tokens=3, **FEW)
+
+
+def test_a_slow_fast_model_thinks_too_alone_and_in_a_batch() -> None:
+    model = load(device="cpu")
+    clip = model.encode(CLIP, **FEW)
+    text = "<think>Is it red?</think>\nIt is red. Really."
+    chat = model.chat(clip)
+    told = chat.ask("Which?", stop=["."], **says(model, text))
+    assert chat.messages[1]["content"] == "It is red"
+    assert chat.ask("And?", **says(model, "Yes.")).text == "Yes."
+    pieces: list[str] = []
+    thoughts: list[str] = []
+    options = {"stop": ["."], "on_thought": thoughts.append, **says(model, text)}
+    half = {"max_new_tokens": 4, **says(model, text)}
+    requests = [
+        Request(clip, "Which?", pieces.append, options),
+        Request(clip, "Which?", options=half),
+    ]
+    answer, none = model.generate(requests)
+    assert (answer.text, answer.thought) == (told.text, told.thought) == ("It is red", "Is it red?")
+    assert ("".join(thoughts), "".join(pieces)) == ("Is it red?", "It is red")
+    assert (none.text, none.problem) == ("", none.warnings[-1])
 
 
 def test_a_thought_leaves_room_for_an_answer_that_fits_a_schema(model, thinker) -> None:

@@ -391,6 +391,16 @@ class Answer:
     def __str__(self) -> str:
         return self.text
 
+    def required(self) -> "Answer":
+        """Itself.
+
+        Raises:
+            ValueError: it is none, and why.
+        """
+        if self.problem is not None:
+            raise ValueError(self.problem)
+        return self
+
     def to_dict(self) -> dict[str, Any]:
         """The fields of `--json`."""
         info = self.info

@@ -166,7 +166,7 @@ def _reply(assistant: Any, question: Question, options: dict[str, Any]) -> Reply
     try:
         answer = assistant.ask(
             question.video, question.question, **{**options, **question.sampling}
-        )
+        ).required()
     except Exception as error:
         return Reply(error=one_line(error))
     expected = question.expected

@@ -137,7 +137,7 @@ def _asked(
     for answer in assistant.generate(requests):
         if not isinstance(answer, Answer):
             raise answer
-        answers.append(without_loops(answer.text))
+        answers.append(without_loops(answer.required().text))
     return answers
 
 

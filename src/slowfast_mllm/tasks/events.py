@@ -114,7 +114,7 @@ def _runs(reading: Reading, window: float, prompt: str, longest: int) -> list[_R
     for (first, last), answer in zip(parts, reading.assistant.generate(requests), strict=True):
         if not isinstance(answer, Answer):
             raise answer
-        text = without_loops(answer.text)
+        text = without_loops(answer.required().text)
         if runs and _are_alike(runs[-1].text, text):
             runs[-1].last = last
             runs[-1].texts.append(text)
