@@ -347,11 +347,6 @@ class Answering(_Sampling):
 
     def told(self, video: str) -> dict[str, Any]:
         """What the model is told beside the question: fields of `Generation`."""
-        if self.server and (self.times or self.facts):
-            raise typer.BadParameter(
-                "--times and --facts are told where the model is loaded; ask no server "
-                '(--server "").'
-            )
         told: dict[str, Any] = {"times": True} if self.times else {}
         if not self.facts:
             return told
@@ -363,7 +358,7 @@ class Answering(_Sampling):
         refuse_wrong_bounds(video, **self.sampling)
         from slowfast_mllm.tasks.facts_in_words import facts_in_words
 
-        measure = measured("facts", video, None, self.frames_fps, self.clip)
+        measure = measured("facts", video, self.server, self.frames_fps, self.clip)
         return told | {"facts": facts_in_words(measure)}
 
     def watch(self, video: str) -> "Conversation | RemoteConversation":

@@ -71,6 +71,7 @@ FEW = ("--num-frames", "4")
         "ask CLIP What? --num-frames 4 --evidence --stop moves",
         "describe CLIP --start 0.5 --fit pad --max-new-tokens 3",
         'ask CLIP Where? --num-frames 4 --schema {"enum":["left","right"]}',
+        "ask CLIP What? --times --facts --num-frames 4",
         "caption CLIP --num-frames 4 --max-words 3",
         "caption CLIP --dense --window 1 --num-frames 2",
         "choose CLIP Where? Left. Right. --num-frames 4",
@@ -220,6 +221,7 @@ def test_a_question_to_a_server_imports_nothing_of_weight(
         ("score CLIP red --quantize int8", "--quantize"),
         ("ask CLIP What? --evidence-image x.png", "--evidence"),
         ("ask CLIP What? --num-beams 2", "num_beams"),
+        ("describe CLIP --look-twice", "--look-twice"),
         ("caption CLIP -o out.jsonl", "leave out --output"),
     ],
 )

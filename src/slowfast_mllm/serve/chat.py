@@ -53,6 +53,10 @@ class ChatRequest(Body):
     """As vLLM takes them: `{"video": {"num_frames": 32}}`."""
     evidence: bool = False
     """Also tell which frames the answer read, and where in them, under `slowfast.evidence`."""
+    times: bool = False
+    """Tell the model in words when its frames are shown."""
+    facts: str | None = Field(None, max_length=10_000)
+    """What is known of the video, in words that the model is told before the question."""
     user: str | None = None
     metadata: dict[str, Any] | None = None
     store: bool | None = None
@@ -102,6 +106,7 @@ class ChatRequest(Body):
             raise wrong("top_logprobs: needs logprobs=true", "top_logprobs")
         if self.evidence:
             options["evidence"] = True
+        options |= {"times": self.times, "facts": self.facts}
         schema = self.schema_of_answer()
         return options if schema is None else {**options, "schema": schema}
 

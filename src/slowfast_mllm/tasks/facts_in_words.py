@@ -4,9 +4,11 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
-from slowfast_mllm.tasks.camera import CameraMove
-from slowfast_mllm.tasks.facts import Facts, FilmedShot
+if TYPE_CHECKING:
+    from slowfast_mllm.tasks.camera import CameraMove
+    from slowfast_mllm.tasks.facts import Facts, FilmedShot
 
 _MOST = 12  # of each kind that are told one by one: a film of hours has thousands
 
@@ -18,7 +20,7 @@ def _wordings() -> dict[str, str]:
     return found
 
 
-def facts_in_words(facts: Facts) -> str:
+def facts_in_words(facts: "Facts") -> str:
     """A few sentences, of the first twelve of each kind where there are more.
 
     How the camera moved is left out where the picture does not tell.
@@ -26,7 +28,7 @@ def facts_in_words(facts: Facts) -> str:
     return " ".join(_sentences(facts))
 
 
-def _sentences(facts: Facts) -> Iterator[str]:
+def _sentences(facts: "Facts") -> Iterator[str]:
     words = _wordings()
     yield words["measured"].format(duration=facts.video.duration)
     if facts.cuts is None:
@@ -51,7 +53,7 @@ def _sentences(facts: Facts) -> Iterator[str]:
         yield words["no sound" if facts.sound is None else "silent"]
 
 
-def _filmed(shot: FilmedShot, alone: bool) -> Iterator[str]:
+def _filmed(shot: "FilmedShot", alone: bool) -> Iterator[str]:
     """How the camera moved, where the picture tells."""
     if shot.camera is None:
         return
@@ -64,7 +66,7 @@ def _filmed(shot: FilmedShot, alone: bool) -> Iterator[str]:
         yield words["camera"].format(moves=_moves(move), start=move.start, end=move.end)
 
 
-def _moves(move: CameraMove) -> str:
+def _moves(move: "CameraMove") -> str:
     words = _wordings()[move.kind]
     return words if move.direction is None else f"{words} {_wordings()[move.direction]}"
 
