@@ -2,13 +2,18 @@
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from slowfast_mllm import SlowFast, VideoError, load
+from slowfast_mllm.engine import Answer, Sampling
+from slowfast_mllm.tasks import look_twice
 from slowfast_mllm.tasks.gaps import middles, unexplained
 from slowfast_mllm.tasks.look_twice import ask_twice
+from slowfast_mllm.video import read_video
+from slowfast_mllm.video.motion import SMALL
 
 CLIP = Path(__file__).parents[2] / "examples" / "shapes.mp4"
 QUESTION = "Which letter or digit is shown?"
@@ -106,6 +111,31 @@ def test_one_look_is_enough_where_nothing_happens(packaged: SlowFast, count: int
     ).evidence.spans:
         assert len(answer.looks) == 1
     assert answer.evidence is None
+
+
+class Watcher:
+    """Tells which frames it is shown; of evidence it knows nothing."""
+
+    capabilities = SimpleNamespace(evidence=False)
+
+    def ask(self, video, question, on_text=None, **options) -> Answer:
+        seen = read_video(video, **Sampling(**options).wanted(8), transform=SMALL)
+        indices, times = seen.frame_indices.tolist(), seen.timestamps.tolist()
+        return Answer(str(indices), "watcher", seen.info, indices, times, {"tokens": 1})
+
+
+@pytest.mark.parametrize(("flash", "found"), [(3000, True), (3005, False)])
+def test_of_a_long_video_some_frames_are_compared(monkeypatch, flash: int, found: bool) -> None:
+    """Of 5,001 frames every tenth, as there are 501 of them: more takes more than it tells."""
+    monkeypatch.setattr(look_twice, "_MOST", 501)
+    frames = np.full((5001, 8, 8, 3), 90, np.uint8)
+    frames[flash] = 255
+    answer = ask_twice(Watcher(), frames, "What flashes?", frames_fps=10.0)
+    assert len(answer.looks) == 1 + found
+    if found:
+        assert flash in [frame.index for frame in answer.looks[1].added]
+        assert len(answer.frame_indices) <= 8 + 4
+        assert answer.looks[1].text == str(answer.frame_indices) == answer.text
 
 
 def test_a_stream_is_looked_at_twice_and_a_memory_is_not(packaged: SlowFast, tmp_path) -> None:
