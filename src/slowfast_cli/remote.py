@@ -275,8 +275,7 @@ class RemoteConversation:
         on_thought: Callable[[str], None] | None = None,
         **generation: Any,
     ) -> ToldAnswer:
-        """The next turn; `generation` are fields of `Generation`. Thoughts come as a whole, and the
-        answer then, too.
+        """The next turn; `generation` are fields of `Generation`.
 
         Raises:
             BadParameter: the server refuses one of them.
@@ -289,19 +288,16 @@ class RemoteConversation:
         if schema := asked.pop("schema", None):
             held = {"name": "answer", "schema": schema}
             asked["response_format"] = {"type": "json_schema", "json_schema": held}
-        streamed = None if on_thought else on_text
+        told = {"content": on_text, "reasoning_content": on_thought}
         try:
             answer = self._server.about(
-                self._video, lambda name: self._answered(_about(name, turns), asked, streamed)
+                self._video, lambda name: self._answered(_about(name, turns), asked, told)
             )
         except RefusedError as refusal:
             if refusal.param not in asked.keys() - self._asked.keys():
                 raise
             with wrong_usage():
                 raise
-        if on_thought is not None and on_text is not None:
-            on_thought(answer.get("thought") or "")
-            on_text(answer["answer"])
         if self._warn:
             self._warn = False
             for warning in answer["warnings"]:
@@ -311,24 +307,28 @@ class RemoteConversation:
         return ToldAnswer(answer)
 
     def _answered(
-        self, messages: list[Any], asked: dict[str, Any], on_text: Callable[[str], None] | None
+        self,
+        messages: list[Any],
+        asked: dict[str, Any],
+        told: dict[str, Callable[..., None] | None],
     ) -> Told:
+        """The answer; each piece of what `told` names is passed on as it comes."""
         path, content = "/v1/chat/completions", {**asked, "messages": messages}
-        if on_text is None:
+        if not any(told.values()):
             reply = self._server.json("POST", path, content)
             text = reply["choices"][0]["message"]["content"]
-            return _in_order(text, reply["model"], reply["slowfast"])
-        pieces = []
+            return _answer(text, reply["model"], reply["slowfast"])
+        text = ""
         for event in self._server.events(path, {**content, "stream": True}):
-            last = event
-            piece = event["choices"][0]["delta"].get("content")
-            if piece:
-                pieces.append(piece)
-                on_text(piece)
-        return _in_order("".join(pieces).strip(), last["model"], last["slowfast"])
+            last, delta = event, event["choices"][0]["delta"]
+            text += delta.get("content") or ""
+            for kind, tell in told.items():
+                if tell is not None and delta.get(kind):
+                    tell(delta[kind])
+        return _answer(text.strip(), last["model"], last["slowfast"])
 
 
-def _in_order(text: str, model: str, beside: Told) -> Told:
+def _answer(text: str, model: str, beside: Told) -> Told:
     """As `Answer.to_dict` has it."""
     beside.pop("fit", None)
     return Told(answer=text, model=model, **beside)

@@ -57,7 +57,9 @@ def serve(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder for uploads and memories. Default: in the user's cache."),
+        typer.Option(
+            help="Folder of this server's uploads and memories. Default: in the user's cache."
+        ),
     ] = None,
     config: Annotated[
         Path | None,
@@ -101,7 +103,7 @@ def serve(
         ) from error
     from slowfast_mllm.serve.settings import Settings, read_settings
 
-    place = data or (cache_folder() or Path.cwd() / ".slowfast") / "serve"
+    place = data or (cache_folder() or Path.cwd() / ".slowfast") / "serve" / str(port)
     settings = Settings(
         place=place,
         keys=keys,

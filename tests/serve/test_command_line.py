@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +83,6 @@ FEW = ("--num-frames", "4")
         "events CLIP --fps 4 --window 0.5",
         "compare CLIP CLIP Where? --num-frames 4",
         "facts CLIP",
-        pytest.param(
-            'ask CLIP What? --num-frames 2 --schema {"enum":["red","blue"]}',
-            marks=pytest.mark.skipif(find_spec("outlines_core") is None, reason="needs the extra"),
-        ),
         "facts FRAMES --frames-fps 6",
         "ask FRAMES What?",
     ],
