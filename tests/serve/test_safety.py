@@ -497,3 +497,20 @@ def test_what_runs_is_finished_before_the_server_ends(assistant, tmp_path: Path)
     thread.join()
     assert answers[0].status_code == 200
     assert answers[0].json()["choices"][0]["message"]["content"]
+
+
+@pytest.mark.slow
+def test_odd_files_are_answered_or_refused_by_their_names(url: str, shared: Path) -> None:
+    files = [path for path in sorted((shared / "videos" / "odd").rglob("*")) if path.is_file()]
+    with httpx.Client(base_url=url, timeout=300) as client:
+        for path in files:
+            sent = upload(client, path.read_bytes(), path.name)
+            if sent.status_code != 200:
+                assert told(sent), path
+                continue
+            answer = client.post(CHAT, json=asking("What?", sent.json()["id"], max_tokens=1))
+            assert answer.status_code in (200, 400), (path, answer.text)
+            if answer.status_code == 400:
+                assert "served" not in told(answer), path  # where it lies on the server
+            client.delete(f"/v1/files/{sent.json()['id']}")
+        assert client.get("/ready").status_code == 200

@@ -29,6 +29,7 @@ from slowfast_mllm.serve.memories import Memories
 from slowfast_mllm.serve.metrics import Metrics
 from slowfast_mllm.serve.settings import Settings
 from slowfast_mllm.serve.sources import Source, Sources
+from slowfast_mllm.video import VideoError
 from slowfast_mllm.video.names import short_name
 
 
@@ -60,7 +61,10 @@ class _InTurn:
 
         if ticket.done():
             return
-        (outcome,) = self.assistant.generate([replace(request, on_text=told)], 1)
+        try:
+            (outcome,) = self.assistant.generate([replace(request, on_text=told)], 1)
+        except Exception as error:  # whatever it was, nobody may wait for ever
+            outcome = error
         if isinstance(outcome, Answer):
             ticket.succeed(outcome)
         else:
@@ -270,4 +274,5 @@ def calling_it(source: Source) -> Iterator[None]:
         text = str(error)
         for name in (source.path, short_name(source.path)):
             text = text.replace(name, source.name)
-        raise wrong(text, code="invalid_video") from error
+        code = "invalid_video" if isinstance(error, VideoError) else "invalid_value"
+        raise wrong(text, code=code) from error

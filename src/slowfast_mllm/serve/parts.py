@@ -55,7 +55,10 @@ def conversation_of(messages: list[dict[str, Any]], longest: int) -> Conversatio
         role = message.get("role")
         if role not in _ROLES:
             raise wrong(f"{where}.role: give one of {', '.join(_ROLES)}", f"{where}.role")
-        words = _words(message.get("content"), f"{where}.content", found.media)
+        content = message.get("content")
+        if content is None and role == "assistant":  # as clients write a turn without words
+            content = ""
+        words = _words(content, f"{where}.content", found.media)
         if role in ("system", "developer"):
             if number:
                 raise wrong(f"{where}: a system message comes first, and once", where)
