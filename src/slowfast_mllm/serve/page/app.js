@@ -6,7 +6,6 @@ import * as player from "./player.js";
 import { lanesOf } from "./results.js";
 import * as settings from "./settings.js";
 import { choose, language, load, remember, remembered, t, translate } from "./texts.js";
-import { told } from "./times.js";
 import * as timeline from "./timeline.js";
 import { shown } from "./turns.js";
 
@@ -153,7 +152,7 @@ function take(file) {
   player.show(file, (facts) => {
     timeline.reset(facts.duration);
     page.turns.forEach(look);
-    find("#facts").textContent = `${told(facts.duration)} · ${facts.width} × ${facts.height} · ${size(file.size)}`;
+    find("#facts").textContent = `${facts.duration.toFixed(2)} s · ${facts.width} × ${facts.height} · ${size(file.size)}`;
     timeline.drawThumbnails(player.address());
   }, timeline.at);
   send();
