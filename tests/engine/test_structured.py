@@ -2,13 +2,17 @@
 in one line."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 import tiny_checkpoints
 import torch
 from pydantic import BaseModel, Field
+from tokenizers import Tokenizer, decoders, models
+from transformers import PreTrainedTokenizerFast
 
+from slowfast_cli.main import main
 from slowfast_mllm import load
 from slowfast_mllm.engine import Request
 from slowfast_mllm.engine.structured import constrained
@@ -69,6 +73,19 @@ def tokenizer():
     return tiny_checkpoints._tokenizer()
 
 
+@pytest.fixture(scope="module")
+def spaced():
+    """A tokenizer as SentencePiece makes them: "▁" for blanks, and bytes by their numbers."""
+    words = ['"', "{", "}", "[", "]", ",", ":", "▁", "▁red", "red", "white", "貓", "\\", "<s>"]
+    words += [chr(c) for c in range(97, 123)] + [*"0123456789.-"]
+    words += [f"<0x{byte:02X}>" for byte in range(256)]
+    plain = Tokenizer(models.BPE(vocab={w: i for i, w in enumerate(words)}, merges=[]))
+    plain.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="<s>")
+
+
 def drawn(schema, tokenizer, most: int, seed: int) -> list[int]:
     """An answer of a model that says anything, up to its end or to the longest."""
     end, prompt = tokenizer.eos_token_id, [5, 6]
@@ -87,6 +104,13 @@ def test_whatever_is_drawn_is_whole_and_fits(tokenizer, kind: str) -> None:
     for seed in range(6):
         ids = drawn(schema, tokenizer, 150, seed)
         jsonschema.validate(json.loads(tokenizer.decode(ids)), schema)
+
+
+@pytest.mark.parametrize("kind", ["object", "pydantic, inside itself", "names beyond ASCII"])
+def test_tokens_may_be_spelled_in_other_ways(spaced, kind: str) -> None:
+    for seed in range(6):
+        ids = drawn(SCHEMAS[kind], spaced, 150, seed)
+        jsonschema.validate(json.loads(spaced.decode(ids)), SCHEMAS[kind])
 
 
 def test_the_length_is_kept_up_to_the_last_token(tokenizer) -> None:
@@ -160,3 +184,42 @@ def test_a_batch_fits_and_one_that_does_not_fails_alone(family: str, tmp_path: P
     drawn = model.ask(clip, "What is red?", temperature=1.0, seed=1, **options)
     for answer in (beams, drawn):
         jsonschema.validate(answer.data, SEEN)
+
+
+def test_the_command_line_takes_schemas_in_files(monkeypatch, capsys, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    model = load(device="cpu")
+    for module in ("options", "caption"):
+        monkeypatch.setattr(f"slowfast_cli.{module}.load_model", lambda *_, **__: model)
+
+    def run(verb: str, *words: str) -> tuple[int, str, str]:
+        line = ["slowfast", verb, CLIP, *words, "--num-frames", "2"]
+        monkeypatch.setattr(sys, "argv", line)
+        code = 0
+        try:
+            main()
+        except SystemExit as leaving:
+            code = int(leaving.code or 0)
+        return code, *capsys.readouterr()
+
+    file, output = tmp_path / "seen.json", tmp_path / "out.jsonl"
+    file.write_text(json.dumps(SEEN))
+    short = ("--max-new-tokens", "50")
+    code, out, _ = run("ask", "What is red?", "--schema", str(file), *short, "--stream")
+    assert code == 0
+    jsonschema.validate(json.loads(out), SEEN)
+    code, out, err = run("describe", "--schema", str(file), "--max-new-tokens", "5")
+    assert (code, out) == (1, "")
+    assert err.startswith("Error: schema: its shortest answer has")
+    either = json.dumps({"enum": ["red", "white"]})
+    assert run("caption", "--schema", either, "-o", str(output))[0] == 0
+    line = json.loads(output.read_text())
+    assert json.loads(line["caption"]) == line["data"]
+    assert line["data"] in ("red", "white")
+    code, _, err = run("caption", "--schema", json.dumps({"enum": ["red"]}), "-o", str(output))
+    assert code == 1
+    assert "made before with other settings" in err
+    for wrong in ("gone.json", "{", "[]", '{"type": "objct"}'):
+        code, out, _ = run("ask", "What is red?", "--schema", wrong)
+        assert (code, out) == (2, "")
+    assert run("caption", "--schema", either, "--dense")[0] == 2

@@ -35,7 +35,7 @@ def schema_of(schema: Any) -> dict[str, Any]:
     if not isinstance(schema, dict):
         raise ValueError("schema: give a JSON Schema, an object like {'type': 'object', ...}.")
     if not all(importlib.util.find_spec(name) for name in ("outlines_core", "jsonschema")):
-        raise ValueError("schema: needs outlines; `pip install 'slowfast-mllm[schema]'`.")
+        raise ValueError("schema: needs outlines-core; `pip install 'slowfast-mllm[schema]'`.")
     try:
         _expression(json.dumps(schema))
     except (TypeError, RecursionError, UnicodeEncodeError) as error:
