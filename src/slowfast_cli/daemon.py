@@ -25,6 +25,7 @@ from slowfast_cli.loading import cache_folder, working
 from slowfast_cli.terminal import say
 
 _READY, _END = 900.0, 60.0  # seconds to load a model, and to finish what runs
+_LEAVE = 5.0  # seconds in which what it began sees that it has gone
 _LOOK = 0.1  # seconds between two looks
 
 
@@ -103,9 +104,11 @@ def stop(daemon: Daemon) -> None:
     os.kill(daemon.pid, signal.SIGTERM)
     with working("Waiting for the last answers"):
         ended = _ends(daemon, _END)
-    if not ended:
-        _kill(daemon.pid)
-        _ends(daemon, _END)
+    deadline = time.monotonic() + _LEAVE
+    while ended and time.monotonic() < deadline and _is_there(daemon.pid):
+        time.sleep(_LOOK)
+    _kill(daemon.pid)
+    _ends(daemon, _END)
     daemon.file.unlink(missing_ok=True)
     how = "stopped" if ended else f"did not end in {_END:g} s and was killed"
     say(f"{daemon.url}: {how} (process {daemon.pid}).")
@@ -158,6 +161,14 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -
                 error.close()
         time.sleep(_LOOK)
     raise RuntimeError(f"it was not ready in {_READY:g} s; {log} says what it did.")
+
+
+def _is_there(group: int) -> bool:
+    """Whether a server, or anything that it began, is left."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, 0)
+        return True
+    return False
 
 
 def _kill(group: int) -> None:
