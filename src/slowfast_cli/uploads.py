@@ -17,6 +17,9 @@ class Upload:
 
     Attributes:
         known: that name; None: it was not sent, or has changed since.
+
+    Raises:
+        ValueError: there is nothing to send.
     """
 
     def __init__(self, path: str, server: str) -> None:
@@ -26,6 +29,15 @@ class Upload:
             from slowfast_mllm.video.stills import pictures_of
 
             self._files = pictures_of(path)
+            if not self._files:
+                raise ValueError(
+                    f"{path}: a folder without pictures; give a video file, or a folder of jpg or "
+                    "png"
+                )
+        elif not os.path.isfile(path):  # some never end
+            raise ValueError(
+                f"{path}: a pipe, socket or device, not a regular file; save it to a file first"
+            )
         place = f"{server}\n{os.path.abspath(path)}".encode(errors="surrogateescape")
         folder = cache_folder()
         self._note = folder and folder / "uploads" / hashlib.sha256(place).hexdigest()

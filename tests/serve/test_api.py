@@ -115,6 +115,24 @@ def test_what_cannot_be_asked_is_refused_in_one_line(http, uploaded, change, tol
     assert error["type"] == "invalid_request_error"
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "content", "kind", "status", "told"),
+    [
+        ("POST", "/v1/chat/completions", '{"a": 1', "application/json", 400, "no JSON (Expecting"),
+        ("POST", "/v1/jobs/ask", "{}", "application/x-www-form-urlencoded", 400, "Content-Type"),
+        ("POST", "/v1/embeddings", "{}", "application/json", 404, "not known here"),
+        ("POST", "/chat/completions", "{}", "application/json", 404, "not known here"),
+        ("GET", "/v1/chat/completions", "", "text/plain", 405, "not with this method"),
+        ("PUT", "/v1/files/file-1", "", "text/plain", 405, "not with this method"),
+    ],
+)
+def test_what_was_sent_wrongly_is_told(http, method, path, content, kind, status, told) -> None:
+    answer = http.request(method, path, content=content, headers={"Content-Type": kind})
+    assert answer.status_code == status
+    assert told in answer.json()["error"]["message"]
+    assert answer.json()["error"]["param"] is None
+
+
 JOB_ARGUMENTS: dict[str, dict[str, Any]] = {
     "ask": {"question": QUESTION, "evidence": True},
     "caption": {"dense": True, "window": 4.0, "num_frames": 4},

@@ -122,6 +122,8 @@ def rounded(value: Any) -> Any:
         "ask gone.mp4 What?",
         "ask BROKEN What?",
         "facts BROKEN",
+        "ask FOLDER What?",
+        "ask /dev/zero What?",
         "ask CLIP What? --num-frames 0",
         "ask CLIP What? --start 5 --end 3",
         "ask CLIP What? --start 500",
@@ -144,7 +146,8 @@ def test_what_is_refused_ends_in_the_same_way(
 ) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video" * 100)
-    words = [{"CLIP": clip, "BROKEN": str(broken)}.get(w, w).strip("'") for w in line.split(" ")]
+    names = {"CLIP": clip, "BROKEN": str(broken), "FOLDER": str(tmp_path)}
+    words = [names.get(word, word).strip("'") for word in line.split(" ")]
     here, there = run(*words), run(*words, "--server", url)
     assert here[0] == there[0] > 0
     assert here[1] == there[1] == ""
@@ -152,7 +155,7 @@ def test_what_is_refused_ends_in_the_same_way(
     if here[0] == 1:
         assert there[2].startswith("Error: ")
         assert there[2].count("\n") == 1
-    if "BROKEN" in line:
+    if any(name in line for name in ("BROKEN", "FOLDER", "/dev/zero")):
         assert there[2] == here[2]
 
 

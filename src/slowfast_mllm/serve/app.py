@@ -15,6 +15,7 @@ from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from slowfast_mllm.engine import Assistant
 from slowfast_mllm.serve.desk import Desk
@@ -129,10 +130,17 @@ def _errors(app: FastAPI) -> None:
 
     async def of_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
+        status, reason = error.status_code, error.detail
+        if status in (404, 405) and "route" not in request.scope:
+            # The page's files are asked for whatever nothing else knows: they take reading only.
+            paths = [compile_path(path)[0] for path in app.openapi()["paths"]]
+            status = 405 if any(path.match(request.url.path) for path in paths) else 404
+            reason = "not with this method" if status == 405 else "not known here"
+            reason += "; /docs/ lists what is"
+        code = {404: "not_found", 405: "method_not_allowed"}.get(status)
         headers = dict(error.headers) if error.headers else None
-        where = f"{request.method} {request.url.path:.80}: {error.detail}"
-        return ApiError(error.status_code, where, code, headers=headers).response()
+        where = f"{request.method} {request.url.path:.80}: {reason}"
+        return ApiError(status, where, code, headers=headers).response()
 
     app.add_exception_handler(ApiError, told)
     app.add_exception_handler(ValueError, told)
@@ -144,6 +152,10 @@ def _errors(app: FastAPI) -> None:
 def _first_of(error: RequestValidationError | ValidationError) -> ApiError:
     """One line about the first thing that is wrong; what was sent is not repeated."""
     first = error.errors()[0]
+    if first["type"] == "json_invalid":  # its place is a number of characters
+        return wrong(f"body: no JSON ({first['ctx']['error']} at character {first['loc'][-1]})")
+    if isinstance(first["input"], bytes):
+        return wrong("body: send JSON, with the header Content-Type: application/json")
     place = ".".join(str(step) for step in first["loc"] if step not in ("body", "query"))[:200]
     message = "not known here" if first["type"] == "extra_forbidden" else first["msg"]
     return wrong(f"{place or 'body'}: {message}", place or None)
