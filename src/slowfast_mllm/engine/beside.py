@@ -27,5 +27,7 @@ def times_in_words(duration: float, timestamps: Sequence[float]) -> str:
 
 
 def with_words(question: str, told: Mapping[str, str]) -> str:
-    """A question after what is told beside it; an empty one stays empty, to be refused."""
-    return "\n".join([*told.values(), question]) if question.strip() else question
+    """A question after what is told beside it; what is none stays as it is, to be refused."""
+    if not isinstance(question, str) or not question.strip():
+        return question
+    return "\n".join([*told.values(), question])
