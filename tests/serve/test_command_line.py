@@ -17,7 +17,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from serving import CLIP
+from serving import CLIP, serving
 
 from slowfast_cli.main import main
 
@@ -318,3 +318,12 @@ def test_no_server_and_no_url_are_told(run: Run, clip: str) -> None:
     assert "start one with `slowfast serve`" in err
     for wrong in ("ftp://x", "http://", "http://x:99999"):
         assert run("ask", clip, "What?", "--server", wrong)[0] == 2
+
+
+def test_a_server_of_short_answers_is_asked_without_a_number(
+    run: Run, assistant, clip: str, tmp_path: Path
+) -> None:
+    with serving(assistant, tmp_path / "short", max_tokens=3) as (url, _):
+        code, out, err = run("ask", clip, "What happens?", *FEW, "--server", url)
+        assert (code, bool(out)) == (0, True), err
+        assert run("ask", clip, "What?", "--max-new-tokens", "4", "--server", url)[0] == 2
