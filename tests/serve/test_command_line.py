@@ -327,3 +327,10 @@ def test_a_server_of_short_answers_is_asked_without_a_number(
         code, out, err = run("ask", clip, "What happens?", *FEW, "--server", url)
         assert (code, bool(out)) == (0, True), err
         assert run("ask", clip, "What?", "--max-new-tokens", "4", "--server", url)[0] == 2
+        with open(clip, "rb") as file:
+            sent = httpx.post(f"{url}/v1/files", files={"file": file}, data={"purpose": "vision"})
+        events = {"video": sent.json()["id"], "num_frames": 4}
+        job = f"{url}/v1/jobs/events"
+        assert httpx.post(job, json=events, timeout=60).status_code == 200
+        refused = httpx.post(job, json=events | {"max_new_tokens": 4}, timeout=60)
+        assert refused.json()["error"]["param"] == "max_new_tokens"

@@ -255,7 +255,7 @@ class Jobs:
         Raises:
             ApiError: it cannot be done.
         """
-        self._check(body)
+        body = self._checked(body)
         reference = reference_of(body.video, "video")
         with self.desk.metrics.jobs.labels(job).time():
             async with self.desk.place(), self.desk.source(reference, owner) as source:
@@ -269,7 +269,7 @@ class Jobs:
 
     async def events(self, body: Described, owner: str) -> AsyncIterator[dict[str, Any]]:
         """The result of asking or describing, piece by piece."""
-        self._check(body)
+        body = self._checked(body)
         reference = reference_of(body.video, "video")
         async with self.desk.place(), self.desk.source(reference, owner) as source:
             seen = await self.desk.memories.of(source, self.desk.sampling(body.looking()))
@@ -281,7 +281,8 @@ class Jobs:
                     else:
                         yield {"answer": piece.to_dict()}
 
-    def _check(self, body: Any) -> None:
+    def _checked(self, body: Any) -> Any:
+        """The request, with no more tokens than an answer has here where it says no number."""
         check_model(body.model, self.desk.assistant.name)
         words = [
             v
@@ -290,9 +291,12 @@ class Jobs:
         ]
         if len("".join(map(str, words))) > self.desk.settings.max_question:
             raise wrong("more words than this server reads; ask in fewer", code="question_too_long")
-        if body.model_dump().get("max_new_tokens", 0) > self.desk.settings.max_tokens:
-            most = self.desk.settings.max_tokens
+        most = self.desk.settings.max_tokens
+        if body.model_dump().get("max_new_tokens", 0) <= most:
+            return body
+        if "max_new_tokens" in body.model_fields_set:
             raise wrong(f"max_new_tokens: answers here have {most} at most", "max_new_tokens")
+        return body.model_copy(update={"max_new_tokens": most})
 
     async def _answered(self, body: Described, source: Source) -> dict[str, Any]:
         seen = await self.desk.memories.of(source, self.desk.sampling(body.looking()))
