@@ -348,7 +348,7 @@ def test_it_speaks_two_languages(opened) -> None:
     assert page.inner_text("#send") == "Ask"
     assert "Copy as curl" in page.inner_text(".turn")
     page.reload()
-    assert page.inner_text("#choose") == "Choose a file"
+    page.wait_for_selector("#choose:has-text('Choose a file')")  # once its texts are there
 
 
 def test_it_is_used_with_the_keyboard_alone(opened) -> None:
