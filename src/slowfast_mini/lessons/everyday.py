@@ -168,26 +168,34 @@ class EverydayDataset(Dataset):
     apart: float
 
     def __len__(self) -> int:
-        scenes, stills = (n * self.visits for n in (len(self.scenes), len(self.stills)))
-        stills //= _SCENE_VISITS
-        return len(self.drawn) + scenes + stills + len(self.simulated) * self.simulated_visits
+        return len(self.drawn) + self._of_scenes + self._of_stills + self._of_tracks
+
+    @property
+    def _of_scenes(self) -> int:
+        return len(self.scenes) * self.visits
+
+    @property
+    def _of_stills(self) -> int:
+        return len(self.stills) * self.visits // _SCENE_VISITS
+
+    @property
+    def _of_tracks(self) -> int:
+        return len(self.simulated) * self.simulated_visits
 
     def __getitem__(self, index: int) -> SeenClip:
         if index < len(self.drawn):
             return self._drawn(index)
         index -= len(self.drawn)
         rng = np.random.default_rng([self.first_scene, index])
-        number = len(self.scenes) * self.visits
-        if index < number:
+        if index < self._of_scenes:
             scene = index % len(self.scenes)
             return self._scene(scene, self.scenes.objects[scene], rng)
-        index -= number
-        number = len(self.stills) * self.visits // _SCENE_VISITS
-        if index < number:
+        index -= self._of_scenes
+        if index < self._of_stills:
             return self._still(index % len(self.stills), rng)
+        index -= self._of_stills
         scene = int(rng.integers(len(self.scenes)))
-        tracks = self.simulated[(index - number) % len(self.simulated)]
-        return self._scene(scene, _renamed(tracks, rng), rng)
+        return self._scene(scene, _renamed(self.simulated[index % len(self.simulated)], rng), rng)
 
     @property
     def _num_frames(self) -> int:
