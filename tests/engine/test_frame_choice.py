@@ -11,6 +11,7 @@ from PIL import Image
 from slowfast_mllm import SlowFast, load
 from slowfast_mllm.engine import Request, frame_choice
 from slowfast_mllm.engine.frame_choice import Room, choose_num_frames
+from slowfast_mllm.engine.reader import Reader
 from slowfast_mllm.tasks import caption_video, ground_video, score_video
 from slowfast_mllm.tasks.caption import Captioning
 
@@ -30,20 +31,22 @@ def clip(motion: str, seconds: float) -> np.ndarray:
 @pytest.mark.parametrize("motion", RATES)
 @pytest.mark.parametrize("seconds", [12.0, 40.0])
 def test_longer_clips_and_faster_ones_get_more_frames(motion: str, seconds: float) -> None:
-    choice = choose_num_frames(clip(motion, seconds), ROOMY, **PART)
+    choice = choose_num_frames(clip(motion, seconds), ROOMY, Reader(), **PART)
     assert choice.rate == pytest.approx(RATES[motion], abs=0.05)
     assert choice.num_frames == choice.wanted == math.ceil(round(seconds * choice.rate, 3))
     assert choice.limited_by is None
-    part = choose_num_frames(clip(motion, seconds), ROOMY, **PART | {"start": 2.0, "end": 11.0})
+    part = choose_num_frames(
+        clip(motion, seconds), ROOMY, Reader(), **PART | {"start": 2.0, "end": 11.0}
+    )
     assert part.seconds == 9.0
     assert part.num_frames == max(8, part.wanted)
 
 
 def test_no_fewer_than_the_model_is_made_for_and_no_more_than_there_are() -> None:
-    assert choose_num_frames(clip("still", 2.0), ROOMY, **PART).num_frames == 8
-    slides = choose_num_frames(clip("fast", 4.0), ROOMY, **PART | {"frames_fps": 0.5})
+    assert choose_num_frames(clip("still", 2.0), ROOMY, Reader(), **PART).num_frames == 8
+    slides = choose_num_frames(clip("fast", 4.0), ROOMY, Reader(), **PART | {"frames_fps": 0.5})
     assert (slides.wanted, slides.available, slides.num_frames) == (80, 40, 40)
-    assert choose_num_frames(clip("still", 0.1), ROOMY, **PART).num_frames == 8
+    assert choose_num_frames(clip("still", 0.1), ROOMY, Reader(), **PART).num_frames == 8
 
 
 @pytest.mark.parametrize(
@@ -59,7 +62,7 @@ def test_no_fewer_than_the_model_is_made_for_and_no_more_than_there_are() -> Non
 def test_no_more_than_fit(monkeypatch, room: Room, most: int, limit: str) -> None:
     monkeypatch.setattr(frame_choice, "free_memory", lambda device: 40_000_000)
     seconds = 200.0 if limit == "max_frames" else 40.0
-    choice = choose_num_frames(clip("fast", seconds), room, **PART)
+    choice = choose_num_frames(clip("fast", seconds), room, Reader(), **PART)
     assert (choice.num_frames, choice.most, choice.limited_by) == (most, most, limit)
 
 
