@@ -512,12 +512,13 @@ def compose_answer(
     ended = time.perf_counter()
     first = clock.first or ended
     spoken = split_thought(tokenizer.decode(new_ids, skip_special_tokens=True), clock.thinks)
-    text = before_stop(spoken.answer, generation.stop).strip()
+    text = before_stop(spoken.answer, generation.stop)
     truncated = (
         len(new_ids) >= generation.max_new_tokens
         and new_ids[-1] not in tokenizer.all_special_ids
-        and before_stop(spoken.answer, generation.stop) == spoken.answer
+        and text == spoken.answer
     )
+    text = text.strip()
     problem, data, warnings = None, None, list(video.info.warnings)
     if not spoken.is_over:
         problem = (

@@ -272,8 +272,7 @@ class Jobs:
         body = self._checked(body)
         reference = reference_of(body.video, "video")
         async with self.desk.place(), self.desk.source(reference, owner) as source:
-            seen = await self.desk.memories.of(source, self.desk.sampling(body.looking()))
-            request = body.request(seen, self.desk.settings.max_question)
+            request = await self._request(body, source)
             async with aclosing(self.desk.written([request])) as pieces:  # type: ignore[type-var]
                 async for _, piece in pieces:
                     if isinstance(piece, str):
@@ -299,18 +298,18 @@ class Jobs:
         return body.model_copy(update={"max_new_tokens": most})
 
     async def _answered(self, body: Described, source: Source) -> dict[str, Any]:
-        seen = await self.desk.memories.of(source, self.desk.sampling(body.looking()))
-        request = body.request(seen, self.desk.settings.max_question)
+        request = await self._request(body, source)
         return (await self.desk.answers([request]))[0].to_dict()
+
+    async def _request(self, body: Described, source: Source) -> Request:
+        seen = await self.desk.memories.of(source, self.desk.sampling(body.looking()))
+        return body.request(seen, self.desk.settings.max_question)
 
     async def _worked(self, job: str, body: Any, source: Source) -> dict[str, Any]:
         helper = _Helper(self.desk)
         await self.desk.in_thread(self.desk.decoders.examine, source.path, body.clip)
         work = await self._work(job, body, source, helper)
-        try:
-            result = await asyncio.get_running_loop().run_in_executor(self.desk.workers, work)
-        finally:
-            helper.given_up.set()
+        result = await self._carried_out(work, helper)
         video = result.video.model_copy(update={"path": source.name})
         settings = result.settings  # without what was looked at, where that was done before
         if isinstance(body, Looked):
@@ -318,6 +317,13 @@ class Jobs:
         update = {"video": video, "settings": settings}
         told: dict[str, Any] = result.model_copy(update=update).model_dump(mode="json")
         return told
+
+    async def _carried_out(self, work: Callable[[], Any], helper: Any) -> Any:
+        """What work in a thread returns; its helper is told when nobody waits any more."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self.desk.workers, work)
+        finally:
+            helper.given_up.set()
 
     async def _compared(self, body: Compared, *sources: Source) -> dict[str, Any]:
         helper: Any = _Helper(self.desk)
@@ -335,10 +341,7 @@ class Jobs:
         def work() -> Comparison:
             return compare_videos(helper, one, other, measuring=measuring, **options)
 
-        try:
-            result = await asyncio.get_running_loop().run_in_executor(self.desk.workers, work)
-        finally:
-            helper.given_up.set()
+        result = await self._carried_out(work, helper)
         return _renamed(result, {source.path: source.name for source in sources}).model_dump(
             mode="json"
         )
