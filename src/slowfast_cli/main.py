@@ -23,6 +23,7 @@ from slowfast_cli.cuts import cuts
 from slowfast_cli.data import data
 from slowfast_cli.describe import describe
 from slowfast_cli.events import events
+from slowfast_cli.export import export
 from slowfast_cli.facts import facts
 from slowfast_cli.ground import ground
 from slowfast_cli.index import index
@@ -103,6 +104,7 @@ for verb, example in (
     (schema, "slowfast schema cuts"),
     (train, "slowfast train recipes/default_model.yaml --output runs/default"),
     (convert, "slowfast convert path/to/official-checkpoint path/to/native"),
+    (export, "slowfast export slowfast-mini exported"),
 ):
     app.command(epilog=f"Example: {example}")(verb)
 app.add_typer(bench, name="bench")

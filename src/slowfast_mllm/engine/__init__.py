@@ -6,6 +6,7 @@ from slowfast_mllm.engine.batching import Batcher, Request, Ticket
 from slowfast_mllm.engine.chat import Chat
 from slowfast_mllm.engine.encoded_video import EncodedVideo, MemoryFileError
 from slowfast_mllm.engine.evidence import Evidence, EvidenceSpan, FrameEvidence
+from slowfast_mllm.engine.export import export_model
 from slowfast_mllm.engine.loading import (
     DEFAULT_MODEL_NAME,
     ModelError,
@@ -45,5 +46,6 @@ __all__ = [
     "constrained",
     "convert_checkpoint",
     "describe_config",
+    "export_model",
     "load",
 ]

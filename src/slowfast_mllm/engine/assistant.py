@@ -6,6 +6,7 @@ The one place where video, processor and model meet; knows nothing of terminals 
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from slowfast_mllm.engine.batching import Batcher, Request, Ticket
 from slowfast_mllm.engine.catalog import PACKAGED, resolved
 from slowfast_mllm.engine.chat import Chat
 from slowfast_mllm.engine.encoded_video import EncodedVideo
+from slowfast_mllm.engine.exported_model import is_exported, load_exported
 from slowfast_mllm.engine.likelihoods import likelihoods_about, likelihoods_each
 from slowfast_mllm.engine.loaded_model import LoadedModel
 from slowfast_mllm.engine.loading import (
@@ -129,6 +131,20 @@ class SlowFast(LoadedModel):
         return Chat(self, self.encode(video, **sampling))
 
 
+class ExportedSlowFast(SlowFast):
+    """The same, run by onnxruntime from what `slowfast export` wrote; what was read is not told."""
+
+    def __init__(self, path: str, cache: MemoryCache | None) -> None:
+        network, processor, fingerprints = load_exported(path)
+        super().__init__(network, processor, path, cache)
+        # Its memories are those of the checkpoint, whose weights are not here.
+        self.fingerprint, self._exact_fingerprint = fingerprints
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return replace(super().capabilities, evidence=False)
+
+
 def load(
     model: str | Path | None = None,
     device: str | None = None,
@@ -158,6 +174,13 @@ def load(
         model = None
     if model is not None:
         model = resolved(str(model))
+        if is_exported(model):
+            if compile or any(x is not None for x in (device, dtype, quantize)):
+                raise ModelError(
+                    f"{model}: an exported model runs in float32 on the CPU; leave out --device, "
+                    "--dtype, --compile and --quantize."
+                )
+            return ExportedSlowFast(model, cache)
         if is_of_transformers(model):
             if compile:
                 raise ModelError(f"--compile: for Slow-Fast models only, and {model} is none.")

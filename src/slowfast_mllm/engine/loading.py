@@ -83,6 +83,15 @@ def load_checkpoint(
         if bars:
             logging.enable_progress_bar()
     processor = load_processor(path)
+    ready_to_ask(network, processor)
+    if "device_map" not in options:
+        network.to(target)
+    _prepare(network, target, compile)
+    return network.eval(), processor
+
+
+def ready_to_ask(network: SlowFastForConditionalGeneration, processor: SlowFastProcessor) -> None:
+    """Settings that every answer relies on, whatever the checkpoint's files say."""
     network.config.image_token_id = processor.image_token_id
     network.config.video_token_id = processor.video_token_id
     # Old config files bring a length of their own; questions always say how long answers may be.
@@ -90,10 +99,6 @@ def load_checkpoint(
     # Caches are handed in: from one turn to the next, from one question to others.
     network.generation_config.use_cache = True
     network.generation_config.cache_implementation = None
-    if "device_map" not in options:
-        network.to(target)
-    _prepare(network, target, compile)
-    return network.eval(), processor
 
 
 def loading_options(

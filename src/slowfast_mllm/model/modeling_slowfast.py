@@ -269,14 +269,19 @@ class SlowFastModel(SlowFastPreTrainedModel):
         Args:
             fast: (num_fast, D). slow: (num_slow, D). timestamps: (T,) seconds.
         """
+        keys, values = self.slow_keys_and_values(slow)
+        kind: Literal["video", "image"] = "video" if is_video else "image"
+        return VideoMemory(fast, keys, values, timestamps.float(), kind)
+
+    def slow_keys_and_values(self, slow: Tensor) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+        """Slow tokens (S, D) -> (num_kv_heads, S, head_dim) of every hybrid layer."""
         keys, values = {}, {}
         for index in self.config.hybrid_layers:
             layer = self.language_model.layers[index]
             # A family that norms after its attention (OLMo-2) has no norm before it: nor do we.
             norm = getattr(layer, "input_layernorm", nn.Identity())
             keys[index], values[index] = layer.self_attn.cross_attn.project(norm(slow))
-        kind: Literal["video", "image"] = "video" if is_video else "image"
-        return VideoMemory(fast, keys, values, timestamps.float(), kind)
+        return keys, values
 
     def encode_video(
         self, frames: Tensor | Iterable[Tensor], timestamps: Tensor | None = None
