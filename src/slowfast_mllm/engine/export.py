@@ -133,6 +133,8 @@ def export_model(source: str, target: Path) -> None:
             f"{source}: its {text.model_type!r} language model has layers that do not keep all "
             "tokens, for which there is no exported step; use the checkpoint itself."
         )
+    if not network.config.hybrid_layers:
+        raise ModelError(f"{source}: has no hybrid layers to export; use the checkpoint itself.")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{target.name}.") as folder:
         new = Path(folder) / "new"
