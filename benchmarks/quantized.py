@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from decoding import make_model
@@ -25,15 +26,16 @@ from transformers.utils import logging
 
 from slowfast_mini import world
 from slowfast_mllm import SlowFast, VideoMemory, load
-from slowfast_mllm.engine.loading import computes_wide, quantization_config
+from slowfast_mllm.engine.loading import computes_wide, narrow_model, quantization_config
 from slowfast_mllm.model import SlowFastForConditionalGeneration
+from slowfast_mllm.model.cpu_linear import NarrowLinear
 from slowfast_mllm.model.wide_compute import compute_in_float32
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "model" / "golden" / "s1t4"
 PACKAGED = ROOT / "src" / "slowfast_mini" / "weights"
 Prompts = Callable[[], Iterator[tuple[Tensor, VideoMemory]]]
-KINDS = ("float32", "bfloat16", "int8", "nf4")
+KINDS = ("float32", "bfloat16", "int8", "int4", "nf4")
 
 
 @dataclass
@@ -46,11 +48,12 @@ class Case:
 
 
 def load_kind(folder: Path, kind: str) -> SlowFastForConditionalGeneration:
-    if kind in ("int8", "nf4"):
-        options = {"dtype": torch.float32, "quantization_config": quantization_config(kind)}
-    else:
-        options = {"dtype": getattr(torch, kind)}
+    options: dict[str, Any] = {"dtype": torch.bfloat16 if kind == "bfloat16" else torch.float32}
+    if kind == "nf4":
+        options["quantization_config"] = quantization_config(kind)
     model = AutoModelForImageTextToText.from_pretrained(folder, **options).eval()
+    if kind in ("int8", "int4"):
+        narrow_model(model, int(kind[3:]))
     if kind == "bfloat16" and computes_wide(torch.device("cpu")):  # as `load` has it
         compute_in_float32(model)
     return model
@@ -110,12 +113,39 @@ def per_token(model: SlowFastForConditionalGeneration, case: Case, tokens: int) 
     return min(took(tokens + 1) - took(1) for _ in range(3)) / tokens
 
 
+def per_prompt(model: SlowFastForConditionalGeneration) -> float:
+    """Seconds for a prompt of 1,346 tokens, in the language model alone; best of three."""
+    return best(lambda: model(input_ids=torch.full((1, 1346), 12), logits_to_keep=1))
+
+
+def per_batch(model: SlowFastForConditionalGeneration) -> float:
+    """Seconds for a step of eight rows that have 64 tokens behind them; best of three."""
+    past = model(input_ids=torch.full((8, 64), 12), use_cache=True, logits_to_keep=1)
+
+    def step() -> None:
+        model(
+            input_ids=torch.full((8, 1), 12), past_key_values=past.past_key_values, use_cache=True
+        )
+
+    return best(step)
+
+
+def best(run: Callable[[], object]) -> float:
+    run()
+    took = []
+    for _ in range(3):
+        began = time.perf_counter()
+        run()
+        took.append(time.perf_counter() - began)
+    return min(took)
+
+
 def measure(
     name: str, folder: Path, prompts: Prompts, tokens: int, kinds: Sequence[str] = KINDS
 ) -> None:
     cases: list[Case] = []
     expected: list[Tensor] = []
-    base = 0.0
+    base: tuple[float, float, float] | None = None
     for kind in kinds:
         model = load_kind(folder, kind)
         if not cases:
@@ -138,12 +168,15 @@ def measure(
             same += int((logits.argmax(-1) == expected[number].argmax(-1)).sum())
             error += float((logits - expected[number]).square().sum())
             size += float(expected[number].square().sum())
-        took = per_token(model, cases[0], tokens)
+        took = per_token(model, cases[0], tokens), per_prompt(model), per_batch(model)
         base = base or took
-        layers = sum(p.nbytes for p in model.model.language_model.layers.parameters())
+        decoder = model.model.language_model.layers
+        layers = sum(p.nbytes for p in decoder.parameters())
+        layers += sum(m.nbytes for m in decoder.modules() if isinstance(m, NarrowLinear))
         print(
-            f"| {name} | {kind} | {layers / 1e6:.1f} | {1 / took:.1f} | {base / took:.2f} | "
-            f"{same / len(cases) / tokens:.1%} | {(error / size) ** 0.5:.4f} |",
+            f"| {name} | {kind} | {layers / 1e6:.1f} | {1 / took[0]:.1f} | "
+            + "".join(f"{was / now:.2f} | " for was, now in zip(base, took, strict=True))
+            + f"{same / len(cases) / tokens:.1%} | {(error / size) ** 0.5:.4f} |",
             flush=True,
         )
 
@@ -156,8 +189,10 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    print("| model | weights | layers, MB | tokens/s | speed-up | same tokens | logit error |")
-    print("|---|---|---|---|---|---|---|")
+    print(
+        "| model | weights | layers, MB | tokens/s | decoding | prompt of 1,346 | 8 rows | same tokens | logit error |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     measure("packaged", PACKAGED, lambda: world_prompts(arguments.clips), arguments.tokens)
     # bitsandbytes packs NF4 in blocks of rows that this one is too small for.
     measure("golden", GOLDEN, random_prompt(GOLDEN, 256), arguments.tokens, KINDS[:3])

@@ -38,7 +38,7 @@ def info(
     quantize: Annotated[
         Quantization | None,
         typer.Option(
-            help="Of the language model's weights: int8 or nf4.",
+            help="Of the language model's weights: int8, int4 or nf4.",
             show_choices=False,
             rich_help_panel=_CHECKPOINT,
         ),

@@ -133,11 +133,11 @@ Dtype = Annotated[
         rich_help_panel=PLACE,
     ),
 ]
-Quantization = StrEnum("Quantization", ["int8", "nf4"])
+Quantization = StrEnum("Quantization", ["int8", "int4", "nf4"])
 Quantize = Annotated[
     Quantization | None,
     typer.Option(
-        help="Weights of the language model in int8 or nf4: less memory. Default: neither.",
+        help="Weights of the language model in int8, int4 (CPUs: faster) or nf4. Default: none.",
         show_choices=False,
         rich_help_panel=PLACE,
     ),

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from slowfast_mllm import ModelError, SlowFast, load
+from slowfast_mllm.engine.batching import Request
+from slowfast_mllm.model.cpu_linear import NarrowLinear
 
 CLIP = Path(__file__).parents[2] / "examples" / "shapes.mp4"
 QUESTIONS = ("How does the camera move?", "What happens in the video?", "How many cuts are there?")
@@ -40,21 +42,55 @@ def test_compiling_without_a_compiler_says_so(monkeypatch) -> None:
         load(device="cpu", compile=True)
 
 
-@pytest.mark.parametrize("kind", ["int8", "nf4"])
+@pytest.mark.parametrize("kind", ["int8", "int4", "nf4"])
 def test_quantized_weights_answer_alike_and_take_less(plain: SlowFast, kind) -> None:
-    pytest.importorskip("bitsandbytes")
+    pytest.importorskip("bitsandbytes" if kind == "nf4" else "onnxruntime")
     quantized = load(device="cpu", quantize=kind)
 
     def size(model: SlowFast) -> int:
         return sum(p.nbytes for p in model.model.model.language_model.layers.parameters())
 
-    limit = {"int8": 0.32, "nf4": 0.22}[kind]
+    # Those of ONNX Runtime are no parameters; slow keys and values are left as they are.
+    limit = {"int8": 0.16, "int4": 0.16, "nf4": 0.22}[kind]
     assert size(quantized) < limit * size(plain)
     same = [quantized.ask(CLIP, q).text == plain.ask(CLIP, q).text for q in QUESTIONS]
     assert sum(same) >= 2
     assert quantized.model.model.vision_tower.dtype == torch.float32
 
 
+@pytest.mark.parametrize(("bits", "error"), [(8, 0.012), (4, 0.13)])
+@pytest.mark.parametrize(("rows", "width", "size"), [(1, 64, 48), (7, 40, 33), (0, 32, 8)])
+def test_a_narrow_layer_gives_nearly_what_the_wide_one_does(bits, error, rows, width, size) -> None:
+    pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    wide = torch.nn.Linear(width, size).requires_grad_(False)
+    narrow = NarrowLinear(wide, bits)
+    given = torch.randn(2, rows, width)
+    product, expected = narrow(given), wide(given)
+    assert product.shape == expected.shape
+    assert (product - expected).norm() <= error * expected.norm()
+    assert narrow(given.bfloat16()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+def test_narrow_weights_answer_in_batches_chats_and_by_memory_as_alone(
+    plain: SlowFast, kind
+) -> None:
+    pytest.importorskip("onnxruntime")
+    narrow = load(device="cpu", quantize=kind)
+    assert narrow.fingerprint == plain.fingerprint  # what was remembered stays good
+    seen = plain.encode(CLIP)
+    alone = [narrow.ask(seen, question).text for question in QUESTIONS]
+    batch = narrow.generate([Request(seen, question) for question in QUESTIONS], batch_size=2)
+    assert [answer.text for answer in batch] == alone
+
+
+def test_what_narrow_weights_need_is_named(monkeypatch) -> None:
+    monkeypatch.setattr("slowfast_mllm.engine.loading.narrow_linears_installed", lambda: False)
+    with pytest.raises(ModelError, match=r"needs onnxruntime; `pip .*slowfast-mllm\[cpu\]"):
+        load(device="cpu", quantize="int4")
+
+
 def test_an_unknown_quantization_names_the_known_ones() -> None:
-    with pytest.raises(ModelError, match="int8, nf4"):
+    with pytest.raises(ModelError, match="int8, int4, nf4"):
         load(device="cpu", quantize="int3")

@@ -24,6 +24,7 @@ from slowfast_mllm.engine import (
     transformers_loading,
 )
 from slowfast_mllm.engine.families import number_words
+from slowfast_mllm.model.cpu_linear import NarrowLinear
 
 ASKED = [*tiny_checkpoints.FAMILIES]
 ALL = [*ASKED, "captioner"]
@@ -415,20 +416,21 @@ def test_a_family_that_is_not_known_asks_for_torchvision(tmp_path):
 
 
 @pytest.mark.parametrize("family", ["smolvlm", "gemma3"])
-@pytest.mark.parametrize("kind", ["int8", "nf4"])
+@pytest.mark.parametrize("kind", ["int8", "int4", "nf4"])
 def test_the_language_model_alone_is_quantized(folders, clips, family, kind):
-    pytest.importorskip("bitsandbytes")
+    pytest.importorskip("bitsandbytes" if kind == "nf4" else "onnxruntime")
     assistant = load(folders[family], quantize=kind)
     layers = assistant.model.get_decoder().layers
     quantized = {
         name
         for name, module in assistant.model.named_modules()
-        if type(module).__module__.startswith("bitsandbytes")
+        if isinstance(module, NarrowLinear) or type(module).__module__.startswith("bitsandbytes")
     }
     inside = {
         name
         for name, module in assistant.model.named_modules()
-        if any(module is part for part in layers.modules()) and isinstance(module, torch.nn.Linear)
+        if any(module is part for part in layers.modules())
+        and isinstance(module, torch.nn.Linear | NarrowLinear)
     }
     assert quantized == inside != set()
     assert assistant.ask(clips[0], DESCRIBE, **FRAMES, **LONG).timing["tokens"] > 0

@@ -6,6 +6,7 @@ import torch
 from slowfast_mllm import load
 from slowfast_mllm.evaluate.costs import Cost, count_costs, estimate_memory, published_config
 from slowfast_mllm.model import SlowFastConfig
+from slowfast_mllm.model.cpu_linear import NarrowLinear
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +47,12 @@ def test_the_memory_estimate_is_what_is_held() -> None:
     assert estimate.peak > estimate.weights + estimate.video_memory
 
 
-@pytest.mark.parametrize("kind", ["int8", "nf4"])
+@pytest.mark.parametrize("kind", ["int8", "int4", "nf4"])
 def test_the_memory_estimate_knows_quantized_weights(kind: str) -> None:
-    pytest.importorskip("bitsandbytes")
+    pytest.importorskip("bitsandbytes" if kind == "nf4" else "onnxruntime")
     model = load(device="cpu", dtype="bfloat16", quantize=kind).model
     held = sum(p.numel() * p.element_size() for p in model.parameters())
+    held += sum(layer.nbytes for layer in model.modules() if isinstance(layer, NarrowLinear))
     estimate = estimate_memory(model.config, 24, bytes_per_value=2, quantize=kind)
     assert estimate.weights == pytest.approx(held, rel=0.05)
     plain = estimate_memory(model.config, 24, bytes_per_value=2)

@@ -165,7 +165,8 @@ def load(
             models only.
         compile: compile tower and decode steps: the first answer takes longer; on CPUs the others
             were no faster at half a billion weights.
-        quantize: "int8" or "nf4" weights of the language model; needs bitsandbytes.
+        quantize: "int8", "int4" (CPUs) or "nf4" weights of the language model; needs ONNX
+                Runtime on CPUs (nf4: bitsandbytes), bitsandbytes on GPUs.
 
     Raises:
         ModelError: the checkpoint cannot be loaded; the message says why.

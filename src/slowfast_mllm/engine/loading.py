@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -23,6 +23,11 @@ from transformers.utils import logging
 from slowfast_mini import WEIGHTS
 from slowfast_mllm.model import SlowFastConfig, SlowFastForConditionalGeneration
 from slowfast_mllm.model.adapters import base_of_adapter
+from slowfast_mllm.model.cpu_linear import (
+    NarrowLinear,
+    narrow_linears,
+    narrow_linears_installed,
+)
 from slowfast_mllm.model.hardware import bfloat16_is_fast
 from slowfast_mllm.model.whole_checkpoint import check_path, checked_base, first_line, load_whole
 from slowfast_mllm.model.wide_compute import compute_in_float32
@@ -31,7 +36,7 @@ from slowfast_mllm.processing.packaged_defaults import has_processor_files
 from slowfast_mllm.video.names import brief
 
 DEFAULT_MODEL_NAME = "slowfast-mini (packaged)"
-Quantization = Literal["int8", "nf4"]
+Quantization = Literal["int8", "int4", "nf4"]
 _SMALL = 100_000_000  # parameters; float32 costs little below
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -61,7 +66,8 @@ def load_checkpoint(
             than half of the memory. On CPUs that do not compute in bfloat16, it is that of the
             weights, and the model takes and gives float32 (`wide_compute`).
         compile: compile the vision tower; decode steps are compiled by who takes them.
-        quantize: "int8" or "nf4" for the weights of the language model's linear layers.
+        quantize: "int8", "int4" or "nf4" for the weights of the language model's linear layers;
+            int4 and, where ONNX Runtime is installed, int8 on CPUs by its products (`cpu_linear`).
 
     Raises:
         ModelError: no such checkpoint, not a Slow-Fast model, an unknown device or dtype, or
@@ -86,6 +92,9 @@ def load_checkpoint(
     ready_to_ask(network, processor)
     if "device_map" not in options:
         network.to(target)
+    bits = narrow_bits(quantize, target)
+    if bits is not None:
+        narrow_model(network, bits)
     _prepare(network, target, compile)
     return network.eval(), processor
 
@@ -119,12 +128,43 @@ def loading_options(
     if dtype is None:
         dtype = "bfloat16" if target.type == "cuda" or _large(config) else "float32"
     options: dict[str, Any] = {"dtype": _DTYPES[dtype]}
-    if quantize is not None:
+    if quantize is not None and narrow_bits(quantize, target) is None:
         options |= {
             "quantization_config": quantization_config(quantize),
             "device_map": {"": target},
         }
     return options
+
+
+def narrow_model(network: SlowFastForConditionalGeneration, bits: int) -> None:
+    """Quantize the language model's layers; its head, too, where the words' embedding is its weight.
+
+    That stays whole: every token of an answer reads all of a head, but one row of an embedding.
+    """
+    narrow_linears(network.model.language_model, bits)
+    weight = network.lm_head.weight
+    if weight is network.get_input_embeddings().weight:
+        network.lm_head = cast(Any, NarrowLinear(network.lm_head, bits))
+        network.lm_head.weight = weight
+
+
+def narrow_bits(quantize: str | None, target: torch.device) -> int | None:
+    """Bits of the weights that ONNX Runtime computes with; None: as they are, or by bitsandbytes.
+
+    Raises:
+        ModelError: something is not installed, or it is not for that device.
+    """
+    if quantize == "int4" and target.type != "cpu":
+        raise ModelError(f"--quantize int4: for CPUs; on {target.type} nf4 takes as little.")
+    if quantize not in ("int4", "int8") or target.type != "cpu":
+        return None
+    if narrow_linears_installed():
+        return 4 if quantize == "int4" else 8
+    if quantize == "int4" or importlib.util.find_spec("bitsandbytes") is None:
+        raise ModelError(
+            f"--quantize {quantize}: needs onnxruntime; `pip install 'slowfast-mllm[cpu]'`."
+        )
+    return None
 
 
 def _prepare(

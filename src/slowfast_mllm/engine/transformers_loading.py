@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import (
     AutoConfig,
     AutoProcessor,
@@ -26,12 +27,14 @@ from slowfast_mllm.engine.loading import (
     Quantization,
     computes_wide,
     loading_options,
+    narrow_bits,
     on_paper,
     pick_device,
     unusable,
 )
 from slowfast_mllm.engine.transformers_model import TransformersModel
 from slowfast_mllm.model.adapters import base_of_adapter
+from slowfast_mllm.model.cpu_linear import narrow_linears
 from slowfast_mllm.model.whole_checkpoint import check_path, load_whole
 from slowfast_mllm.model.wide_compute import compute_in_float32
 
@@ -148,8 +151,20 @@ def load_transformers(
         network.to(target)
         if str(network.dtype) == "torch.bfloat16" and computes_wide(target):
             compute_in_float32(network)
+    _narrow(network, path, quantize, target)
     _forget_defaults(network)
     return TransformersModel(network, family, path)
+
+
+def _narrow(network: Any, path: str, quantize: Quantization | None, target: torch.device) -> None:
+    """Quantize the language model's layers, where that is not done as they are read."""
+    bits = narrow_bits(quantize, target)
+    if bits is None:
+        return
+    try:
+        narrow_linears(network.get_decoder(), bits)
+    except ValueError as error:
+        raise ModelError(f"{path}: --quantize {quantize}: {error}; leave it out.") from error
 
 
 def _family(path: str) -> Family:

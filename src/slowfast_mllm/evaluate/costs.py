@@ -205,8 +205,9 @@ class MemoryEstimate:
         return self.weights + self.video_memory + max(encoding, self.kv_cache)
 
 
-# Bytes of a quantized weight with its share of the scales: of int8 one a row, of NF4 one for 64.
-_QUANTIZED_BYTES = {"int8": 1.0, "nf4": 0.5 + 4 / 64}
+# Bytes of a quantized weight with its share of the scales: of int8 and int4 one for 32 (on CPUs),
+# of NF4 one for 64.
+_QUANTIZED_BYTES = {"int8": 1.0 + 4 / 32, "int4": 0.5 + 4 / 32, "nf4": 0.5 + 4 / 64}
 
 
 def estimate_memory(
@@ -221,7 +222,7 @@ def estimate_memory(
 
     Args:
         bytes_per_value: of the dtype that the model will run in: 2 or 4.
-        quantize: "int8" or "nf4", for the linear layers of the language model.
+        quantize: "int8", "int4" or "nf4", for the linear layers of the language model.
         weight_bytes: of a weight, where it is kept in fewer than it is computed with.
     """
     text, vision = config.text_config, config.vision_config
@@ -237,6 +238,8 @@ def estimate_memory(
     if quantize is not None:
         saved = kept - _QUANTIZED_BYTES[quantize]
         weights -= round(saved * _num_quantized(model.model.language_model))
+        if quantize != "nf4" and config.tie_word_embeddings:  # on CPUs a head beside the embedding
+            weights += round(_QUANTIZED_BYTES[quantize] * model.lm_head.weight.numel())
     return MemoryEstimate(
         weights=weights,
         frames=num_frames * pixels * 3,
