@@ -63,6 +63,23 @@ def test_info_on_a_clip_needs_little_memory() -> None:
     assert int(peak[1]) < 120_000
 
 
+@pytest.mark.parametrize(("given", "then"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_waiting_threads_sleep_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, then: str
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    out = run(
+        "import os, sys; sys.argv = ['slowfast', '--version']\n"
+        "from slowfast_cli.main import main\n"
+        "assert 'torch' not in sys.modules\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "print(os.environ['OMP_WAIT_POLICY'])"
+    )
+    assert out.split()[-1] == then
+
+
 def test_the_package_loads_its_parts_when_they_are_used() -> None:
     assert distributions("import slowfast_mllm; dir(slowfast_mllm)") == {"slowfast_mllm"}
     loaded = distributions("from slowfast_mllm import read_video, VideoError")
