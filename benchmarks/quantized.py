@@ -190,7 +190,8 @@ def main() -> None:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     print(
-        "| model | weights | layers, MB | tokens/s | decoding | prompt of 1,346 | 8 rows | same tokens | logit error |"
+        "| model | weights | layers, MB | tokens/s | decoding | prompt of 1,346 "
+        "| 8 rows | same tokens | logit error |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
     measure("packaged", PACKAGED, lambda: world_prompts(arguments.clips), arguments.tokens)

@@ -137,7 +137,7 @@ def loading_options(
 
 
 def narrow_model(network: SlowFastForConditionalGeneration, bits: int) -> None:
-    """Quantize the language model's layers; its head, too, where the words' embedding is its weight.
+    """Quantize the language model's layers; its head, too, if the embedding is its weight.
 
     That stays whole: every token of an answer reads all of a head, but one row of an embedding.
     """
