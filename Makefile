@@ -17,7 +17,7 @@ install: $(VENV)/installed
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[train,preference,cpu,quantize,plot,cuts,serve,schema,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[train,preference,cpu,export,quantize,plot,cuts,serve,schema,dev]"
 	touch $@
 
 demo: install

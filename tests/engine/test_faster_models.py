@@ -78,6 +78,8 @@ def test_narrow_weights_answer_in_batches_chats_and_by_memory_as_alone(
 ) -> None:
     pytest.importorskip("onnxruntime")
     narrow = load(device="cpu", quantize=kind)
+    with pytest.raises(ValueError, match="is not saved"):
+        narrow.model.save_pretrained("nowhere")
     assert narrow.fingerprint == plain.fingerprint  # what was remembered stays good
     seen = plain.encode(CLIP)
     alone = [narrow.ask(seen, question).text for question in QUESTIONS]

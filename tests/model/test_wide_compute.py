@@ -71,7 +71,7 @@ def test_experts_stay_as_they_are() -> None:
 @pytest.mark.parametrize("quantize", [None, "int8"])
 def test_a_cpu_without_bfloat16_computes_in_float32(monkeypatch, quantize) -> None:
     if quantize is not None:
-        pytest.importorskip("bitsandbytes")
+        pytest.importorskip("onnxruntime")
     monkeypatch.setattr(loading, "bfloat16_is_fast", lambda device: False)
     slow = load(device="cpu", dtype="bfloat16", quantize=quantize)
     monkeypatch.setattr(loading, "bfloat16_is_fast", lambda device: True)

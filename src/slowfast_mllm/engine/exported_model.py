@@ -6,6 +6,7 @@ beams, batches and all else around it are as ever.
 
 import importlib.util
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def needs_packages(*names: str) -> None:
 
 
 def is_exported(path: str) -> bool:
-    return (Path(path) / MANIFEST).is_file()
+    return os.path.isfile(os.path.join(path, MANIFEST))  # names may be too long for a file
 
 
 def session(path: Path) -> Callable[..., list[Tensor]]:

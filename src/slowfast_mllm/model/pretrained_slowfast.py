@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 
 from slowfast_mllm.model.configuration_slowfast import SlowFastConfig
+from slowfast_mllm.model.cpu_linear import NarrowLinear
 from slowfast_mllm.model.quantization import sparing
 from slowfast_mllm.model.shim import register_nothing
 from slowfast_mllm.model.slow_attention import Gate
@@ -56,7 +57,16 @@ class SlowFastPreTrainedModel(PreTrainedModel):
     def save_pretrained(
         self, *args: Any, save_original_format: bool = False, **kwargs: Any
     ) -> None:
-        """Write the native layout; `save_original_format=True` writes the official one."""
+        """Write the native layout; `save_original_format=True` writes the official one.
+
+        Raises:
+            ValueError: weights were made int8 or int4 for a CPU, which no file holds.
+        """
+        if any(isinstance(module, NarrowLinear) for module in self.modules()):
+            raise ValueError(
+                "a model that was quantized for the CPU is not saved; save the checkpoint it came "
+                "from, and quantize as that is loaded."
+            )
         super().save_pretrained(*args, save_original_format=save_original_format, **kwargs)
 
     def activation_checkpointing_enable(
