@@ -8,7 +8,7 @@ import torch
 
 from slowfast_mllm import ModelError, SlowFast, load
 from slowfast_mllm.engine.batching import Request
-from slowfast_mllm.model.cpu_linear import NarrowLinear
+from slowfast_mllm.model.cpu_linear import Int8Linear, NarrowLinear
 
 CLIP = Path(__file__).parents[2] / "examples" / "shapes.mp4"
 QUESTIONS = ("How does the camera move?", "What happens in the video?", "How many cuts are there?")
@@ -85,6 +85,25 @@ def test_narrow_weights_answer_in_batches_chats_and_by_memory_as_alone(
     alone = [narrow.ask(seen, question).text for question in QUESTIONS]
     batch = narrow.generate([Request(seen, question) for question in QUESTIONS], max_batch=2)
     assert [answer.text for answer in batch] == alone
+
+
+def test_a_large_tower_is_computed_in_int8_where_the_cpu_is_fast_at_it(
+    plain: SlowFast, monkeypatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr("slowfast_mllm.engine.loading._SMALL", 0)
+    monkeypatch.setattr("slowfast_mllm.engine.loading.int8_is_fast", lambda: True)
+    narrow = load(device="cpu", dtype="float32", quantize="int8")
+    towers = narrow.model.model.vision_tower, plain.model.model.vision_tower
+    assert any(isinstance(m, Int8Linear) for m in towers[0].modules())
+    assert narrow.fingerprint == plain.fingerprint
+    frames = torch.randn(2, 5, 96, 96)
+    with torch.inference_mode():
+        found, expected = (tower(frames).last_hidden_state.flatten() for tower in towers)
+    assert torch.cosine_similarity(found, expected, dim=0) > 0.999
+    monkeypatch.setattr("slowfast_mllm.engine.loading.int8_is_fast", lambda: False)
+    slow = load(device="cpu", quantize="int8")
+    assert not any(isinstance(m, Int8Linear) for m in slow.model.modules())
 
 
 def test_what_narrow_weights_need_is_named(monkeypatch) -> None:

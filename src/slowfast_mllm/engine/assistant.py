@@ -23,11 +23,13 @@ from slowfast_mllm.engine.loading import (
     ModelError,
     Quantization,
     load_checkpoint,
+    narrows_tower,
 )
 from slowfast_mllm.engine.memory_cache import MemoryCache
 from slowfast_mllm.engine.protocol import Capabilities, one_at_a_time
 from slowfast_mllm.engine.transformers_loading import is_of_transformers, load_transformers
 from slowfast_mllm.engine.transformers_model import TransformersModel
+from slowfast_mllm.model.convnext import narrow_mlps
 from slowfast_mllm.questions import DESCRIBE
 
 
@@ -165,8 +167,9 @@ def load(
             models only.
         compile: compile tower and decode steps: the first answer takes longer; on CPUs the others
             were no faster at half a billion weights.
-        quantize: "int8", "int4" (CPUs) or "nf4" weights of the language model; needs ONNX
-                Runtime on CPUs (nf4: bitsandbytes), bitsandbytes on GPUs.
+        quantize: "int8", "int4" (CPUs) or "nf4" weights of the language model; needs ONNX Runtime
+            on CPUs (nf4: bitsandbytes), bitsandbytes on GPUs. On CPUs a large ConvNeXt tower is
+            computed in int8, too, where that is fast.
 
     Raises:
         ModelError: the checkpoint cannot be loaded; the message says why.
@@ -188,4 +191,9 @@ def load(
             return load_transformers(model, device, dtype, quantize)
     network, processor = load_checkpoint(model, device, dtype, compile, quantize)
     name = DEFAULT_MODEL_NAME if model is None else str(model)
-    return SlowFast(network, processor, name, cache, compile)
+    assistant = SlowFast(network, processor, name, cache, compile)
+    if narrows_tower(network, quantize):
+        # What memories depend on is told by the weights as they are in the file.
+        _ = assistant.fingerprint, assistant._exact_fingerprint
+        narrow_mlps(network.model.vision_tower)
+    return assistant

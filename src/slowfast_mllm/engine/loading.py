@@ -21,14 +21,18 @@ from transformers import (
 from transformers.utils import logging
 
 from slowfast_mini import WEIGHTS
-from slowfast_mllm.model import SlowFastConfig, SlowFastForConditionalGeneration
+from slowfast_mllm.model import (
+    SlowFastConfig,
+    SlowFastConvNextModel,
+    SlowFastForConditionalGeneration,
+)
 from slowfast_mllm.model.adapters import base_of_adapter
 from slowfast_mllm.model.cpu_linear import (
     NarrowLinear,
     narrow_linears,
     narrow_linears_installed,
 )
-from slowfast_mllm.model.hardware import bfloat16_is_fast
+from slowfast_mllm.model.hardware import bfloat16_is_fast, int8_is_fast
 from slowfast_mllm.model.whole_checkpoint import check_path, checked_base, first_line, load_whole
 from slowfast_mllm.model.wide_compute import compute_in_float32
 from slowfast_mllm.processing import SlowFastProcessor
@@ -146,6 +150,17 @@ def narrow_model(network: SlowFastForConditionalGeneration, bits: int) -> None:
     if weight is network.get_input_embeddings().weight:
         network.lm_head = cast(Any, NarrowLinear(network.lm_head, bits))
         network.lm_head.weight = weight
+
+
+def narrows_tower(network: SlowFastForConditionalGeneration, quantize: str | None) -> bool:
+    """Whether the vision tower is computed in int8: a large one, on a CPU that is fast at it."""
+    tower: Any = network.model.vision_tower
+    return (
+        narrow_bits(quantize, network.device) is not None
+        and isinstance(tower, SlowFastConvNextModel)
+        and tower.num_parameters() > _SMALL
+        and int8_is_fast()
+    )
 
 
 def narrow_bits(quantize: str | None, target: torch.device) -> int | None:

@@ -4,7 +4,7 @@ It returns the raw map of the last stage (no final norm, no head), as the publis
 Source: Liu et al., "A ConvNet for the 2020s" (arXiv 2201.03545).
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput
 
 from slowfast_mllm.model.configuration_slowfast import SlowFastVisionConfig
+from slowfast_mllm.model.cpu_linear import Int8Linear
 
 
 class ChannelLayerNorm(nn.LayerNorm):
@@ -65,6 +66,14 @@ class ConvNextStage(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         return self.blocks(self.downsample(hidden))
+
+
+def narrow_mlps(tower: nn.Module) -> None:
+    """Compute the linear layers of a ConvNeXt, nearly all that it does, in int8; in place."""
+    for module in tower.modules():
+        if isinstance(module, ConvNextMlp):
+            module.fc1 = cast(Any, Int8Linear(module.fc1))
+            module.fc2 = cast(Any, Int8Linear(module.fc2))
 
 
 class SlowFastConvNextModel(PreTrainedModel):

@@ -1,8 +1,10 @@
-"""Linear layers of int8 or int4 weights for CPUs, computed by ONNX Runtime.
+"""Linear layers of int8 or int4 weights for CPUs: for few rows and for many.
 
-Its MatMulNBits keeps a weight in blocks along the input, each with a scale, and quantizes what
-comes in to int8 as it multiplies (accuracy level 4). Each layer is a session of its own, whose
-threads sleep between products: torch computes what lies between them on the same cores.
+A decode step waits for weights. ONNX Runtime reads them as they are packed: its MatMulNBits keeps a
+weight in blocks along the input, each with a scale, and quantizes what comes in to int8 as it
+multiplies (accuracy level 4). Each layer is a session of its own, whose threads sleep between
+products: torch computes what lies between them on the same cores. A vision tower waits for
+products, which torch takes in int8 where the CPU has instructions for it.
 """
 
 import importlib.util
@@ -83,6 +85,36 @@ class NarrowLinear(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, bits={self.bits}"
+
+
+class Int8Linear(nn.Module):
+    """A linear layer with int8 weights, a scale for each output, and int8 rows, each with its own.
+
+    Sums are exact (int32). For inference alone.
+    """
+
+    whole: Tensor
+    scale: Tensor
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        weight = linear.weight.detach().float()
+        scale = weight.abs().amax(1).clamp_min(1e-30) / 127
+        whole = (weight / scale[:, None]).round_().to(torch.int8)
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.register_buffer("whole", whole.T.contiguous(), persistent=False)
+        self.register_buffer("scale", scale, persistent=False)
+        self.bias = linear.bias
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(..., in) -> (..., out), in the dtype that comes in."""
+        rows = input.reshape(-1, self.in_features).float()
+        scale = rows.abs().amax(1, keepdim=True).clamp_min_(1e-30) / 127
+        sums = torch._int_mm((rows / scale).round_().to(torch.int8), self.whole)
+        product = sums.float().mul_(scale).mul_(self.scale)
+        if self.bias is not None:
+            product += self.bias
+        return product.view(*input.shape[:-1], self.out_features).to(input.dtype)
 
 
 def _session(weight: Tensor, bits: int) -> Any:
