@@ -63,19 +63,23 @@ def test_info_on_a_clip_needs_little_memory() -> None:
     assert int(peak[1]) < 120_000
 
 
-@pytest.mark.parametrize(("given", "then"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_waiting_threads_sleep_unless_the_user_says_otherwise(
-    monkeypatch: pytest.MonkeyPatch, given: str | None, then: str
+@pytest.mark.parametrize(
+    ("given", "then"),
+    [({}, "2000"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None"), ({"GOMP_SPINCOUNT": "7"}, "7")],
+)
+def test_waiting_threads_soon_sleep_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], then: str
 ) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    if given is not None:
-        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
     out = run(
         "import os, sys; sys.argv = ['slowfast', '--version']\n"
         "from slowfast_cli.main import main\n"
         "assert 'torch' not in sys.modules\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
-        "print(os.environ['OMP_WAIT_POLICY'])"
+        "print(os.environ.get('GOMP_SPINCOUNT'))"
     )
     assert out.split()[-1] == then
 

@@ -118,9 +118,10 @@ def main() -> None:
     # Two lines of every warning on a terminal help nobody; the library's own messages stay.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # each try to reach it would be two more
-    # Torch's threads sleep where they wait: on busy cores, spinning ones keep others from the work.
-    # OpenMP reads this when torch is loaded, so it must stand before; decoders inherit it.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Torch's threads soon sleep where they wait: on busy cores, spinning ones keep others from the
+    # work. OpenMP reads this when torch is loaded, so it must stand before; decoders inherit it.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     logging.getLogger("bitsandbytes").setLevel("ERROR")  # peft brings it in, and it warns of itself
     try:
         app()
