@@ -3,8 +3,9 @@
 Each setting is a process of its own: torch with so many threads, which spin where they wait for one
 another (`OMP_WAIT_POLICY=ACTIVE`), sleep (PASSIVE), or spin 2,000 times and sleep then (the command
 line's `GOMP_SPINCOUNT=2000`). Told are medians of a question about a video that was looked at
-before, of looking at it, and of eight such questions answered together, as a multiple of one. Settings take turns, quiet and beside a busy loop on every core; the baseline
-is the same setting, quiet, in the same run.
+before, of looking at it, and of eight such questions answered together, as a multiple of one.
+Settings take turns, quiet and beside a busy loop on every core; the baseline is the same setting,
+quiet, in the same run.
 
     python benchmarks/contention.py [--rounds 3] [--model FOLDER]
 """
