@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from slowfast_mllm import ModelError, SlowFast, load
+from slowfast_mllm.engine import MemoryCache
 from slowfast_mllm.engine.batching import Request
 from slowfast_mllm.model.cpu_linear import Int8Linear, NarrowLinear
 
@@ -104,6 +105,22 @@ def test_a_large_tower_is_computed_in_int8_where_the_cpu_is_fast_at_it(
     monkeypatch.setattr("slowfast_mllm.engine.loading.int8_is_fast", lambda: False)
     slow = load(device="cpu", quantize="int8")
     assert not any(isinstance(m, Int8Linear) for m in slow.model.modules())
+
+
+def test_what_an_int8_tower_saw_is_not_recalled_for_a_wide_one(
+    plain: SlowFast, monkeypatch, tmp_path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr("slowfast_mllm.engine.loading._SMALL", 0)
+    monkeypatch.setattr("slowfast_mllm.engine.loading.int8_is_fast", lambda: True)
+    cache = MemoryCache(tmp_path)
+    narrow = load(device="cpu", dtype="float32", quantize="int8", cache=cache)
+    assert narrow.encode(CLIP).timing["encode"] > 0
+    assert narrow.encode(CLIP).timing["encode"] == 0
+    assert load(device="cpu", dtype="float32", cache=cache).encode(CLIP).timing["encode"] > 0
+    file = tmp_path / "clip.sfmem"
+    narrow.index(CLIP, file)
+    assert plain.ask(file, QUESTIONS[0]).text == narrow.ask(file, QUESTIONS[0]).text
 
 
 def test_what_narrow_weights_need_is_named(monkeypatch) -> None:

@@ -193,7 +193,9 @@ def load(
     name = DEFAULT_MODEL_NAME if model is None else str(model)
     assistant = SlowFast(network, processor, name, cache, compile)
     if narrows_tower(network, quantize):
-        # What memories depend on is told by the weights as they are in the file.
-        _ = assistant.fingerprint, assistant._exact_fingerprint
+        # Files of memories serve both towers, by the weights as the checkpoint has them; what a
+        # cache holds is never another's.
+        _ = assistant.fingerprint
+        assistant._exact_fingerprint += " tower in int8"
         narrow_mlps(network.model.vision_tower)
     return assistant
