@@ -17,9 +17,14 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
+
+import torch
+from decoding import timed
+
+from slowfast_mllm import load
+from slowfast_mllm.engine import Request
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "shapes.mp4"
 QUESTION = "How does the camera move?"
@@ -31,23 +36,13 @@ def busy() -> None:
         pass
 
 
-def median(run: Callable[[], object], times: int) -> float:
-    run()
-    took = []
-    for _ in range(times):
-        began = time.perf_counter()
-        run()
-        took.append(time.perf_counter() - began)
-    return statistics.median(took)
+def median(work: Callable[[], object], repeats: int) -> float:
+    work()
+    return statistics.median(timed(work) for _ in range(repeats))
 
 
 def measured(model: str | None, threads: int) -> dict[str, float]:
     """Seconds of a held question and of encoding, and what eight questions at once gain."""
-    import torch
-
-    from slowfast_mllm import load
-    from slowfast_mllm.engine.batching import Request
-
     torch.set_num_threads(threads)
     assistant = load(model, device="cpu")
     seen = assistant.encode(EXAMPLE)
@@ -83,13 +78,14 @@ def main() -> None:
     found: dict[tuple[int, str, bool], list[dict[str, float]]] = {}
     for _ in range(options.rounds):
         for loaded in (False, True):
-            others = [multiprocessing.Process(target=busy, daemon=True) for _ in range(cores)]
-            for other in others if loaded else []:
+            count = cores if loaded else 0
+            others = [multiprocessing.Process(target=busy, daemon=True) for _ in range(count)]
+            for other in others:
                 other.start()
             for threads, policy in settings:
                 told = in_a_process(options.model, threads, policy)
                 found.setdefault((threads, policy, loaded), []).append(told)
-            for other in others if loaded else []:
+            for other in others:
                 other.kill()
     print("| threads | waiting | cores | held, ms | encode, ms | held, of quiet | eight, of one |")
     print("|---|---|---|---|---|---|---|")

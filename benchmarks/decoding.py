@@ -117,7 +117,7 @@ class Conversation:
         self.last = output.logits[:, -1:].argmax(-1)
 
 
-def timed(work: Callable[[], None]) -> float:
+def timed(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began

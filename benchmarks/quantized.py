@@ -23,6 +23,7 @@ from decoding import make_model
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, set_seed
 from transformers.utils import logging
+from vision_tower import best
 
 from slowfast_mini import world
 from slowfast_mllm import SlowFast, VideoMemory, load
@@ -115,7 +116,7 @@ def per_token(model: SlowFastForConditionalGeneration, case: Case, tokens: int) 
 
 def per_prompt(model: SlowFastForConditionalGeneration) -> float:
     """Seconds for a prompt of 1,346 tokens, in the language model alone; best of three."""
-    return best(lambda: model(input_ids=torch.full((1, 1346), 12), logits_to_keep=1))
+    return best(lambda: model(input_ids=torch.full((1, 1346), 12), logits_to_keep=1), 3)
 
 
 def per_batch(model: SlowFastForConditionalGeneration) -> float:
@@ -127,17 +128,7 @@ def per_batch(model: SlowFastForConditionalGeneration) -> float:
             input_ids=torch.full((8, 1), 12), past_key_values=past.past_key_values, use_cache=True
         )
 
-    return best(step)
-
-
-def best(run: Callable[[], object]) -> float:
-    run()
-    took = []
-    for _ in range(3):
-        began = time.perf_counter()
-        run()
-        took.append(time.perf_counter() - began)
-    return min(took)
+    return best(step, 3)
 
 
 def measure(

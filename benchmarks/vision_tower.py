@@ -10,10 +10,10 @@ The baseline of the ratio is float32, not compiled.
 
 import argparse
 import itertools
-import time
 from collections.abc import Callable
 
 import torch
+from decoding import timed
 from torch.utils.flop_counter import FlopCounterMode
 from transformers.initialization import no_init_weights
 
@@ -35,12 +35,7 @@ TOWERS = {
 
 def best(work: Callable[[], object], repeats: int) -> float:
     work()
-    took = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        work()
-        took.append(time.perf_counter() - began)
-    return min(took)
+    return min(timed(work) for _ in range(repeats))
 
 
 def matmul_rate(dtype: torch.dtype, repeats: int) -> float:

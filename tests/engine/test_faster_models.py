@@ -84,6 +84,7 @@ def test_narrow_weights_answer_in_batches_chats_and_by_memory_as_alone(
     assert narrow.fingerprint == plain.fingerprint  # what was remembered stays good
     seen = plain.encode(CLIP)
     alone = [narrow.ask(seen, question).text for question in QUESTIONS]
+    assert narrow.chat(seen).ask(QUESTIONS[0]).text == alone[0]
     batch = narrow.generate([Request(seen, question) for question in QUESTIONS], max_batch=2)
     assert [answer.text for answer in batch] == alone
 

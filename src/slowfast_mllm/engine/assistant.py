@@ -3,7 +3,6 @@
 The one place where video, processor and model meet; knows nothing of terminals or servers.
 """
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -12,7 +11,7 @@ from typing import Any
 
 from slowfast_mllm.engine.answers import Answer, Likelihood, OnText, split_options
 from slowfast_mllm.engine.batching import Batcher, Request, Ticket
-from slowfast_mllm.engine.catalog import PACKAGED, resolved
+from slowfast_mllm.engine.catalog import checkpoint_of
 from slowfast_mllm.engine.chat import Chat
 from slowfast_mllm.engine.encoded_video import EncodedVideo
 from slowfast_mllm.engine.exported_model import is_exported, load_exported
@@ -174,10 +173,8 @@ def load(
     Raises:
         ModelError: the checkpoint cannot be loaded; the message says why.
     """
-    if model == PACKAGED and not os.path.exists(PACKAGED):
-        model = None
+    model = None if model is None else checkpoint_of(str(model))
     if model is not None:
-        model = resolved(str(model))
         if is_exported(model):
             if compile or any(x is not None for x in (device, dtype, quantize)):
                 raise ModelError(

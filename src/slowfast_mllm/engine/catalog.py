@@ -59,6 +59,11 @@ def resolved(model: str) -> str:
     return model if known is None or os.path.exists(model) else known.id
 
 
+def checkpoint_of(model: str) -> str | None:
+    """What is loaded by that name: as `resolved`, and None for the packaged model."""
+    return None if model == PACKAGED and not os.path.exists(model) else resolved(model)
+
+
 def is_cached(model: str) -> bool:
     """Whether it is a folder, or its config lies in the hub's cache on this machine."""
     return os.path.exists(model) or isinstance(try_to_load_from_cache(model, "config.json"), str)

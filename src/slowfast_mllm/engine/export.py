@@ -8,7 +8,6 @@ stay in torch (`exported_model` says how it all runs).
 
 import json
 import logging
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from slowfast_mllm.engine.catalog import PACKAGED, resolved
+from slowfast_mllm.engine.catalog import checkpoint_of
 from slowfast_mllm.engine.encoded_video import fingerprint
 from slowfast_mllm.engine.exported_model import (
     FORMAT,
@@ -31,7 +30,7 @@ from slowfast_mllm.engine.exported_model import (
     session,
     step_names,
 )
-from slowfast_mllm.engine.loading import ModelError, load_checkpoint
+from slowfast_mllm.engine.loading import ModelError, appearing, load_checkpoint, refuse_filled
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.model.slow_attention import SlowQueries
 from slowfast_mllm.model.transformers_names import CACHE
@@ -123,10 +122,8 @@ def export_model(source: str, target: Path) -> None:
         ModelError: `source` cannot be loaded or exported, or a package is not installed.
     """
     needs_packages("onnx", "onnxscript", "onnxruntime")
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ValueError(f"{target}: exists and is not empty; choose another folder.")
-    name = None if source == PACKAGED and not Path(source).exists() else resolved(source)
-    network, processor = load_checkpoint(name, "cpu", "float32")
+    refuse_filled(target)
+    network, processor = load_checkpoint(checkpoint_of(source), "cpu", "float32")
     text = network.config.text_config
     if any(type(layer) is not DynamicLayer for layer in DynamicCache(config=text).layers):
         raise ModelError(
@@ -135,9 +132,7 @@ def export_model(source: str, target: Path) -> None:
         )
     if not network.config.hybrid_layers:
         raise ModelError(f"{source}: has no hybrid layers to export; use the checkpoint itself.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{target.name}.") as folder:
-        new = Path(folder) / "new"
+    with appearing(target) as new:
         new.mkdir()
         original = text._attn_implementation
         network.set_attn_implementation({"text_config": "eager"})  # plain products of matrices
@@ -155,9 +150,6 @@ def export_model(source: str, target: Path) -> None:
         }
         (new / MANIFEST).write_text(json.dumps(facts, indent=2), encoding="utf-8")
         _check_whole(network, load_exported(str(new))[0])
-        if target.exists():
-            target.rmdir()
-        new.replace(target)
 
 
 def _write_rest(network: SlowFastForConditionalGeneration, folder: Path) -> None:

@@ -27,6 +27,7 @@ from slowfast_mllm.engine.loading import (
     unusable,
 )
 from slowfast_mllm.model import SlowFastForConditionalGeneration
+from slowfast_mllm.model.cpu_linear import session_options
 from slowfast_mllm.model.slow_attention import SlowQueries
 from slowfast_mllm.model.transformers_names import CACHE
 from slowfast_mllm.model.video_memory import MemoryBatch
@@ -56,10 +57,7 @@ def session(path: Path) -> Callable[..., list[Tensor]]:
     """A graph as a function from tensors to tensors, on the CPU. Safe between threads."""
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    # Threads that wait busily take the cores from torch's, and from all else on the machine.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options = session_options(torch.get_num_threads())
     running = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [found.name for found in running.get_inputs()]
 

@@ -5,6 +5,8 @@ import logging as python_logging
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -343,17 +345,14 @@ def convert_checkpoint(source: str, target: Path, official: bool = False) -> Non
         ModelError: `source` cannot be loaded.
         OSError: `target` cannot be written.
     """
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ValueError(f"{target}: exists and is not empty; choose another folder.")
+    refuse_filled(target)
     read_config(source)
     try:
         network = load_whole(source, dtype="auto")
     except ValueError as error:
         raise ModelError(f"{source}: cannot be loaded ({error}).") from error
-    target.parent.mkdir(parents=True, exist_ok=True)
     fault = None
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{target.name}.") as folder:
-        new = Path(folder) / "new"
+    with appearing(target) as new:
         try:
             network.save_pretrained(new, save_original_format=official)
         except SafetensorError as error:
@@ -362,11 +361,29 @@ def convert_checkpoint(source: str, target: Path, official: bool = False) -> Non
             load_processor(source).save_pretrained(new)
         except Exception as error:
             fault = error
-        if target.exists():
-            target.rmdir()
-        new.replace(target)
     if fault is not None:
         raise ModelError(
             f"{source}: weights were written, but it has no tokenizer ({first_line(fault)}); put "
             f"the language model's tokenizer files into {target}."
         ) from fault
+
+
+def refuse_filled(target: Path) -> None:
+    """
+    Raises:
+        ValueError: it is neither new nor an empty folder.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ValueError(f"{target}: exists and is not empty; choose another folder.")
+
+
+@contextmanager
+def appearing(target: Path) -> Iterator[Path]:
+    """Where to write a folder that becomes `target` when it is whole; nothing if that fails."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{target.name}.") as folder:
+        new = Path(folder) / "new"
+        yield new
+        if target.exists():
+            target.rmdir()
+        new.replace(target)

@@ -37,13 +37,13 @@ def narrow_linears(module: nn.Module, bits: int) -> None:
         ValueError: there are none.
     """
     found = [
-        (name, layer)
+        name
         for name, layer in module.named_modules()
         if type(layer) is nn.Linear and not _SPARED.search(name)
     ]
     if not found:
         raise ValueError("no linear layers that could be quantized")
-    for name, _ in found:
+    for name in found:
         outer, _, last = name.rpartition(".")
         owner = module.get_submodule(outer)
         setattr(owner, last, NarrowLinear(getattr(owner, last), bits))
@@ -117,6 +117,19 @@ class Int8Linear(nn.Module):
         return product.view(*input.shape[:-1], self.out_features).to(input.dtype)
 
 
+def session_options(threads: int) -> Any:
+    """Of an ONNX Runtime session whose threads sleep where they wait.
+
+    Those that wait busily take the cores from torch's, and from all else on the machine.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
 def _session(weight: Tensor, bits: int) -> Any:
     import onnxruntime
     from onnx import TensorProto, helper
@@ -142,11 +155,9 @@ def _session(weight: Tensor, bits: int) -> Any:
     graph = helper.make_graph([node], "linear", inputs, outputs, tensors)
     versions = [helper.make_opsetid("", 17), helper.make_opsetid(domain, 1)]
     model = helper.make_model(graph, opset_imports=versions, ir_version=8)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = min(torch.get_num_threads(), _MOST_THREADS)
+    options = session_options(min(torch.get_num_threads(), _MOST_THREADS))
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )

@@ -14,12 +14,14 @@ def bfloat16_is_fast(device: torch.device | str) -> bool:
     kind = torch.device(device).type
     if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    has: Any = getattr(torch.cpu, "get_capabilities", dict)()  # not in every version of torch
-    return kind != "cpu" or any(has.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return kind != "cpu" or _has_any("avx512_bf16", "amx_bf16", "bf16")
 
 
 def int8_is_fast() -> bool:
     """Whether the CPU has instructions that multiply int8 and add up in int32."""
-    capabilities = torch.cpu.get_capabilities()
-    names = ("avx512_vnni", "avx_vnni", "amx_int8", "dotprod", "i8mm")
-    return any(capabilities.get(name) for name in names)
+    return _has_any("avx512_vnni", "avx_vnni", "amx_int8", "dotprod", "i8mm")
+
+
+def _has_any(*names: str) -> bool:
+    has: Any = getattr(torch.cpu, "get_capabilities", dict)()  # not in every version of torch
+    return any(has.get(name) for name in names)
