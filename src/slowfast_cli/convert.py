@@ -1,7 +1,7 @@
 """`slowfast convert`: an official checkpoint to the native layout, with processor files."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,10 +15,14 @@ def convert(
     official: Annotated[
         bool, typer.Option(help="Write the official tensor names instead of the native ones.")
     ] = False,
+    quantize: Annotated[
+        Literal["int8", "int4"] | None,
+        typer.Option(help="Narrow weights of the language model, for CPUs."),
+    ] = None,
 ) -> None:
-    """Write a checkpoint in the native layout (weights keep their dtype)."""
+    """Write a checkpoint in the native layout (weights keep their dtype, unless quantized)."""
     with working("Converting"):
         from slowfast_mllm.engine import convert_checkpoint
 
-        convert_checkpoint(source, target, official)
+        convert_checkpoint(source, target, official, quantize)
     say(f"Wrote {target}")

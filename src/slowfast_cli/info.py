@@ -125,10 +125,12 @@ def _checkpoint(
 
 def _memory(target: str, num_frames: int, dtype: str, quantize: str | None) -> dict[str, Any]:
     """Gigabytes; what they are is said in `MemoryEstimate`."""
-    from slowfast_mllm.engine.loading import computes_wide, read_config
+    from slowfast_mllm.engine.loading import computes_wide, quantized_bits, read_config
     from slowfast_mllm.evaluate.costs import estimate_memory
 
     config = read_config(target)
+    bits = quantized_bits(config)
+    quantize = quantize if bits is None else f"int{bits}"
     kept = _BYTES[dtype]
     wide = dtype == "bfloat16" and computes_wide()
     computed = _BYTES["float32"] if wide else kept

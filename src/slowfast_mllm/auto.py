@@ -18,6 +18,7 @@ from slowfast_mllm.model import (
     SlowFastModel,
     SlowFastVisionConfig,
 )
+from slowfast_mllm.model.cpu_quantizer import register_cpu_weights
 from slowfast_mllm.model.nanodet import NanoDetConfig, NanoDetModel
 from slowfast_mllm.model.official_checkpoint import (
     OfficialSlowFastConfig,
@@ -45,3 +46,4 @@ def register() -> None:
         exist_ok=True,
     )
     register_official_checkpoints()
+    register_cpu_weights()

@@ -189,7 +189,7 @@ def load(
     network, processor = load_checkpoint(model, device, dtype, compile, quantize)
     name = DEFAULT_MODEL_NAME if model is None else str(model)
     assistant = SlowFast(network, processor, name, cache, compile)
-    if narrows_tower(network, quantize):
+    if narrows_tower(network):
         # Files of memories serve both towers, by the weights as the checkpoint has them; what a
         # cache holds is never another's.
         _ = assistant.fingerprint

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from torch import Tensor
 from slowfast_mllm.engine.frame_choice import FrameChoice
 from slowfast_mllm.model import SlowFastForConditionalGeneration, VideoMemory
 from slowfast_mllm.model.adapters import adapters_in
+from slowfast_mllm.model.cpu_linear import NarrowLinear, sample_of
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.processing.pixels import Fit
 from slowfast_mllm.video import VideoInfo
@@ -34,7 +35,6 @@ Precision = Literal["exact", "bfloat16", "int8"]
 AT_HAND = {"read": 0.0, "preprocess": 0.0, "encode": 0.0}  # timing of what was encoded before
 _VERSION = 2
 _HEADER = "slowfast_memory"
-_SAMPLE = 64  # values of each weight that go into a model's fingerprint
 
 
 class MemoryFileError(ValueError):
@@ -82,16 +82,25 @@ def fingerprint(
         {**vars(processor.token_layout), "write_timestamps": processor.write_timestamps},
     ]
     digest.update(json.dumps(_essence(settings), sort_keys=True, default=str).encode())
-    for name, weight in model.state_dict().items():
+    for name, shape, sample in _samples(model):
         if not _AFTER_MEMORIES.search(name):
-            values = weight.detach().flatten()
-            values = values[:: max(1, values.numel() // _SAMPLE)].to("cpu", precision)
-            digest.update(f"{name} {tuple(weight.shape)}".encode())
-            digest.update(values.contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(f"{name} {shape}".encode())
+            values = sample.to("cpu", precision).contiguous()
+            digest.update(values.view(torch.uint8).numpy().tobytes())
     for name, adapter in adapters_in(model):
         if not _AFTER_MEMORIES.search(name):
             digest.update(f"{name} {adapter}".encode())
     return digest.hexdigest()
+
+
+def _samples(model: SlowFastForConditionalGeneration) -> Iterator[tuple[str, Any, Tensor]]:
+    """Name, shape and some values of each weight; of a head of few bits, as it was."""
+    head = model.lm_head
+    for name, weight in model.state_dict().items():
+        if not (isinstance(head, NarrowLinear) and name.startswith("lm_head.")):
+            yield name, tuple(weight.shape), sample_of(weight)
+        elif name == "lm_head.sample":
+            yield "lm_head.weight", (head.out_features, head.in_features), weight
 
 
 # Where a checkpoint lies, who wrote it, how exactly it computes: its memories are as good. How

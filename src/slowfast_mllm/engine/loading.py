@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -31,9 +31,10 @@ from slowfast_mllm.model import (
 from slowfast_mllm.model.adapters import base_of_adapter
 from slowfast_mllm.model.cpu_linear import (
     NarrowLinear,
-    narrow_linears,
+    make_ready,
     narrow_linears_installed,
 )
+from slowfast_mllm.model.cpu_quantizer import METHOD, CpuWeightsConfig, narrow_model
 from slowfast_mllm.model.hardware import bfloat16_is_fast, int8_is_fast
 from slowfast_mllm.model.whole_checkpoint import check_path, checked_base, first_line, load_whole
 from slowfast_mllm.model.wide_compute import compute_in_float32
@@ -88,9 +89,7 @@ def load_checkpoint(
     if model is None:
         logging.disable_progress_bar()  # a quarter of a second needs no bar
     try:
-        network = load_whole(path, **options)
-    except ValueError as error:
-        raise unusable(path, error) from error
+        network = load_ready(path, options)
     finally:
         if bars:
             logging.enable_progress_bar()
@@ -98,9 +97,6 @@ def load_checkpoint(
     ready_to_ask(network, processor)
     if "device_map" not in options:
         network.to(target)
-    bits = narrow_bits(quantize, target)
-    if bits is not None:
-        narrow_model(network, bits)
     _prepare(network, target, compile)
     return network.eval(), processor
 
@@ -128,13 +124,23 @@ def loading_options(
                 f"--quantize, --dtype: the checkpoint is quantized already, with {saved} beside; "
                 "leave them out."
             )
-        return {"dtype": "auto", "device_map": {"": target}}
+        if quantized_bits(config) is None:
+            return {"dtype": "auto", "device_map": {"": target}}
+        if target.type != "cpu":
+            raise ModelError(
+                f"--device {target.type}: its weights were made for CPUs; load the checkpoint "
+                "that it was converted from."
+            )
+        return {"dtype": "auto"}
     if dtype is not None and dtype not in _DTYPES:
         raise ModelError(f"--dtype {dtype}: unknown; choose one of {', '.join(_DTYPES)}.")
     if dtype is None:
         dtype = "bfloat16" if target.type == "cuda" or _large(config) else "float32"
     options: dict[str, Any] = {"dtype": _DTYPES[dtype]}
-    if quantize is not None and narrow_bits(quantize, target) is None:
+    bits = narrow_bits(quantize, target)
+    if bits is not None:
+        options["quantization_config"] = CpuWeightsConfig(bits=bits)
+    elif quantize is not None:
         options |= {
             "quantization_config": quantization_config(quantize),
             "device_map": {"": target},
@@ -142,23 +148,43 @@ def loading_options(
     return options
 
 
-def narrow_model(network: SlowFastForConditionalGeneration, bits: int) -> None:
-    """Quantize the language model's layers; its head, too, if the embedding is its weight.
+def load_ready(path: str, options: dict[str, Any]) -> Any:
+    """A checkpoint's model. One with an adapter is made narrow when that is in its weights.
 
-    That stays whole: every token of an answer reads all of a head, but one row of an embedding.
+    Args:
+        options: of `loading_options`.
+
+    Raises:
+        ModelError: it cannot be loaded.
     """
-    narrow_linears(network.model.language_model, bits)
-    weight = network.lm_head.weight
-    if weight is network.get_input_embeddings().weight:
-        network.lm_head = cast(Any, NarrowLinear(network.lm_head, bits))
-        network.lm_head.weight = weight
+    kind = options.get("quantization_config")
+    after = isinstance(kind, CpuWeightsConfig) and base_of_adapter(path) is not None
+    if after:
+        options = {k: v for k, v in options.items() if k != "quantization_config"}
+    try:
+        network = load_whole(path, **options)
+        if after:
+            narrow_model(network, kind.bits)
+    except ValueError as error:
+        raise unusable(path, error) from error
+    make_ready(network)
+    return network
 
 
-def narrows_tower(network: SlowFastForConditionalGeneration, quantize: str | None) -> bool:
-    """Whether the vision tower is computed in int8: a large one, on a CPU that is fast at it."""
+def quantized_bits(config: PreTrainedConfig) -> int | None:
+    """Of a checkpoint's weights, if they are quantized for CPUs."""
+    found = getattr(config, "quantization_config", None)
+    found = found if found is None or isinstance(found, dict) else found.to_dict()
+    return found["bits"] if found and found.get("quant_method") == METHOD else None
+
+
+def narrows_tower(network: SlowFastForConditionalGeneration) -> bool:
+    """Whether the vision tower is computed in int8: a large one beside narrow weights, on a CPU
+    that is fast at it.
+    """
     tower: Any = network.model.vision_tower
     return (
-        narrow_bits(quantize, network.device) is not None
+        isinstance(network.lm_head, NarrowLinear)
         and isinstance(tower, SlowFastConvNextModel)
         and tower.num_parameters() > _SMALL
         and int8_is_fast()
@@ -333,28 +359,46 @@ def describe_config(path: str) -> dict[str, Any]:
     }
 
 
-def convert_checkpoint(source: str, target: Path, official: bool = False) -> None:
+def convert_checkpoint(
+    source: str,
+    target: Path,
+    official: bool = False,
+    quantize: Literal["int8", "int4"] | None = None,
+) -> None:
     """Write a checkpoint with its processor into `target`, in its own dtype.
 
     Args:
         target: a new or empty folder; it appears when it is whole.
         official: write the official tensor names (under the native config) for comparing files.
+        quantize: make the language model's weights narrow, for CPUs; one weight is whole at a time.
 
     Raises:
-        ValueError: `target` holds something.
+        ValueError: `target` holds something, or the source cannot be quantized.
         ModelError: `source` cannot be loaded.
         OSError: `target` cannot be written.
     """
     refuse_filled(target)
-    read_config(source)
+    config = read_config(source)
+    options: dict[str, Any] = {"dtype": "auto"}
+    if quantize is not None:
+        if official or base_of_adapter(source) is not None:
+            raise ValueError(
+                "--quantize: for native files of a whole model; convert an adapter without it, and "
+                "what that gives with it; leave out --official."
+            )
+        # Half precision is for GPUs.
+        dtype = "bfloat16" if config.dtype in (torch.float16, torch.bfloat16) else "float32"
+        options = loading_options(config, torch.device("cpu"), dtype, quantize)
     try:
-        network = load_whole(source, dtype="auto")
+        network = load_whole(source, **options)
     except ValueError as error:
         raise ModelError(f"{source}: cannot be loaded ({error}).") from error
     fault = None
     with appearing(target) as new:
         try:
-            network.save_pretrained(new, save_original_format=official)
+            # A file is forgotten when the last of its weights has been laid out for products.
+            small = {} if quantize is None else {"max_shard_size": "500MB"}
+            network.save_pretrained(new, save_original_format=official, **small)
         except SafetensorError as error:
             raise OSError(f"{target}: cannot be written ({first_line(error)}).") from error
         try:

@@ -8,11 +8,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import (
     AutoConfig,
     AutoProcessor,
     AutoTokenizer,
+    BitsAndBytesConfig,
     PreTrainedConfig,
     PreTrainedModel,
 )
@@ -26,16 +26,15 @@ from slowfast_mllm.engine.loading import (
     ModelError,
     Quantization,
     computes_wide,
+    load_ready,
     loading_options,
-    narrow_bits,
     on_paper,
     pick_device,
     unusable,
 )
 from slowfast_mllm.engine.transformers_model import TransformersModel
 from slowfast_mllm.model.adapters import base_of_adapter
-from slowfast_mllm.model.cpu_linear import narrow_linears
-from slowfast_mllm.model.whole_checkpoint import check_path, load_whole
+from slowfast_mllm.model.whole_checkpoint import check_path
 from slowfast_mllm.model.wide_compute import compute_in_float32
 
 _CATALOG = json.loads((Path(__file__).parent / "own_code.json").read_text(encoding="utf-8"))
@@ -137,34 +136,19 @@ def load_transformers(
     spread = device == "auto"
     target = pick_device(None if spread else device)
     options = loading_options(config, target, dtype, quantize)
-    if "quantization_config" in options:
+    if isinstance(options.get("quantization_config"), BitsAndBytesConfig):
         options["quantization_config"].llm_int8_skip_modules = _beside_decoder(config)
     if spread:
         if importlib.util.find_spec("accelerate") is None:
             raise ModelError("--device auto: needs accelerate; `pip install accelerate`.")
         options["device_map"] = "auto"
-    try:
-        network: Any = load_whole(path, **options)
-    except ValueError as error:
-        raise unusable(path, error) from error
+    network: Any = load_ready(path, options)
     if "device_map" not in options:
         network.to(target)
         if str(network.dtype) == "torch.bfloat16" and computes_wide(target):
             compute_in_float32(network)
-    _narrow(network, path, quantize, target)
     _forget_defaults(network)
     return TransformersModel(network, family, path)
-
-
-def _narrow(network: Any, path: str, quantize: Quantization | None, target: torch.device) -> None:
-    """Quantize the language model's layers, where that is not done as they are read."""
-    bits = narrow_bits(quantize, target)
-    if bits is None:
-        return
-    try:
-        narrow_linears(network.get_decoder(), bits)
-    except ValueError as error:
-        raise ModelError(f"{path}: --quantize {quantize}: {error}; leave it out.") from error
 
 
 def _family(path: str) -> Family:

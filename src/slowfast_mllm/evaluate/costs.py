@@ -205,9 +205,9 @@ class MemoryEstimate:
         return self.weights + self.video_memory + max(encoding, self.kv_cache)
 
 
-# Bytes of a quantized weight with its share of the scales: of int8 and int4 one for 32 (on CPUs),
-# of NF4 one for 64.
-_QUANTIZED_BYTES = {"int8": 1.0 + 4 / 32, "int4": 0.5 + 4 / 32, "nf4": 0.5 + 4 / 64}
+# Bytes of a quantized weight with its share of the scales: of int8 and int4 (on CPUs) a scale and a
+# sum for 32, of NF4 a scale for 64.
+_QUANTIZED_BYTES = {"int8": 1.0 + 8 / 32, "int4": 0.5 + 8 / 32, "nf4": 0.5 + 4 / 64}
 
 
 def estimate_memory(
@@ -238,8 +238,9 @@ def estimate_memory(
     if quantize is not None:
         saved = kept - _QUANTIZED_BYTES[quantize]
         weights -= round(saved * _num_quantized(model.model.language_model))
-        if quantize != "nf4" and config.tie_word_embeddings:  # on CPUs a head beside the embedding
-            weights += round(_QUANTIZED_BYTES[quantize] * model.lm_head.weight.numel())
+        if quantize != "nf4":  # on CPUs the head, too, which may have been the embedding
+            was = 0 if config.tie_word_embeddings else kept
+            weights += round((_QUANTIZED_BYTES[quantize] - was) * model.lm_head.weight.numel())
     return MemoryEstimate(
         weights=weights,
         frames=num_frames * pixels * 3,

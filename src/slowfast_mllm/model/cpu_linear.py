@@ -7,18 +7,22 @@ products: torch computes what lies between them on the same cores. A vision towe
 products, which torch takes in int8 where the CPU has instructions for it.
 """
 
+import ctypes
 import importlib.util
+import os
 import re
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+_DOMAIN = "com.microsoft"
 BLOCK = 32  # numbers of a weight that share a scale
 # A decode step waits for the memory, which a few cores keep busy; each session has its own threads.
 _MOST_THREADS = 8
+_SAMPLE = 64  # values
 _AT_ONCE = 2**22  # numbers of a weight that are quantized in one go
 # Slow keys and values are made once a video, and what memories hold must not depend on how a model
 # was loaded.
@@ -49,22 +53,65 @@ def narrow_linears(module: nn.Module, bits: int) -> None:
         setattr(owner, last, NarrowLinear(getattr(owner, last), bits))
 
 
+def sample_of(weight: Tensor) -> Tensor:
+    """About `_SAMPLE` evenly spread values of a weight, or all of a smaller one."""
+    values = weight.detach().flatten()
+    return values[:: max(1, values.numel() // _SAMPLE)].clone()
+
+
+def make_ready(module: nn.Module) -> None:
+    """Build what multiplies in each `NarrowLinear`, and give back the memory that took."""
+    for layer in module.modules():
+        if isinstance(layer, NarrowLinear):
+            layer.make_ready()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:  # glibc keeps what was freed in small pieces
+        trim(0)
+
+
 class NarrowLinear(nn.Module):
     """A linear layer whose weight is kept in 8 or 4 bits, and a scale for each `BLOCK` of them.
 
-    For inference alone: no gradients, and `state_dict` has its bias only.
+    For inference alone: no gradients. Its weight is `weight` (out, blocks, bytes), uint8, and
+    `scales` (out * blocks,), float32, until it is ready to multiply; what does that lays them out
+    in a way of its own, and they are None from then on.
+
+    Args:
+        linear: its weight may be on the meta device, for one that is read from a file.
+        is_head: keep a `sample` of the weight as it was: files of memories know a model by it.
     """
 
-    def __init__(self, linear: nn.Linear, bits: int) -> None:
+    weight: Tensor | None
+    scales: Tensor | None
+    sample: Tensor | None
+
+    def __init__(self, linear: nn.Linear, bits: int, is_head: bool = False) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.bits = bits
         self.bias = linear.bias
-        self._session = _session(linear.weight, bits)
+        weight, scales = quantized(linear.weight, bits)
+        self.register_buffer("weight", weight)
+        self.register_buffer("scales", scales)
+        self.register_buffer("sample", sample_of(linear.weight) if is_head else None)
+        self._session: Any = None
+
+    def make_ready(self) -> None:
+        """Build what multiplies; the weight is in there alone."""
+        if self._session is None:
+            weight, scales = cast(Tensor, self.weight), cast(Tensor, self.scales)
+            self._session = _session(weight, scales, self.in_features, self.bits)
+            self.weight = self.scales = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its weight can no longer be saved."""
+        return self._session is not None
 
     @torch.compiler.disable
     def forward(self, input: Tensor) -> Tensor:
         """(..., in) -> (..., out), in the dtype that comes in."""
+        self.make_ready()
         rows = input.detach().float().reshape(-1, self.in_features).contiguous()
         product = rows.new_empty(len(rows), self.out_features)
         if len(rows):
@@ -79,9 +126,9 @@ class NarrowLinear(nn.Module):
 
     @property
     def nbytes(self) -> int:
-        """Of the weight and its scales."""
+        """Of the weight, its scales, and the sums of its blocks that products take."""
         blocks = self.out_features * -(-self.in_features // BLOCK)
-        return blocks * (BLOCK * self.bits // 8 + 4)
+        return blocks * (BLOCK * self.bits // 8 + 8)
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, bits={self.bits}"
@@ -130,53 +177,65 @@ def session_options(threads: int) -> Any:
     return options
 
 
-def _session(weight: Tensor, bits: int) -> Any:
+def _session(weight: Tensor, scales: Tensor, width: int, bits: int) -> Any:
+    """As a model of one product, whose numbers are handed over: in its bytes they would stay."""
     import onnxruntime
     from onnx import TensorProto, helper
 
-    size, width = weight.shape
-    values, scales = _quantized(weight, bits)
-    float32 = TensorProto.FLOAT
-    tensors = [
-        helper.make_tensor("w", TensorProto.UINT8, values.shape, values.tobytes(), raw=True),
-        helper.make_tensor("s", float32, scales.shape, scales.tobytes(), raw=True),
-    ]
-    shape: dict[str, Any] = {
-        "K": width,
-        "N": size,
-        "bits": bits,
-        "block_size": BLOCK,
-        "accuracy_level": 4,
-    }
-    domain = "com.microsoft"
-    node = helper.make_node("MatMulNBits", ["x", "w", "s"], ["y"], domain=domain, **shape)
-    inputs = [helper.make_tensor_value_info("x", float32, ["rows", width])]
-    outputs = [helper.make_tensor_value_info("y", float32, ["rows", size])]
-    graph = helper.make_graph([node], "linear", inputs, outputs, tensors)
-    versions = [helper.make_opsetid("", 17), helper.make_opsetid(domain, 1)]
+    shape: dict[str, Any] = {"K": width, "N": len(weight), "bits": bits, "block_size": BLOCK}
+    node = helper.make_node(
+        "MatMulNBits", ["x", "w", "s"], ["y"], domain=_DOMAIN, accuracy_level=4, **shape
+    )
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", width])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", len(weight)])]
+    parts = {"w": weight.numpy(), "s": scales.numpy()}
+    graph = helper.make_graph(
+        [node], "linear", inputs, outputs, [_elsewhere(name, part) for name, part in parts.items()]
+    )
+    versions = [helper.make_opsetid("", 17), helper.make_opsetid(_DOMAIN, 1)]
     model = helper.make_model(graph, opset_imports=versions, ir_version=8)
     options = session_options(min(torch.get_num_threads(), _MOST_THREADS))
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 3
+    options.add_external_initializers(
+        list(parts), [onnxruntime.OrtValue.ortvalue_from_numpy(part) for part in parts.values()]
+    )
     return onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
 
 
-def _quantized(weight: Tensor, bits: int) -> tuple[np.ndarray, np.ndarray]:
+def _elsewhere(name: str, values: np.ndarray) -> Any:
+    """A tensor of a model whose numbers are not in the model."""
+    from onnx import TensorProto, helper
+
+    kind = helper.np_dtype_to_tensor_dtype(values.dtype)
+    tensor = TensorProto(name=name, data_type=kind, dims=values.shape)
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", "memory"), ("offset", "0"), ("length", str(values.nbytes))):
+        tensor.external_data.add(key=key, value=value)
+    return tensor
+
+
+def quantized(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """(out, in) -> values (out, blocks, bytes), uint8 around their middle; scales (out * blocks,).
 
-    The largest number of a block is met exactly.
+    The largest number of a block is met exactly. Of a weight without numbers (meta), their shapes.
     """
-    values, scales = [], []
-    middle = 2 ** (bits - 1)
-    for part in weight.detach().split(max(1, _AT_ONCE // weight.shape[1])):
-        blocks = F.pad(part.float(), (0, -part.shape[1] % BLOCK)).unflatten(1, (-1, BLOCK))
-        scale = blocks.gather(-1, blocks.abs().argmax(-1, keepdim=True)) / -middle
-        whole = (blocks / scale.masked_fill(scale == 0, 1)).round_().add_(middle)
+    size, blocks = len(weight), -(-weight.shape[1] // BLOCK)
+    values = weight.new_empty(size, blocks, BLOCK * bits // 8, dtype=torch.uint8)
+    scales = weight.new_empty(size * blocks, dtype=torch.float32)
+    if weight.is_meta:
+        return values, scales
+    middle, at_once = 2 ** (bits - 1), max(1, _AT_ONCE // weight.shape[1])
+    for first in range(0, size, at_once):
+        part = weight[first : first + at_once].detach().float()
+        block = F.pad(part, (0, -part.shape[1] % BLOCK)).unflatten(1, (-1, BLOCK))
+        scale = block.gather(-1, block.abs().argmax(-1, keepdim=True)) / -middle
+        whole = (block / scale.masked_fill(scale == 0, 1)).round_().add_(middle)
         whole = whole.clamp_(0, 2 * middle - 1).to(torch.uint8)
         if bits == 4:  # two in a byte, the first in its lower half
             whole = whole[..., 0::2] | (whole[..., 1::2] << 4)
-        values.append(whole)
-        scales.append(scale.flatten())
-    return torch.cat(values).numpy(), torch.cat(scales).numpy()
+        values[first : first + at_once] = whole
+        scales[first * blocks : (first + at_once) * blocks] = scale.flatten()
+    return values, scales

@@ -60,12 +60,12 @@ class SlowFastPreTrainedModel(PreTrainedModel):
         """Write the native layout; `save_original_format=True` writes the official one.
 
         Raises:
-            ValueError: weights were made int8 or int4 for a CPU, which no file holds.
+            ValueError: narrow weights of a CPU were laid out for products, which no file holds.
         """
-        if any(isinstance(module, NarrowLinear) for module in self.modules()):
+        if any(isinstance(module, NarrowLinear) and module.is_ready for module in self.modules()):
             raise ValueError(
-                "a model that was quantized for the CPU is not saved; save the checkpoint it came "
-                "from, and quantize as that is loaded."
+                "a model that was quantized for the CPU is not saved once it is used; "
+                "`slowfast convert MODEL DIR --quantize int8` writes one."
             )
         super().save_pretrained(*args, save_original_format=save_original_format, **kwargs)
 
