@@ -101,6 +101,7 @@ def serve(
         raise ValueError(
             f"{error.name} is not installed; `pip install 'slowfast-mllm[serve]'`."
         ) from error
+    from slowfast_mllm.serve.place import held
     from slowfast_mllm.serve.settings import Settings, read_settings
 
     place = data or (cache_folder() or Path.cwd() / ".slowfast") / "serve" / str(port)
@@ -114,9 +115,11 @@ def serve(
     )
     if config is not None:
         settings = replace(settings, **read_settings(config))
-    assistant = load_model(
-        model, True, yes=yes, device=device, dtype=dtype, quantize=quantize, compile=compile
-    )
-    app = create_app(assistant, settings)
-    say(f"Serving {assistant.name} at http://{host}:{port} (process {os.getpid()})", err=True)
-    uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False)
+    url = f"http://{host}:{port}"
+    with held(settings.place, url):
+        assistant = load_model(
+            model, True, yes=yes, device=device, dtype=dtype, quantize=quantize, compile=compile
+        )
+        app = create_app(assistant, settings)
+        say(f"Serving {assistant.name} at {url} (process {os.getpid()})", err=True)
+        uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False)

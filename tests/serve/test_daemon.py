@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from serving import CLIP
 
+from slowfast_mllm.serve.place import held
+
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks Linux")
 
 
@@ -45,6 +47,17 @@ def test_a_server_that_cannot_begin_says_why_and_is_not_left_behind(tmp_path: Pa
     code, told = slowfast(home, "serve", "--daemon", "--port", port, "--model", "gone")
     assert (code, told.splitlines()[-1].startswith("Error: gone: no such folder")) == (1, True)
     assert slowfast(home, "stop", "--port", port)[0] == 1
+
+
+def test_two_servers_do_not_share_a_folder(tmp_path: Path) -> None:
+    home = {"XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    with held(tmp_path / "data", "http://127.0.0.1:1"):
+        code, told = slowfast(home, "serve", "--port", "0", "--data", str(tmp_path / "data"))
+    assert code == 1
+    assert f"used by another server (http://127.0.0.1:1, process {os.getpid()})" in told
+    assert told.count("\n") == 1
+    with held(tmp_path / "data", "http://127.0.0.1:2"):
+        pass
 
 
 def slowfast(env: dict[str, str], *arguments: str) -> tuple[int, str]:

@@ -1,0 +1,48 @@
+"""The folder of a server: whose it is, as long as that one runs. Two in one would delete what the
+other has just written."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from slowfast_mllm.video.names import short_name
+
+try:
+    from fcntl import LOCK_EX, LOCK_NB, flock
+except ImportError:  # not on this system: nothing is locked
+    flock = None  # type: ignore[assignment]
+
+
+@contextmanager
+def held(place: Path, url: str) -> Iterator[None]:
+    """A folder is this process's; it is made where it is not there.
+
+    Args:
+        url: by which the next one is told who has it.
+
+    Raises:
+        ValueError: another server has it, or it cannot be written.
+    """
+    name = short_name(str(place))
+    try:
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (place / "lock").open("a+")
+    except OSError as error:
+        raise ValueError(
+            f"{name}: cannot be written ({error.strerror}); name another folder with --data."
+        ) from error
+    with lock:
+        try:
+            if flock is not None:
+                flock(lock, LOCK_EX | LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise ValueError(
+                f"{name}: used by another server ({lock.read() or 'it just begins'}); stop that, "
+                "or name another folder with --data."
+            ) from error
+        lock.truncate(0)
+        lock.write(f"{url}, process {os.getpid()}")
+        lock.flush()
+        yield
