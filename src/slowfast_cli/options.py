@@ -277,8 +277,12 @@ class Answering(_Sampling):
     """How a video is watched and an answer made: the options of every verb that answers."""
 
     max_new_tokens: Annotated[
-        int, typer.Option(help="Longest answer, in tokens.", rich_help_panel=REPLY)
-    ] = 256
+        int | None,
+        typer.Option(
+            help="Longest answer, in tokens. Default: 256, or what a server allows.",
+            rich_help_panel=REPLY,
+        ),
+    ] = None
     temperature: Annotated[
         float,
         typer.Option(help="0: the likeliest answer; up to 100: draw.", rich_help_panel=REPLY),
@@ -391,8 +395,9 @@ class Answering(_Sampling):
 
     @property
     def _generation(self) -> dict[str, Any]:
-        names = ("max_new_tokens", "temperature", "top_p", "num_beams", "seed", "schema")
-        return {name: getattr(self, name) for name in names} | {"stop": self.stop or ()}
+        names = ("temperature", "top_p", "num_beams", "seed", "schema")
+        length = _given({"max_new_tokens": self.max_new_tokens})
+        return {name: getattr(self, name) for name in names} | length | {"stop": self.stop or ()}
 
     def answer(
         self, conversation: "Conversation | RemoteConversation", question: str, **more: Any

@@ -26,7 +26,6 @@ _SECONDS_TO_CONNECT = 10
 _SECONDS = 900  # that a server may be silent: it may be reading hours of video
 _TRIES, _LONGEST_WAIT = 6, 30.0  # where it says that it is busy
 _CHUNK = 1 << 20
-_TOKENS = 256  # of an answer where no number is given; a server that allows fewer gives fewer
 
 
 class Told(dict[str, Any]):
@@ -283,7 +282,7 @@ class RemoteConversation:
         """
         turns = [*self._said, {"role": "user", "content": question}]
         asked = self._asked | {k: v for k, v in generation.items() if v is not None}
-        if (most := asked.pop("max_new_tokens")) != _TOKENS:
+        if (most := asked.pop("max_new_tokens", None)) is not None:
             asked["max_tokens"] = most
         if asked["num_beams"] == 1:  # which servers have no word for
             del asked["num_beams"]
@@ -298,6 +297,7 @@ class RemoteConversation:
         except RefusedError as refusal:
             if refusal.param not in asked.keys() - self._asked.keys():
                 raise
+            refusal.args = (str(refusal).replace("max_tokens=", "max_new_tokens=", 1),)
             with wrong_usage():
                 raise
         if self._warn:

@@ -98,7 +98,7 @@ def test_models_are_listed(client) -> None:
         ({"model": "gpt-9"}, "no such model"),
         ({"temperature": 7}, "temperature"),
         ({"max_tokens": 10**7}, "max_tokens"),
-        ({"tools": [{}]}, "tools"),
+        ({"max_completion_tokens": 10**7}, "max_completion_tokens="),
         ({"unheard_of": 1}, "unheard_of: not known here"),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "user", "content": "Hello?"}]}, "about one video or picture"),
@@ -131,6 +131,58 @@ def test_what_was_sent_wrongly_is_told(http, method, path, content, kind, status
     assert answer.status_code == status
     assert told in answer.json()["error"]["message"]
     assert answer.json()["error"]["param"] is None
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "param", "code"),
+    [
+        ("chat/completions", {"tools": [{}]}, "tools", "unsupported_parameter"),
+        ("chat/completions", {"top_k": 5}, "top_k", "unsupported_parameter"),
+        ("chat/completions", {"logit_bias": {"1": 2}}, "logit_bias", "unsupported_parameter"),
+        ("chat/completions", {"unheard_of": 1}, "unheard_of", "unknown_parameter"),
+        ("chat/completions", {"temperature": "hot"}, "temperature", "invalid_value"),
+        ("chat/completions", {"stop": 3}, "stop", "invalid_value"),
+        ("chat/completions", asking(" ", "file-1"), "messages", "empty_question"),
+        ("responses", {"tools": [{}]}, "tools", "unsupported_parameter"),
+        ("responses", {"input": 7}, "input", "invalid_value"),
+        ("responses", {"input": ""}, "input", "empty_question"),
+        ("responses", {"input": []}, "input", "invalid_value"),
+        ("responses", {"input": "What?"}, "input", "unsupported_media_count"),
+        ("responses", {"input": [{"role": "x"}]}, "input[0].role", "invalid_value"),
+        ("responses", {"max_output_tokens": 10**6}, "max_output_tokens", "invalid_value"),
+        ("responses", {"text": {"format": {"type": "x"}}}, "text.format", "invalid_value"),
+        ("jobs/ask", {"question": " "}, "question", "empty_question"),
+        ("jobs/score", {"what": ""}, "what", "empty_question"),
+    ],
+)  # fmt: skip
+def test_a_refusal_names_what_the_client_sent_and_has_a_code(
+    http, path: str, change: dict[str, Any], param: str, code: str
+) -> None:
+    bodies: dict[str, dict[str, Any]] = {
+        "chat/completions": asking("What?", "file-gone"),  # refused before anything is read
+        "responses": {
+            "instructions": "Be brief.",
+            "input": [{"role": "user", "content": ["What?", {"type": "video", "url": "file-1"}]}],
+        },
+    }  # fmt: skip
+    body = bodies.get(path, {"video": "file-gone"}) | change
+    answer = http.post(f"/v1/{path}", json=body)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"], error["code"]) == (400, param, code)
+    assert error["message"].startswith(param)
+
+
+def test_what_asks_for_nothing_is_no_fault(client, http, uploaded: str, alone: str) -> None:
+    neutral = {
+        "frequency_penalty": 0,
+        "presence_penalty": 0.0,
+        "logit_bias": {},
+        "tools": [],
+        "tool_choice": "auto",
+        "modalities": ["text"],
+    }
+    answer = client.chat.completions.create(**asking(QUESTION, uploaded, **neutral))
+    assert answer.choices[0].message.content == alone
 
 
 JOB_ARGUMENTS: dict[str, dict[str, Any]] = {

@@ -328,6 +328,8 @@ def test_settings_come_from_a_file_and_wrong_ones_are_told(tmp_path: Path) -> No
         path.write_text(wrong)
         with pytest.raises(ValueError, match=words):
             read_settings(path)
+    with pytest.raises(ValueError, match=r"cannot be read \(No such file or directory\)"):
+        read_settings(tmp_path / "gone.toml")
 
 
 def test_control_tokens_in_words_are_plain_words(strict) -> None:

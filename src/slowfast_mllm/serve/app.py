@@ -19,7 +19,7 @@ from starlette.routing import compile_path
 
 from slowfast_mllm.engine import Assistant
 from slowfast_mllm.serve.desk import Desk
-from slowfast_mllm.serve.errors import ApiError, as_api_error, wrong
+from slowfast_mllm.serve.errors import ApiError, as_api_error
 from slowfast_mllm.serve.example_routes import example_routes
 from slowfast_mllm.serve.file_routes import file_routes
 from slowfast_mllm.serve.files import Files
@@ -124,10 +124,6 @@ def _errors(app: FastAPI) -> None:
     async def told(request: Request, error: Exception) -> JSONResponse:
         return as_api_error(error).response()
 
-    async def not_understood(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, RequestValidationError | ValidationError)
-        return _first_of(error).response()
-
     async def of_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         status, reason = error.status_code, error.detail
@@ -144,21 +140,9 @@ def _errors(app: FastAPI) -> None:
 
     app.add_exception_handler(ApiError, told)
     app.add_exception_handler(ValueError, told)
-    app.add_exception_handler(RequestValidationError, not_understood)
-    app.add_exception_handler(ValidationError, not_understood)
+    app.add_exception_handler(RequestValidationError, told)
+    app.add_exception_handler(ValidationError, told)
     app.add_exception_handler(HTTPException, of_http)
-
-
-def _first_of(error: RequestValidationError | ValidationError) -> ApiError:
-    """One line about the first thing that is wrong; what was sent is not repeated."""
-    first = error.errors()[0]
-    if first["type"] == "json_invalid":  # its place is a number of characters
-        return wrong(f"body: no JSON ({first['ctx']['error']} at character {first['loc'][-1]})")
-    if isinstance(first["input"], bytes):
-        return wrong("body: send JSON, with the header Content-Type: application/json")
-    place = ".".join(str(step) for step in first["loc"] if step not in ("body", "query"))[:200]
-    message = "not known here" if first["type"] == "extra_forbidden" else first["msg"]
-    return wrong(f"{place or 'body'}: {message}", place or None)
 
 
 def _watching(app: FastAPI, house: _House) -> None:

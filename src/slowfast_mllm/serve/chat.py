@@ -4,14 +4,15 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from slowfast_mllm.engine import Answer, Request, TokenScore
 from slowfast_mllm.engine.answers import split_options
 from slowfast_mllm.serve.desk import Desk, Thought
-from slowfast_mllm.serve.errors import wrong
+from slowfast_mllm.serve.elsewhere import without_elsewhere
+from slowfast_mllm.serve.errors import ApiError, wrong
 from slowfast_mllm.serve.parts import Conversation, conversation_of
 
 DEFAULT_TOKENS = 256
@@ -23,12 +24,21 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
+class Question(Body):
+    """A request in OpenAI's form, some of which is done elsewhere."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _here(cls, given: Any) -> Any:
+        return without_elsewhere(given)
+
+
 class StreamOptions(Body):
     include_usage: bool = False
     include_obfuscation: bool = False
 
 
-class ChatRequest(Body):
+class ChatRequest(Question):
     """A question about a video, with the turns before it."""
 
     messages: list[dict[str, Any]] = Field(min_length=1)
@@ -63,12 +73,7 @@ class ChatRequest(Body):
     service_tier: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
-    frequency_penalty: float | None = Field(None, ge=0, le=0)
-    presence_penalty: float | None = Field(None, ge=0, le=0)
-    modalities: list[Literal["text"]] | None = None
     parallel_tool_calls: bool | None = None
-    tool_choice: Literal["none"] | None = None
-    tools: list[Any] | None = Field(None, max_length=0)
 
     def looking(self) -> dict[str, Any]:
         """Fields of `Sampling`."""
@@ -90,9 +95,8 @@ class ChatRequest(Body):
         """
         count = self.max_completion_tokens or self.max_tokens or min(DEFAULT_TOKENS, most)
         if count > most:
-            raise wrong(
-                f"max_tokens={count}: answers here have {most} tokens at most", "max_tokens"
-            )
+            name = "max_completion_tokens" if self.max_completion_tokens else "max_tokens"
+            raise wrong(f"{name}={count}: answers here have {most} tokens at most", name)
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
         if len(stop) > 16 or any(len(end) > 200 for end in stop):
             raise wrong("stop: at most 16 strings of 200 characters", "stop")
@@ -153,13 +157,7 @@ class Completions:
             raise wrong(f"n={body.n}: at most {settings.max_choices} answers", "n")
         several = self.desk.assistant.capabilities.several_videos
         if not said.media or (len(said.media) > 1 and not several):
-            raise wrong(
-                f"messages: a conversation is about {'at least ' if several else ''}one video or "
-                "picture, a part of type video_url or image_url; these have "
-                f"{len(said.media) or 'none'}",
-                "messages",
-                "unsupported_media_count",
-            )
+            raise _wrong_count(len(said.media), several)
         self.desk.sampling(body.looking())
         split_options(body.options(settings.max_tokens))
         return said
@@ -239,6 +237,15 @@ class Completions:
         return [
             Request(seen, said.question, None, {**options, **seed}, said.earlier) for seed in seeds
         ]
+
+
+def _wrong_count(count: int, several: bool) -> ApiError:
+    told = f"{'at least ' if several else ''}one video or picture, a part of type video_url or "
+    told += f"image_url; these have {count or 'none'}"
+    if count:
+        told += ": ask about each by itself, or have two compared (POST /v1/jobs/compare)"
+    code = "unsupported_media_count"
+    return wrong(f"messages: a conversation is about {told}", "messages", code)
 
 
 def check_model(asked: str | None, name: str) -> None:

@@ -4,7 +4,9 @@ import logging
 import re
 from typing import Any
 
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import ValidationError
 
 log = logging.getLogger("slowfast.serve")
 
@@ -49,7 +51,7 @@ class ApiError(Exception):
 _KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
-def wrong(message: str, param: str | None = None, code: str | None = None) -> ApiError:
+def wrong(message: str, param: str | None = None, code: str = "invalid_value") -> ApiError:
     """A request that cannot be served as it is; options that are out of range tell their names."""
     named = re.match(r"(\w{1,40})=", message)
     param = param or (named and named[1])
@@ -64,8 +66,30 @@ def as_api_error(error: BaseException) -> ApiError:
     """
     if isinstance(error, ApiError):
         return error
+    if isinstance(error, RequestValidationError | ValidationError):
+        return _first_of(error)
     if isinstance(error, ValueError):
-        return wrong(str(error), code="invalid_value")
+        return wrong(str(error))
     log.error("failed: %s", type(error).__name__)
     log.debug("traceback", exc_info=error)
     return ApiError(500, "The server failed at this request; it goes on. Try again.", "internal")
+
+
+def _first_of(error: RequestValidationError | ValidationError) -> ApiError:
+    """One line about the first thing that is wrong; what was sent is not repeated."""
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":  # its place is a number of characters
+        why = f"{first['ctx']['error']} at character {first['loc'][-1]}"
+        return wrong(f"body: no JSON ({why})", code="invalid_json")
+    if isinstance(first["input"], bytes):
+        told = "body: send JSON, with the header Content-Type: application/json"
+        return wrong(told, code="invalid_json")
+    steps = [str(step) for step in first["loc"] if step not in ("body", "query")]
+    place = ".".join(step for step in steps if not _TYPE.match(step))[:200]
+    code = _CODES.get(first["type"], "invalid_value")
+    message = "not known here" if code == "unknown_parameter" else first["msg"]
+    return wrong(f"{place or 'body'}: {message}", place or None, code)
+
+
+_TYPE = re.compile(r"(str|int|float|bool|literal|list|dict)(\[|$)")  # one that a union tried
+_CODES = {"extra_forbidden": "unknown_parameter", "missing": "missing_required_parameter"}

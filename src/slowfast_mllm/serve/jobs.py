@@ -166,6 +166,7 @@ ARGUMENTS: dict[str, type[Job]] = {
     "score": Scored,
 }
 _MEASURED = ("cuts", "facts")
+_WORDS = {"question", "prompt", "what", "words"}
 _TASKS = {
     "choose": ("choose_answer", ("question", "options")),
     "score": ("score_video", ("what", "question")),
@@ -283,6 +284,9 @@ class Jobs:
     def _checked(self, body: Any) -> Any:
         """The request, with no more tokens than an answer has here where it says no number."""
         check_model(body.model, self.desk.assistant.name)
+        for name in _WORDS & body.model_fields_set:
+            if getattr(body, name) is not None and not getattr(body, name).strip():
+                raise wrong(f"{name}: it is empty; say it in words", name, "empty_question")
         words = [
             v
             for v in body.model_dump(exclude={"video", "other"}).values()

@@ -67,6 +67,12 @@ def conversation_of(messages: list[dict[str, Any]], longest: int) -> Conversatio
     if not found.earlier or found.earlier[-1]["role"] != "user":
         raise wrong("messages: the last one must be the user's question", "messages")
     found.question = found.earlier.pop()["content"]
+    if not found.question.strip():
+        raise wrong(
+            "messages: the question is empty; ask something like 'What happens?'",
+            "messages",
+            "empty_question",
+        )
     length = len(found.question) + sum(len(turn["content"]) for turn in found.earlier)
     if length > longest:
         raise wrong(

@@ -12,7 +12,7 @@ from slowfast_mllm.serve.chat import ChatRequest, Completions
 from slowfast_mllm.serve.desk import Desk
 from slowfast_mllm.serve.guard import unless_gone
 from slowfast_mllm.serve.jobs import Described, Jobs, Looking, arguments_of, listed
-from slowfast_mllm.serve.responses import Responses, ResponsesRequest
+from slowfast_mllm.serve.responses import Responses, ResponsesRequest, in_its_names
 from slowfast_mllm.serve.streams import event_stream
 
 
@@ -38,8 +38,10 @@ def question_routes(desk: Callable[[], Desk], who: Any) -> APIRouter:
     async def respond(request: Request, body: ResponsesRequest, owner: str = who) -> Response:
         """Ask about a video, in the form of OpenAI's newer API."""
         completions = Completions(desk())
-        responses, asked = Responses(completions), body.as_chat()
-        said = await to_thread.run_sync(completions.check, asked)
+        responses = Responses(completions)
+        with in_its_names(body):
+            asked = body.as_chat()
+            said = await to_thread.run_sync(completions.check, asked)
         if body.stream:
             return await event_stream(request, responses.events(body, asked, said, owner))
         return JSONResponse(await unless_gone(request, responses.whole(body, asked, said, owner)))

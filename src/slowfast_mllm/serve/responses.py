@@ -3,20 +3,21 @@
 Nothing is kept: `store` and `previous_response_id` are for servers that keep conversations.
 """
 
+import re
 import secrets
 import time
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any, Literal
 
 from pydantic import Field
 
-from slowfast_mllm.serve.chat import Body, ChatRequest, Completions, StreamOptions
-from slowfast_mllm.serve.errors import wrong
+from slowfast_mllm.serve.chat import ChatRequest, Completions, Question, StreamOptions
+from slowfast_mllm.serve.errors import as_api_error, wrong
 from slowfast_mllm.serve.parts import Conversation
 
 
-class ResponsesRequest(Body):
+class ResponsesRequest(Question):
     """A question about a video, with the turns before it."""
 
     input: str | list[dict[str, Any]]
@@ -37,8 +38,6 @@ class ResponsesRequest(Body):
     prompt_cache_key: str | None = None
     parallel_tool_calls: bool | None = None
     truncation: Literal["auto", "disabled"] | None = None
-    tool_choice: Literal["none", "auto"] | None = None
-    tools: list[Any] | None = Field(None, max_length=0)
 
     def as_chat(self) -> ChatRequest:
         """The same as a chat request.
@@ -64,6 +63,42 @@ class ResponsesRequest(Body):
                 **{name: getattr(self, name) for name in same},
             }
         )
+
+
+# As a field of a chat request begins -> what this API calls it.
+_NAMES = {
+    r"messages\b": "input",
+    r"max_completion_tokens\b": "max_output_tokens",
+    r"response_format\.json_schema\b": "text.format",
+    r"response_format\b": "text.format",
+}
+
+
+@contextmanager
+def in_its_names(body: ResponsesRequest) -> Iterator[None]:
+    """What is wrong with the chat request that stands for another is told of the latter."""
+    shift = 1 if body.instructions else 0  # which are the first message
+
+    def renamed(text: str) -> str:
+        place = re.match(r"messages\[(\d+)\](\.content)?", text)
+        if place and int(place[1]) < shift:
+            return "instructions" + text[place.end() :]
+        if place:
+            which, content = f"[{int(place[1]) - shift}]", place[2] or ""
+            words = isinstance(body.input, str)
+            return "input" + ("" if words else which + content) + text[place.end() :]
+        for name, own in _NAMES.items():
+            if re.match(name, text):
+                return re.sub(f"^{name}", own, text)
+        return text
+
+    try:
+        yield
+    except Exception as error:
+        told = as_api_error(error)
+        told.message = renamed(told.message)
+        told.param = told.param and renamed(told.param)
+        raise told from error
 
 
 def _format(given: Any) -> dict[str, Any] | None:

@@ -78,7 +78,8 @@ def read_settings(path: Path) -> dict[str, Any]:
     try:
         given = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{name}: cannot be read ({error}).") from error
+        cause = getattr(error, "strerror", None) or error
+        raise ValueError(f"{name}: cannot be read ({cause}); check --config.") from error
     known = {field.name: field for field in fields(Settings)}
     for key, value in given.items():
         if key not in known:
