@@ -157,7 +157,7 @@ def load_ready(path: str, options: dict[str, Any]) -> Any:
     Raises:
         ModelError: it cannot be loaded.
     """
-    kind = options.get("quantization_config")
+    kind: Any = options.get("quantization_config")
     after = isinstance(kind, CpuWeightsConfig) and base_of_adapter(path) is not None
     if after:
         options = {k: v for k, v in options.items() if k != "quantization_config"}
@@ -191,7 +191,7 @@ def narrows_tower(network: SlowFastForConditionalGeneration) -> bool:
     )
 
 
-def narrow_bits(quantize: str | None, target: torch.device) -> int | None:
+def narrow_bits(quantize: str | None, target: torch.device) -> Literal[8, 4] | None:
     """Bits of the weights that ONNX Runtime computes with; None: as they are, or by bitsandbytes.
 
     Raises:
