@@ -25,6 +25,10 @@ ALLOWED = {
         *("slowfast_mllm.questions", "slowfast_mini.WEIGHTS"),
     },
     "slowfast_mllm.tasks": {"slowfast_mllm.engine", "slowfast_mllm.video"},
+    "slowfast_mllm.bulk": {
+        *("slowfast_mllm.engine", "slowfast_mllm.tasks", "slowfast_mllm.video"),
+        "slowfast_mini.WEIGHTS",
+    },
     "slowfast_mllm.serve": {
         *("slowfast_mllm.engine", "slowfast_mllm.tasks", "slowfast_mllm.video"),
     },

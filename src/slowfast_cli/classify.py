@@ -1,10 +1,24 @@
-"""`slowfast classify`: which labels fit a video."""
+"""`slowfast classify`: which labels fit a video, or each of very many."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from slowfast_cli.options import Finding, Watched, finding
+from slowfast_cli.many import (
+    Ray,
+    Shard,
+    do_all,
+    records_of,
+    refuse_alone,
+    refuse_bounds_of_many,
+    refuse_output,
+    tell_all,
+)
+from slowfast_cli.options import Finding, Watched, finding, wrong_usage
+
+if TYPE_CHECKING:
+    from slowfast_mllm.tasks.labels import Asked
 
 
 @finding
@@ -21,14 +35,53 @@ def classify(
         bool, typer.Option("--single", help="One label fits: which? Default: each by itself.")
     ] = False,
     top: Annotated[int, typer.Option(min=1, help="Labels to print; --json has all.")] = 20,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="New or unfinished, .jsonl or .parquet: of all videos of a folder, or of a table "
+            "(.jsonl, .csv, .parquet).",
+        ),
+    ] = None,
+    shard: Shard = None,
+    ray: Ray = None,
     *,
     how: Finding,
 ) -> None:
     """Say how surely each label fits a video: hundreds cost little more than one."""
     if bool(labels) == bool(file):
         raise typer.BadParameter("give labels, or a file of them with --labels.")
-    from slowfast_mllm.tasks.labels import read_labels
+    from slowfast_mllm.tasks.labels import Asked, read_labels
 
-    asked = read_labels(file) if file else labels
-    found = how.find("classify", video, labels=asked, single=single)
+    asked = read_labels(file) if file else [Asked(label) for label in labels or ()]
+    if output is not None:
+        _classify_all(video, asked, single, output, shard, ray, how)
+        return
+    refuse_alone(shard, ray)
+    found = how.find("classify", video, labels=asked if file else labels, single=single)
     how.tell(found, (f"{label.probability:6.1%}  {label.label}" for label in found.labels[:top]))
+
+
+def _classify_all(
+    video: str,
+    labels: "list[Asked]",
+    single: bool,
+    output: Path,
+    shard: str | None,
+    ray: str | None,
+    how: Finding,
+) -> None:
+    refuse_output(output, (".parquet",))
+    refuse_bounds_of_many(how.sampling)
+    from slowfast_mllm.bulk.jobs import Classes
+    from slowfast_mllm.tasks.export import check_export, export
+
+    with wrong_usage():
+        check_export(output, dense=False)
+        job = Classes(labels, single, how.given)
+    records, journal = records_of([video], shard), output.with_suffix(".jsonl")
+    progress = do_all(job, records, journal, how.model, how.how_loaded, ray)
+    if output != journal:
+        export(journal, output)
+    tell_all(job, records, progress, output, how.json)

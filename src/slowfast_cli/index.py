@@ -1,4 +1,4 @@
-"""`slowfast index`: watch a video once and keep what the model remembers of it in a file."""
+"""`slowfast index`: watch videos once and keep what the model remembers of each in a file."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -6,6 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
+from slowfast_cli.many import (
+    Ray,
+    Shard,
+    do_all,
+    records_of,
+    refuse_alone,
+    refuse_bounds_of_many,
+    refuse_output,
+    tell_all,
+)
 from slowfast_cli.options import (
     Clip,
     Device,
@@ -37,7 +47,15 @@ class _Precision(StrEnum):
 
 def index(
     video: Video,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The new file, name.sfmem.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The new file, name.sfmem. Of all videos of a folder or table: new or unfinished, "
+            ".jsonl or .parquet, with the memories in a folder beside it.",
+        ),
+    ],
     precision: Annotated[
         _Precision, typer.Option(help="int8: about half the size; exact: as computed.")
     ] = _Precision.bfloat16,
@@ -53,10 +71,18 @@ def index(
     dtype: Dtype = None,
     quantize: Quantize = None,
     yes: Yes = False,
+    shard: Shard = None,
+    ray: Ray = None,
 ) -> None:
     """Watch a video once; later `slowfast ask NAME.sfmem` needs neither video nor time."""
     sampling: dict[str, Any] = {"num_frames": num_frames, "fps": fps, "start": start, "end": end}
-    sampling |= {"frames_fps": frames_fps, "fit": fit, "clip": clip}
+    sampling |= {"frames_fps": frames_fps, "fit": fit and fit.value, "clip": clip}
+    how_loaded: dict[str, Any] = {"yes": yes, "device": device, "dtype": dtype}
+    how_loaded["quantize"] = quantize
+    if output.suffix in (".jsonl", ".parquet"):
+        _index_all(video, output, precision.value, sampling, model, how_loaded, shard, ray)
+        return
+    refuse_alone(shard, ray)
     refuse_wrong_bounds(video, **sampling)
     refuse_missing(video)
     from slowfast_mllm.engine import SlowFast
@@ -64,9 +90,7 @@ def index(
 
     with wrong_usage():
         check_target(output)  # before a model is loaded: that may take minutes
-    assistant = load_model(
-        model, cache=False, yes=yes, device=device, dtype=dtype, quantize=quantize
-    )
+    assistant = load_model(model, cache=False, **how_loaded)
     if not isinstance(assistant, SlowFast):
         raise typer.BadParameter(f"{model}: only Slow-Fast models keep memories in files.")
     with working("Watching the video"):
@@ -75,3 +99,28 @@ def index(
         say(f"Warning: {warning}", err=True)
     size = output.stat().st_size
     say(f"{output}: {len(encoded.timestamps)} frames, {size / 1e6:.1f} MB")
+
+
+def _index_all(
+    video: str,
+    output: Path,
+    precision: Any,
+    sampling: dict[str, Any],
+    model: str | None,
+    how_loaded: dict[str, Any],
+    shard: str | None,
+    ray: str | None,
+) -> None:
+    refuse_output(output, (".parquet",))
+    refuse_bounds_of_many(sampling)
+    from slowfast_mllm.bulk.jobs import Memories
+    from slowfast_mllm.tasks.export import check_export, export
+
+    with wrong_usage():
+        check_export(output, dense=False)
+    records, journal = records_of([video], shard), output.with_suffix(".jsonl")
+    job = Memories(output.with_suffix("").absolute(), precision, sampling)
+    progress = do_all(job, records, journal, model, how_loaded, ray)
+    if output != journal:
+        export(journal, output)
+    tell_all(job, records, progress, output, json=False)

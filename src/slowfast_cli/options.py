@@ -224,6 +224,11 @@ class Looking(_Sampling):
     yes: Yes = False
     cache: Cache = True
 
+    @property
+    def how_loaded(self) -> dict[str, Any]:
+        """Arguments of `load_model`."""
+        return _how_to_load(self)
+
     def load(self, *videos: str) -> "Assistant":
         """The model, after what is wrong with the videos' names or bounds is told."""
         for video in videos:

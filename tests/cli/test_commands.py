@@ -532,3 +532,51 @@ def test_many_videos_are_captioned_into_a_file(run, tmp_path: Path) -> None:
     assert "a folder without videos" in err
     assert run("caption", CLIP, "--shard", "5/4")[0] == 2
     assert run("caption", CLIP, "-o", str(tmp_path / "out.txt"))[0] == 2
+
+
+def test_many_videos_are_classified_and_indexed_into_files(run, tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "good.mp4").write_bytes(Path(CLIP).read_bytes())
+    clips, few = str(tmp_path / "clips"), ("--num-frames", "2")
+    output = str(tmp_path / "labels.jsonl")
+    told = run("classify", clips, "a red star", "a blue ring", "-o", output, *few)
+    assert told[:2] == (0, f"{output}: 1 classifications; 0 failed\n")
+    assert {label["label"] for label in json.loads(Path(output).read_text())["labels"]} == {
+        *("a red star", "a blue ring")
+    }
+    (tmp_path / "clips" / "broken.mp4").write_bytes(b"none")
+    output = str(tmp_path / "kept.jsonl")
+    assert run("index", clips, "-o", output, *few)[:2] == (
+        *(1, f"{output}: 1 memories; 1 failed\n"),
+    )
+    memory = tmp_path / json.loads(Path(output).read_text())["memory"]
+    assert run("info", str(memory))[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("caption", CLIP, "--ray", "local"), "give --output"),
+        (("classify", CLIP, "red", "--shard", "1/2"), "give --output"),
+        (("index", CLIP, "-o", "x.sfmem", "--ray", "local"), "give --output"),
+        (("classify", CLIP, "red", "-o", "x.jsonl", "--start", "1"), "give a table"),
+        (("classify", CLIP, "red", "-o", "x.vtt"), "ends in .jsonl, .parquet"),
+    ],
+)
+def test_options_of_many_videos_and_of_one_do_not_mix(
+    run, monkeypatch, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert said in " ".join(err.replace("│", " ").split())
+
+
+def test_without_ray_a_line_says_what_to_install(run, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "slowfast_mllm.bulk.ray", raising=False)
+    output = tmp_path / "out.jsonl"
+    code, _, err = run("caption", CLIP, "-o", str(output), "--ray", "local")
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert "slowfast-mllm[ray]" in err
+    assert not output.exists()

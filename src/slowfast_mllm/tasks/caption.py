@@ -4,17 +4,17 @@ Videos are read and encoded while others are answered: all go through the model'
 those windows too that a long video is looked at in. A video that fails, fails alone.
 """
 
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from slowfast_mllm.engine import DESCRIBE, Answer, Assistant, Generation, Request
+from slowfast_mllm.engine.reader import Reader
 from slowfast_mllm.tasks.cut_text import at_most, whole_sentences, without_loops
-from slowfast_mllm.tasks.journal import Journal
+from slowfast_mllm.tasks.many import OnProgress, Outcomes, Progress, results_into
 from slowfast_mllm.tasks.records import Record
 from slowfast_mllm.tasks.results import Clip, Frames, Part, Result, Seconds, versions
 from slowfast_mllm.tasks.windows import equal_parts
@@ -159,7 +159,7 @@ def caption_videos(
 
     def requests() -> Iterator[Request]:
         for record in records:
-            work = _begun(assistant, record, how)
+            work = _begun(assistant.reader, record, how)
             open_work.append(work)
             for start, end in work.spans:
                 bounds = {"start": start, "end": end}
@@ -181,38 +181,12 @@ def caption_videos(
     yield from finished()
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a job over many videos is.
-
-    Attributes:
-        total: without those that were there before.
-        seconds: since it began.
-    """
-
-    done: int
-    failed: int
-    total: int
-    seconds: float
-
-    @property
-    def rate(self) -> float:
-        """Videos a second."""
-        return (self.done + self.failed) / max(self.seconds, 1e-9)
-
-    @property
-    def seconds_left(self) -> float:
-        """At the same rate; infinite where nothing is done yet."""
-        left = self.total - self.done - self.failed
-        return left / self.rate if self.rate else float("inf")
-
-
 def caption_into(
     output: Path,
     assistant: Assistant,
     records: Iterable[Record],
     how: Captioning,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: OnProgress = lambda progress: None,
     max_batch: int = 16,
 ) -> Progress:
     """Caption what is not in a JSON Lines file yet, and write it there as it comes.
@@ -225,43 +199,44 @@ def caption_into(
         OSError: it cannot be written (any more).
     """
     same = {"model": assistant.name, "settings": how.settings()}
-    with Journal(output, same) as journal:
-        left = [record for record in records if record.id not in journal.done]
-        began = time.perf_counter()
-        progress = Progress(0, 0, len(left), 0.0)
-        on_progress(progress)
-        captions = caption_videos(assistant, left, how, max_batch)
-        with closing(captions):  # type: ignore[type-var]
-            for record, outcome in captions:
-                seconds = time.perf_counter() - began
-                if isinstance(outcome, Caption):
-                    journal.append(record.id, outcome.model_dump())
-                    progress = replace(progress, done=progress.done + 1, seconds=seconds)
-                else:
-                    journal.fail(record.id, record.video, outcome)
-                    progress = replace(progress, failed=progress.failed + 1, seconds=seconds)
-                on_progress(progress)
-    return progress
+    return results_into(
+        output,
+        same,
+        records,
+        lambda left: fields_of(caption_videos(assistant, left, how, max_batch)),
+        on_progress,
+    )
 
 
-def _begun(assistant: Assistant, record: Record, how: Captioning) -> _Work:
+def fields_of(captions: Iterable[tuple[Record, Caption | Exception]]) -> Outcomes:
+    """Captions as rows of a file."""
+    for record, outcome in captions:
+        yield record, outcome.model_dump() if isinstance(outcome, Caption) else outcome
+
+
+def _begun(reader: Reader, record: Record, how: Captioning) -> _Work:
     """What is to be asked about a record."""
     if record.problem is not None:
         return _Work(record, error=ValueError(record.problem))
-    if not how.dense:
-        return _Work(record, [(record.start, record.end)])
     try:
-        return _Work(record, _windows(assistant, record, how))
+        return _Work(record, spans_of(reader, record, how))
     except (ValueError, OSError) as error:
         return _Work(record, error=error)
 
 
-def _windows(
-    assistant: Assistant, record: Record, how: Captioning
+def spans_of(
+    reader: Reader, record: Record, how: Captioning
 ) -> list[tuple[float | None, float | None]]:
-    """Equal parts of a clip, none longer than the window."""
+    """Start and end of each part of a video that is looked at by itself: of a dense caption, equal
+    parts of the clip, none longer than the window.
+
+    Raises:
+        VideoError: it cannot be read.
+    """
+    if not how.dense:
+        return [(record.start, record.end)]
     known = {name: how.sampling[name] for name in ("frames_fps", "clip") if name in how.sampling}
-    duration = assistant.reader.probe_video(record.video, **known).duration
+    duration = reader.probe_video(record.video, **known).duration
     begin = record.start or 0.0
     end = duration if record.end is None else min(record.end, duration)
     if not begin < end:

@@ -1,4 +1,4 @@
-"""Captions in the files of other programs: Parquet tables, and subtitles in WebVTT or SubRip.
+"""Results in the files of other programs: Parquet tables, and captions as WebVTT or SubRip.
 
 They are made of a journal that is finished; a file appears when it is whole.
 """
@@ -33,7 +33,7 @@ def check_export(output: Path, dense: bool) -> None:
 
 
 def export(journal: Path, output: Path) -> None:
-    """Write what a journal of captions holds as `output`, by its suffix.
+    """Write what a journal holds as `output`, by its suffix.
 
     Subtitles of several videos are several files, in a folder of that name without suffix.
 
@@ -71,31 +71,36 @@ def _whole(output: Path, write: Callable[[Path], None]) -> None:
     except OSError as error:
         raise OSError(
             f"{short_name(str(output))}: cannot be written ({error.strerror or error}); the "
-            "captions are in the .jsonl: make room and give the same command again."
+            "results are in the .jsonl: make room and give the same command again."
         ) from error
     finally:
         partial.unlink(missing_ok=True)
 
 
 def _write_parquet(journal: Path, path: Path) -> None:
-    """Columns id, video, duration, caption, segments (start, end, text), model and warnings."""
+    """Columns id, video, duration, model and warnings, and those of the job: caption and segments
+    (start, end, text), labels (label, probability), or memory."""
     import pyarrow
     from pyarrow.parquet import ParquetWriter
 
     text, number = pyarrow.string(), pyarrow.float64()
     segment = pyarrow.struct({"start": number, "end": number, "text": text})
-    kinds = {"id": text, "video": text, "duration": number, "caption": text, "model": text}
-    kinds |= {"segments": pyarrow.list_(segment), "warnings": pyarrow.list_(text)}
-    schema = pyarrow.schema(kinds)
-    columns = map(_columns, rows(journal))
+    label = pyarrow.struct({"label": text, "probability": number})
+    own = {"caption": text, "segments": pyarrow.list_(segment)}
+    own |= {"labels": pyarrow.list_(label), "memory": text}
+    first = next(rows(journal), {})
+    kinds = {"id": text, "video": text, "duration": number, "model": text}
+    kinds |= {name: kind for name, kind in own.items() if name in first}
+    schema = pyarrow.schema(kinds | {"warnings": pyarrow.list_(text)})
+    columns = (_columns(row, schema.names) for row in rows(journal))
     with ParquetWriter(path, schema) as writer:
         while some := list(islice(columns, _ROWS)):
             writer.write_table(pyarrow.Table.from_pylist(some, schema))
 
 
-def _columns(row: dict[str, Any]) -> dict[str, Any]:
-    told = {name: row[name] for name in ("id", "caption", "segments", "model", "warnings")}
-    return {**told, "video": row["video"]["path"], "duration": row["video"]["duration"]}
+def _columns(row: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    told = {"video": row["video"]["path"], "duration": row["video"]["duration"]}
+    return {name: row[name] for name in names if name not in told} | told
 
 
 def _write_subtitles(row: dict[str, Any], path: Path, suffix: str) -> None:

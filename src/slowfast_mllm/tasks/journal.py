@@ -109,7 +109,7 @@ class Journal:
         try:
             row = json.loads(line)
             found = row["id"]
-            differing = [k for k, v in self._settings.items() if row[k] != v]
+            differing = [k for k, v in self._settings.items() if _asked(row[k]) != v]
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise ValueError(
                 f"{self._name}: line {number} is none of this job's results; choose another output."
@@ -120,6 +120,13 @@ class Journal:
                 "again, or choose another output."
             )
         return str(found)
+
+
+def _asked(value: Any) -> Any:
+    """Settings without what was chosen for one video, where the choice was left to the engine."""
+    if not isinstance(value, dict):
+        return value
+    return {name: given for name, given in value.items() if name != "frame_choice"}
 
 
 def rows(path: Path) -> Iterator[dict[str, Any]]:
