@@ -20,8 +20,6 @@ from slowfast_cli.options import (
 from slowfast_cli.terminal import say
 
 _SAFETY = "Who may do what"
-# What a browser may call a server that asks for no keys: pages of other names are kept from it.
-_NAMES = ("127.0.0.1", "localhost", "::1")
 
 
 def serve(
@@ -79,6 +77,8 @@ def serve(
     ] = False,
 ) -> None:
     """Serve the model over HTTP: OpenAI's API, every job, and a page at /."""
+    from slowfast_mllm.serve.settings import LOCAL_NAMES, Settings, read_settings
+
     named = [("allow-folder", folder) for folder in allow_folder or ()]
     named += [] if examples is None else [("examples", examples)]
     for option, folder in named:
@@ -86,7 +86,7 @@ def serve(
             raise typer.BadParameter(f"--{option}={folder}: no such folder.")
     if keys is not None and not keys.is_file():
         raise typer.BadParameter(f"--keys={keys}: no such file; `slowfast keys add` makes one.")
-    if keys is None and host not in _NAMES:
+    if keys is None and host not in LOCAL_NAMES:
         say(f"Warning: whoever reaches {host} may ask; --keys asks for a key.", err=True)
     if daemon:
         from slowfast_cli.daemon import start
@@ -102,7 +102,6 @@ def serve(
             f"{error.name} is not installed; `pip install 'slowfast-mllm[serve]'`."
         ) from error
     from slowfast_mllm.serve.place import held
-    from slowfast_mllm.serve.settings import Settings, read_settings
 
     place = data or (cache_folder() or Path.cwd() / ".slowfast") / "serve" / str(port)
     settings = Settings(
@@ -110,7 +109,7 @@ def serve(
         keys=keys,
         hosts=tuple(allow_host or ()),
         folders=tuple(allow_folder or ()),
-        names=_NAMES if keys is None and host in _NAMES else (),
+        names=LOCAL_NAMES if keys is None and host in LOCAL_NAMES else (),
         examples=examples,
     )
     if config is not None:

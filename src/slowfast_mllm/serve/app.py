@@ -37,7 +37,6 @@ _NOBODY = "local"  # whose files they are where no keys are asked for
 def create_app(assistant: Assistant, settings: Settings) -> FastAPI:
     """The application of a loaded model, for uvicorn."""
     metrics = Metrics()
-    keys = Keys(settings.keys) if settings.keys is not None else None
     house = _House(assistant, settings, metrics)
 
     @asynccontextmanager
@@ -46,15 +45,33 @@ def create_app(assistant: Assistant, settings: Settings) -> FastAPI:
         yield
         await to_thread.run_sync(house.end)
 
+    app, who = shell(settings, metrics, lifespan=lifespan)
+    app.state.house = house
+    _watching(app, house)
+    _models(app, house, who)
+    app.include_router(file_routes(house.files, who))
+    app.include_router(upload_routes(house.files, who))
+    app.include_router(question_routes(lambda: house.desk, who))
+    app.include_router(example_routes(settings.examples, who))
+    page = files("slowfast_mllm.serve").joinpath("page")
+    app.mount("/", _Page(directory=str(page), html=True, check_dir=False), name="page")
+    return app
+
+
+def shell(settings: Settings, metrics: Metrics, **how: Any) -> tuple[FastAPI, Any]:
+    """An application without routes: what is around all of them, and what gives a request's owner.
+
+    Args:
+        how: further arguments of `FastAPI`.
+    """
     app = FastAPI(
         title="slowfast",
         version=version("slowfast-mllm"),
         summary="Questions about videos, in the form of OpenAI's API.",
-        lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        **how,
     )
-    app.state.house = house
     if settings.origins:
         app.add_middleware(
             CORSMiddleware,
@@ -63,6 +80,7 @@ def create_app(assistant: Assistant, settings: Settings) -> FastAPI:
             allow_headers=["Authorization", "Content-Type"],
         )
     app.add_middleware(Guard, settings=settings, metrics=metrics)
+    keys = Keys(settings.keys) if settings.keys is not None else None
 
     def owner(request: Request) -> str:
         """Whose request it is."""
@@ -77,16 +95,7 @@ def create_app(assistant: Assistant, settings: Settings) -> FastAPI:
         return name
 
     _errors(app)
-    _watching(app, house)
-    who: Any = Depends(owner)
-    _models(app, house, who)
-    app.include_router(file_routes(house.files, who))
-    app.include_router(upload_routes(house.files, who))
-    app.include_router(question_routes(lambda: house.desk, who))
-    app.include_router(example_routes(settings.examples, who))
-    page = files("slowfast_mllm.serve").joinpath("page")
-    app.mount("/", _Page(directory=str(page), html=True, check_dir=False), name="page")
-    return app
+    return app, Depends(owner)
 
 
 class _Page(StaticFiles):

@@ -1,14 +1,18 @@
-"""Uploaded files: each is its owner's alone, under a name that cannot be guessed, for a while."""
+"""Uploaded files: each is its owner's alone, under a name that cannot be guessed, for a while.
+
+The folder is what is true: several servers may share one.
+"""
 
 import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import time
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,6 +24,7 @@ from slowfast_mllm.video.names import printable, shortened
 
 _CHUNK = 1 << 20
 _HOUR = 3600.0
+_NAME = re.compile(r"file-[A-Za-z0-9_-]{32}")
 
 
 @dataclass(frozen=True)
@@ -86,15 +91,31 @@ class Files:
         self.settings = settings
         self.folder = settings.place / "files"
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for left in self.folder.glob("*.partial"):  # by a server that was killed
-            left.unlink(missing_ok=True)
-        self._files = {file.id: file for file in map(self._read, self.folder.glob("*/about.json"))
-                       if file is not None}  # fmt: skip
+        remove_abandoned(self.folder, "*.partial", settings.deadline + settings.body_seconds)
+        self._files: dict[str, StoredFile] = {}
 
-    def _read(self, about: Path) -> StoredFile | None:
+    def _all(self) -> dict[str, StoredFile]:
+        """What is in the folder now; what was there before is not read again."""
+        names = {name for name in os.listdir(self.folder) if _NAME.fullmatch(name)}
+        for name in self._files.keys() - names:
+            del self._files[name]
+        for name in names - self._files.keys():
+            file = self._read(self.folder / name)
+            if file is not None:
+                self._files[name] = file
+        return self._files
+
+    def find(self, name: str) -> StoredFile | None:
+        """A file, whoever's it is, if there is one and its time has not come."""
+        file = self._read(self.folder / name) if _NAME.fullmatch(name) else None
+        return None if file is None or file.expires_at <= time.time() else file
+
+    def _read(self, place: Path) -> StoredFile | None:
         try:
-            return StoredFile(**json.loads(about.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            facts = json.loads((place / "about.json").read_text(encoding="utf-8"))
+            # Where another server put it may be called otherwise here.
+            return replace(StoredFile(**facts), path=str(place / "content"))
+        except (OSError, ValueError, TypeError):  # deleted, or still being put there
             return None
 
     async def add(
@@ -114,7 +135,7 @@ class Files:
             ApiError: it is empty or too large, or there is no room.
         """
         self.forget_old()
-        room = self.settings.max_stored - sum(file.bytes for file in self._files.values())
+        room = self.settings.max_stored - sum(file.bytes for file in self._all().values())
         if room <= 0:
             raise ApiError(
                 507, "no room for further files; delete some, or wait until they expire", "no_room"
@@ -158,7 +179,6 @@ class Files:
         place.mkdir(mode=0o700)
         partial.replace(place / "content")
         (place / "about.json").write_text(json.dumps(asdict(file)), encoding="utf-8")
-        self._files[name] = file
         return file
 
     def get(self, name: str, owner: str) -> StoredFile:
@@ -167,8 +187,8 @@ class Files:
         Raises:
             ApiError: there is none; whether another has one is not told.
         """
-        file = self._files.get(name)
-        if file is None or file.owner != owner or file.expires_at <= time.time():
+        file = self.find(name)
+        if file is None or file.owner != owner:
             raise ApiError(
                 404,
                 f"{shortened(printable(name))}: no such file; upload it (POST /v1/files)",
@@ -185,7 +205,7 @@ class Files:
     ) -> list[StoredFile]:
         """One's own, of that content and for that purpose, the newest first by default."""
         self.forget_old()
-        mine = [file for file in self._files.values() if file.owner == owner]
+        mine = [file for file in self._all().values() if file.owner == owner]
         if sha256 is not None:
             mine = [file for file in mine if file.sha256 == sha256.lower()]
         if purpose is not None:
@@ -200,13 +220,32 @@ class Files:
     def forget_old(self) -> None:
         """Those whose time has come."""
         now = time.time()
-        for file in [f for f in self._files.values() if f.expires_at <= now]:
+        for file in [f for f in self._all().values() if f.expires_at <= now]:
             self._drop(file)
 
     def _drop(self, file: StoredFile) -> None:
         self._files.pop(file.id, None)
-        with contextlib.suppress(OSError):
-            shutil.rmtree(self.folder / file.id)
+        remove(self.folder / file.id)
+
+
+def remove_abandoned(folder: Path, pattern: str, seconds: float) -> None:
+    """Remove what servers that were killed left behind: nobody has written there for so long.
+
+    What other servers, which may share the folder, write now stays.
+    """
+    for left in folder.glob(pattern):
+        with contextlib.suppress(OSError):  # gone meanwhile
+            if time.time() - left.stat().st_mtime > seconds:
+                remove(left)
+
+
+def remove(place: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    with contextlib.suppress(OSError):
+        if place.is_dir():
+            shutil.rmtree(place)
+        else:
+            place.unlink(missing_ok=True)
 
 
 def behind(files: list[StoredFile], after: str | None) -> list[StoredFile]:

@@ -60,7 +60,9 @@ class Guard:
                 return
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], *_HEADERS]
+                told = {name for name, _ in message["headers"]}  # by the server that was asked
+                safe = [header for header in _HEADERS if header[0] not in told]
+                message["headers"] = [*message["headers"], *safe]
             await send(message)
 
         try:

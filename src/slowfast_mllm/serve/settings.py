@@ -8,6 +8,8 @@ from typing import Any, get_args, get_origin
 from slowfast_mllm.video.names import short_name
 
 MIB = 1 << 20
+# What a browser may call a server that asks for no keys: pages of other names are kept from it.
+LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)

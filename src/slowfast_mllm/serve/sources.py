@@ -4,10 +4,8 @@ Uploaded ids, `data:` URLs, http(s) from allowed hosts, `file://` under allowed 
 """
 
 import asyncio
-import contextlib
 import os
 import secrets
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from anyio import to_thread
 from slowfast_mllm.engine.encoded_video import source_digest, source_stamp
 from slowfast_mllm.serve.errors import ApiError, wrong
 from slowfast_mllm.serve.fetch import fetch
-from slowfast_mllm.serve.files import Files, Spool
+from slowfast_mllm.serve.files import Files, Spool, remove, remove_abandoned
 from slowfast_mllm.serve.settings import Settings
 from slowfast_mllm.video import VideoError
 from slowfast_mllm.video.names import data_of, is_data_uri, localized, printable, short_name
@@ -48,8 +46,7 @@ class Sources:
         self.settings = settings
         self.files = files
         self.folder = settings.place / "now"
-        shutil.rmtree(self.folder, ignore_errors=True)  # of a server that was killed
-        self.folder.mkdir(parents=True, mode=0o700)
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._folders = [os.path.realpath(folder) for folder in settings.folders]
         self._digests: dict[object, str] = {}
 
@@ -86,11 +83,13 @@ class Sources:
     @asynccontextmanager
     async def _scratch(self) -> AsyncIterator[Path]:
         """A new name that is gone after the block."""
+        seconds = self.settings.deadline + self.settings.body_seconds
+        remove_abandoned(self.folder, "*", seconds)
         place = self.folder / secrets.token_hex(12)
         try:
             yield place
         finally:
-            await asyncio.shield(asyncio.to_thread(_remove, place))
+            await asyncio.shield(asyncio.to_thread(remove, place))
 
     def _written(self, uri: str, place: Path) -> Source:
         name = short_name(uri)
@@ -143,11 +142,3 @@ class Sources:
             reason = error.strerror or "not a regular file"
             raise wrong(f"{name}: cannot be read ({reason})", code="invalid_video") from error
         return Source(path, digest, printable(reference))
-
-
-def _remove(place: Path) -> None:
-    with contextlib.suppress(OSError):
-        if place.is_dir():
-            shutil.rmtree(place)
-        else:
-            place.unlink(missing_ok=True)

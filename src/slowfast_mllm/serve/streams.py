@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from slowfast_mllm.serve.errors import ApiError, as_api_error
 from slowfast_mllm.serve.guard import unless_gone
 
-_DONE = "data: [DONE]\n\n"
+DONE = "data: [DONE]\n\n"
 
 
 async def event_stream(
@@ -54,7 +54,7 @@ async def event_stream(
                 kind = f"event: {event['type']}\n" if "type" in event else ""
                 yield f"{kind}data: {json.dumps(event, ensure_ascii=False)}\n\n"
                 piece = await pieces.get()
-            yield _DONE
+            yield DONE
         finally:
             task.cancel()
 

@@ -1,7 +1,6 @@
 """`/v1/uploads`: a large file in parts, as in OpenAI's API; what broke off goes on."""
 
 import secrets
-import shutil
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from pydantic import Field
 
 from slowfast_mllm.serve.chat import Body
 from slowfast_mllm.serve.errors import ApiError, wrong
-from slowfast_mllm.serve.files import Files, Spool
+from slowfast_mllm.serve.files import Files, Spool, remove, remove_abandoned
 from slowfast_mllm.video.names import printable, shortened
 
 _PIECE = 1 << 20
@@ -68,8 +67,8 @@ class Uploads:
     def __init__(self, files: Files) -> None:
         self.files = files
         self.folder = files.settings.place / "uploads"
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True, mode=0o700)
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        remove_abandoned(self.folder, "*", 2 * _HOUR)
         self._open: dict[str, _Upload] = {}
 
     def begin(self, begun: Begun, owner: str) -> dict[str, Any]:
@@ -159,7 +158,7 @@ class Uploads:
 
     def _drop(self, upload: _Upload) -> None:
         self._open.pop(upload.id, None)
-        shutil.rmtree(upload.folder, ignore_errors=True)
+        remove(upload.folder)
 
 
 def upload_routes(files: Files, who: Any) -> APIRouter:
