@@ -297,6 +297,20 @@ def test_what_goes_wrong_is_told(opened) -> None:
     assert ask(page, "F?").locator(".answer").inner_text() == "Yes."
 
 
+def test_how_far_reading_is_is_told_as_the_server_says_it(opened) -> None:
+    page = opened()
+    take(page)
+    shares = iter([0.427, 0.9])
+    looked = lambda route: route.fulfill(json={"looking": True, "read": next(shares, None)})  # noqa: E731
+    page.route("**/v1/videos/*/memory", looked)
+    page.route("**/v1/jobs/events", lambda route: None, times=1)  # no answer ever comes
+    page.click("[data-job=events]")
+    for said in ("Reading the video, 42 %", "Reading the video, 90 %", "The server works, 3 s"):
+        page.wait_for_selector(f".turn .state:has-text('{said}')")
+    page.click("#stop")
+    page.wait_for_selector(".turn:has-text('Stopped')")
+
+
 def test_a_file_that_the_server_forgot_is_sent_again(opened) -> None:
     page = opened()
     bodies = say(page, "Yes.")

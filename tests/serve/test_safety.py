@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import io
+import json
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from PIL import Image
 from serving import CLIP, asking, serving
 
 from slowfast_mllm import SlowFast, VideoError
-from slowfast_mllm.serve import fetch
+from slowfast_mllm.serve import decoding, fetch
 from slowfast_mllm.serve.decoders import Decoders
 from slowfast_mllm.serve.keys import Keys
 from slowfast_mllm.serve.metrics import Metrics
@@ -390,6 +392,34 @@ def test_a_decoder_that_dies_fails_one_request(lonely) -> None:
     assert answers[0].status_code == 400
     assert told(answers[0]).startswith("clip.mp4: the process that decoded it ended")
     assert lonely.post(CHAT, json=asking("What?", clip)).status_code == 200
+
+
+def test_how_far_reading_is_can_be_asked(lonely, monkeypatch) -> None:
+    clip = upload(lonely, CLIP.read_bytes() + bytes(9)).json()["id"]
+    path, shares, heard = f"/v1/videos/{clip}/memory", [], []
+    monkeypatch.setattr(decoding, "_TELL", 0)
+    source = {"source": str(CLIP), "num_frames": 8, "tell": shares.append}
+    decoding._read(decoding.Limits(60, 10**9, 0), source)
+    assert sorted(shares) == [n / 8 for n in range(1, 9)]
+    theirs, ours = Pipe()
+    for share in (0.25, 0.5):
+        theirs.send_bytes(json.dumps({"share": share}).encode())
+
+    def asked(work: str, arguments: dict[str, Any]) -> tuple[dict[str, Any], bytearray]:
+        if work != "read":
+            return asking_it(work, arguments)
+        theirs.send_bytes(b'{"refused": "enough"}')
+        heard.append(lonely.get(path).json())
+        lonely.decoders._told(ours, "clip.mp4")
+        heard.append(lonely.get(path).json())
+        raise VideoError("clip.mp4: enough")
+
+    asking_it = lonely.decoders._asked
+    monkeypatch.setattr(lonely.decoders, "_asked", asked)
+    assert told(lonely.post(path)) == "clip.mp4: enough"
+    assert [(one["looking"], one["read"]) for one in heard] == [(True, 0.0), (True, 0.5)]
+    assert lonely.get(path).json()["looking"] is False
+    assert lonely.get("/v1/videos/file-other/memory").status_code == 404
 
 
 def test_a_picture_that_takes_too_much_memory_fails_alone(tmp_path: Path) -> None:

@@ -8,6 +8,10 @@ import contextlib
 import json
 import multiprocessing
 import queue
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from typing import Any
@@ -21,6 +25,18 @@ from slowfast_mllm.video import SampledVideo, VideoError, VideoInfo, read_video
 from slowfast_mllm.video.names import is_named, short_name
 
 _LOADED = ["slowfast_mllm.serve.decoding", "slowfast_mllm.processing.pixels"]
+
+
+@dataclass
+class Look:
+    """A look at a video that is under way.
+
+    Attributes:
+        read: share of it that was read, 0 to 1; None: nothing is read now, what was is looked at by
+            the model, or it waits for its turn.
+    """
+
+    read: float | None = None
 
 
 class _Decoder:
@@ -50,7 +66,7 @@ class Decoders:
         self.seconds = settings.decode_seconds
         self.metrics = metrics
         self._limits = Limits(settings.max_seconds, settings.max_pixels, settings.decode_memory)
-        self._closed = False
+        self._look = threading.local()
         self._idle: queue.SimpleQueue[_Decoder | None] = queue.SimpleQueue()
         for _ in range(settings.decoders):
             self._idle.put(_Decoder(self._limits))
@@ -70,6 +86,15 @@ class Decoders:
             if decoder is not None:
                 decoder.end()
 
+    @contextlib.contextmanager
+    def telling(self, look: Look) -> Iterator[None]:
+        """What is read in this thread meanwhile is told to a look."""
+        self._look.now = look
+        try:
+            yield
+        finally:
+            self._look.now = None
+
     def examine(self, source: str, clip: bool = False) -> None:
         """Whether a video may be decoded at all, by what it says of itself.
 
@@ -82,7 +107,12 @@ class Decoders:
         """As `slowfast_mllm.video.read_video`; frames that are there already are read here."""
         if not is_named(source):
             return read_video(source, **arguments)
+        look = getattr(self._look, "now", None)
+        if look is not None:
+            look.read = 0.0
         told, frames = self._asked("read", {"source": source, **arguments})
+        if look is not None:
+            look.read = None
         return SampledVideo(
             frames=np.frombuffer(frames, np.uint8).reshape(told["shape"]),
             timestamps=np.array(told["timestamps"], np.float64),
@@ -106,11 +136,7 @@ class Decoders:
         name = short_name(str(arguments["source"]))
         try:
             decoder.line.send((work, arguments))
-            if not decoder.line.poll(self.seconds):
-                raise VideoError(
-                    f"{name}: not decoded within {self.seconds:g} s; make it shorter or smaller"
-                )
-            told = json.loads(decoder.line.recv_bytes())
+            told = self._told(decoder.line, name)
             frames = _frames(decoder.line, told)
             good = True
         except (EOFError, OSError) as error:
@@ -125,6 +151,20 @@ class Decoders:
         if "failed" in told:
             raise RuntimeError(f"decoding failed: {told['failed']}")
         return told, frames
+
+    def _told(self, line: Connection, name: str) -> dict[str, Any]:
+        """What a process answers, after how far it is."""
+        until = time.monotonic() + self.seconds
+        look = getattr(self._look, "now", None)
+        while line.poll(max(0.0, until - time.monotonic())):
+            told: dict[str, Any] = json.loads(line.recv_bytes())
+            if "share" not in told:
+                return told
+            if look is not None:
+                look.read = told["share"]
+        raise VideoError(
+            f"{name}: not decoded within {self.seconds:g} s; make it shorter or smaller"
+        )
 
     def _taken(self) -> _Decoder:
         """One that is free; in place of one that died while nobody needed it, another."""

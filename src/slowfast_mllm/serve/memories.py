@@ -13,7 +13,7 @@ from typing import Any
 from slowfast_mllm.engine import Assistant
 from slowfast_mllm.engine.encoded_video import AT_HAND
 from slowfast_mllm.engine.loaded_model import LoadedModel
-from slowfast_mllm.serve.decoders import Decoders
+from slowfast_mllm.serve.decoders import Decoders, Look
 from slowfast_mllm.serve.metrics import Metrics
 from slowfast_mllm.serve.sources import Source
 
@@ -41,6 +41,7 @@ class Memories:
         self._readers = readers
         self._kept: OrderedDict[str, Any] = OrderedDict()
         self._making: dict[str, asyncio.Task[Any]] = {}
+        self._looks: dict[str, Look] = {}
 
     async def of(self, source: Source, sampling: dict[str, Any]) -> Any:
         """What the model saw of a video: remembered, or looked at now.
@@ -57,6 +58,11 @@ class Memories:
             self.metrics.memories.labels("ram").inc()
             return _named(replace(kept, timing=AT_HAND), source)
         return _named(await self._made(key, source, sampling), source)
+
+    def look(self, sha256: str) -> Look | None:
+        """The look at a video that is under way, whoever asked for it; None: there is none."""
+        ours = (look for key, look in self._looks.items() if key.startswith(sha256))
+        return next(ours, None)
 
     async def _made(self, key: str, source: Source, sampling: dict[str, Any]) -> Any:
         """A look that another has begun may fail with him: his file is gone when he goes."""
@@ -80,12 +86,18 @@ class Memories:
 
     async def _make(self, key: str, source: Source, sampling: dict[str, Any]) -> Any:
         loop = asyncio.get_running_loop()
+        look = self._looks[key] = Look()
 
         def encode() -> Any:
             self.decoders.examine(source.path, bool(sampling.get("clip")))
-            return self.assistant.encode(source.path, **sampling)
+            with self.decoders.telling(look):
+                return self.assistant.encode(source.path, **sampling)
 
-        seen = await loop.run_in_executor(self._readers, encode)
+        try:
+            seen = await loop.run_in_executor(self._readers, encode)
+        finally:
+            if self._looks.get(key) is look:
+                del self._looks[key]
         timing = seen.timing
         known = not timing["encode"] and not timing["preprocess"]
         self.metrics.memories.labels("disk" if known else "encoded").inc()

@@ -69,6 +69,14 @@ def question_routes(desk: Callable[[], Desk], who: Any) -> APIRouter:
         wanted = (body or Looking()).looking()
         return JSONResponse(await unless_gone(request, _remembered(desk(), name, wanted, owner)))
 
+    @routes.get("/v1/videos/{name}/memory", tags=["jobs"])
+    async def looks(name: str, owner: str = who) -> dict[str, Any]:
+        """How far the look at an uploaded video is, if there is one just now: `read` is the share
+        that was read, from 0 to 1, and null before and after that."""
+        look = desk().memories.look(desk().sources.files.get(name, owner).sha256)
+        told = {"looking": look is not None, "read": look and look.read}
+        return {"object": "video.look", "video": name, **told}
+
     return routes
 
 

@@ -74,8 +74,8 @@ function listExamples(found) {
       say(error.message);
     }
   };
-  const entry = (one) => make("li", {}, make("button", { onclick: () => pick(one) }, one.name));
-  find("#examples ul").replaceChildren(...found.map(entry));
+  const entries = found.map((one) => make("li", {}, make("button", { onclick: () => pick(one) }, one.name)));
+  find("#examples ul").replaceChildren(...entries);
   find("#examples").hidden = !found.length;
 }
 
@@ -244,8 +244,14 @@ async function carryOut(turn, signal) {
 }
 
 async function attempt(turn, id, signal) {
-  turn.show({ state: "reading", n: 0 });
-  const clock = setInterval(() => turn.state === "reading" && turn.show({ n: turn.n + 1 }), 1000);
+  let seconds = 0;
+  turn.show({ state: "thinking", n: 0 });
+  const clock = setInterval(async () => {
+    seconds += 1;
+    const { read } = await api.get(`/v1/videos/${id}/memory`).catch(() => ({}));
+    if (!["reading", "thinking"].includes(turn.state)) return;
+    turn.show(read == null ? { state: "thinking", n: seconds } : { state: "reading", n: Math.floor(100 * read) });
+  }, 1000);
   try {
     const { path, body } = turn.request;
     if (turn.job === "ask") await converse(turn, path, body(id), signal);

@@ -1,7 +1,7 @@
 // A turn for use elsewhere: as a curl command, as Python, as JSON, as subtitles.
 
 import { hasKey } from "./api.js";
-import { announce } from "./dom.js";
+import { announce, make } from "./dom.js";
 import { t } from "./texts.js";
 
 const VIDEO = "\u0000video\u0000"; // stands for the id of the uploaded file
@@ -54,12 +54,9 @@ export function asSubtitles(cues) {
 }
 
 export function download(name, text, type) {
-  const url = URL.createObjectURL(new Blob([text], { type }));
-  const link = document.createElement("a");
-  link.href = url;
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(url), 1000);
+  const href = URL.createObjectURL(new Blob([text], { type }));
+  make("a", { href, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 1000);
 }
 
 // Pages that came over plain http from another machine may not copy: a file is given instead.

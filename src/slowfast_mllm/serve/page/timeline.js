@@ -52,7 +52,7 @@ export async function drawThumbnails(url) {
   thumbs.height = high;
   const video = make("video", { muted: true, preload: "auto", src: url });
   // Where it cannot be had, lanes say when without pictures.
-  const next = (event) => new Promise((resolve) => video.addEventListener(event, resolve, { once: true }));
+  const next = (event) => new Promise((resolve) => (video[`on${event}`] = resolve));
   await next("loadeddata");
   for (let number = 0; number < COUNT; number++) {
     const painted = new Promise((resolve) => video.requestVideoFrameCallback?.(resolve));
@@ -82,9 +82,7 @@ export function put(lane) {
   else lanes.append(element);
 }
 
-export function clear() {
-  lanes.replaceChildren();
-}
+export const clear = () => lanes.replaceChildren();
 
 function button(mark, number, lane) {
   const wide = mark.end - mark.start;
