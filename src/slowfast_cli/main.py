@@ -22,6 +22,7 @@ from slowfast_cli.convert import convert
 from slowfast_cli.cuts import cuts
 from slowfast_cli.data import data
 from slowfast_cli.describe import describe
+from slowfast_cli.evaluate import evaluate
 from slowfast_cli.events import events
 from slowfast_cli.export import export
 from slowfast_cli.facts import facts
@@ -107,6 +108,7 @@ for verb, example in (
     (export, "slowfast export slowfast-mini exported"),
 ):
     app.command(epilog=f"Example: {example}")(verb)
+app.command("eval", epilog="Example: slowfast eval --tasks videomme --limit 50 -o scores")(evaluate)
 app.add_typer(bench, name="bench")
 app.add_typer(data, name="data")
 app.add_typer(keys, name="keys")

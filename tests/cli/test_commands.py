@@ -21,7 +21,7 @@ PACKAGED = ROOT / "src" / "slowfast_mini" / "weights"
 VERBS = (
     *("ask", "describe", "chat", "caption", "choose", "classify", "score", "cuts", "facts"),
     *("ground", "search", "events", "compare"),
-    *("schema", "index", "info", "train", "convert", "export", "serve", "stop"),
+    *("schema", "index", "info", "train", "convert", "export", "serve", "stop", "eval"),
 )
 
 

@@ -294,10 +294,12 @@ class Likelihood:
 
     Attributes:
         log_probability: natural logarithm, summed over its tokens.
+        greedy: each of its tokens is the likeliest in its place.
     """
 
     log_probability: float
     num_tokens: int
+    greedy: bool
 
     @property
     def per_token(self) -> float:

@@ -243,8 +243,8 @@ def _sums(logits: Tensor, answers: Sequence[Sequence[tuple[int, int]]]) -> list[
     # In parts: in float32 the logits over a large vocabulary take twice as much as they did.
     whole = torch.cat([part.float().logsumexp(-1) for part in logits.split(_ROWS)])
     each = (logits[rows, tokens].float() - whole[rows]).tolist()
-    ends = accumulate(len(answer) for answer in answers)
-    return [
-        Likelihood(math.fsum(each[end - len(answer) : end]), len(answer))
-        for answer, end in zip(answers, ends, strict=True)
+    first = (logits.argmax(-1)[rows].cpu() == torch.tensor(tokens)).tolist()
+    spans = [
+        slice(e - len(a), e) for a, e in zip(answers, accumulate(map(len, answers)), strict=True)
     ]
+    return [Likelihood(math.fsum(each[span]), len(each[span]), all(first[span])) for span in spans]

@@ -29,8 +29,7 @@ def likelihoods(model: Any, clip: Any, question: str, answers: Sequence[str]) ->
     score = _scorer(model, clip, prompt) if text else _decoder_scorer(model, clip)
     size = max(1, min(16, _TOGETHER // len(prompt)))
     parts = [rows[i : i + size] for i in range(0, len(rows), size)]
-    sums = [total for part in parts for total in _summed(model, score(part), part)]
-    return [Likelihood(total, len(row)) for total, row in zip(sums, rows, strict=True)]
+    return [found for part in parts for found in _summed(model, score(part), part)]
 
 
 def _answer_ids(model: Any, answer: str, prompt: str) -> list[int]:
@@ -89,11 +88,15 @@ def _decoder_scorer(model: Any, clip: Any) -> _Score:
     return score
 
 
-def _summed(model: Any, logits: Tensor, rows: list[list[int]]) -> list[float]:
+def _summed(model: Any, logits: Tensor, rows: list[list[int]]) -> list[Likelihood]:
     likely = logits.float().log_softmax(-1)
     ids = padded(rows, model.pad_id, "right").to(logits.device)
     each = likely.gather(-1, ids[..., None])[..., 0]
-    return [float(row[: len(one)].sum()) for row, one in zip(each, rows, strict=True)]
+    first = likely.argmax(-1) == ids
+    return [
+        Likelihood(float(sums[: len(row)].sum()), len(row), bool(top[: len(row)].all()))
+        for sums, top, row in zip(each, first, rows, strict=True)
+    ]
 
 
 def padded(rows: list[list[int]], value: int, side: str) -> Tensor:

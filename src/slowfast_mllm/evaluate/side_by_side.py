@@ -178,6 +178,6 @@ def _reply(assistant: Any, question: Question, options: dict[str, Any]) -> Reply
     )
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """What an error says, or what it is."""
     return " ".join(str(error).split()) or type(error).__name__
