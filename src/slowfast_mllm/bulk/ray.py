@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import socket
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -145,7 +146,8 @@ def cluster(address: str) -> Iterator[None]:
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == LOCAL:
         own = {"include_dashboard": False, "object_store_memory": _STORE}
-        ray.init(address=LOCAL, **own, **quiet)
+        with _environment(PYTHONPATH=os.pathsep.join(sys.path)):  # what can be imported here
+            ray.init(address=LOCAL, **own, **quiet)
     else:
         _refuse_silent(address)
         try:
@@ -163,6 +165,21 @@ def cluster(address: str) -> Iterator[None]:
         ) from error
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """Variables that processes inherit which are begun meanwhile."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _refuse_silent(address: str) -> None:
@@ -184,12 +201,14 @@ def _refuse_silent(address: str) -> None:
         ) from error
 
 
-def _line(error: BaseException) -> str:
+def _line(error: BaseException | None) -> str:
     """The last line of what went wrong, which names the cause."""
-    while error.__cause__ is not None:
+    found = type(error).__name__
+    while error is not None:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        found = lines[-1] if lines else found
         error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__).rstrip(".")
+    return found.rstrip(".")
 
 
 def _pipeline(

@@ -1,0 +1,148 @@
+"""On paper, from measured stages: what 10^8 clips cost, and what is too slow at each size.
+
+Measured here, on one thread: reading a clip of the procedural world, encoding it and writing a
+caption with the packaged model; writing a row into the results' file, and what a record takes of
+memory in the program that asks. Assumed: what machines cost and what storage gives (options). Then
+every part has a rate, the slowest is the whole's, and the table says which that is.
+
+With --gpu-seconds (encoding and answering one clip, measured elsewhere) machines have GPUs.
+
+    OMP_NUM_THREADS=1 python benchmarks/scale.py [--clips 60] [--cores 16] [--price 0.5]
+"""
+
+import argparse
+import tempfile
+import time
+import tracemalloc
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.utils import logging
+
+from slowfast_mini import world
+from slowfast_mllm import load
+from slowfast_mllm.bulk.jobs import Captions
+from slowfast_mllm.tasks.caption import Captioning
+from slowfast_mllm.tasks.many import results_into
+from slowfast_mllm.tasks.records import Record
+
+_ROWS = 20_000  # that are written, and held, to see what one takes
+_DRIVER = 8 * 2**30  # bytes of memory of the program that asks
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What a clip takes.
+
+    Attributes:
+        read, look, row: seconds of a core: decoding; encoding and answering; writing the row.
+        clip, held: bytes of its file, and of memory where the rows are written.
+        start: seconds until a worker has loaded the model.
+    """
+
+    read: float
+    look: float
+    row: float
+    clip: float
+    held: float
+    start: float
+
+
+def measure(count: int) -> Stages:
+    """Of so many clips, each once."""
+    torch.set_num_threads(1)
+    job, began = Captions(Captioning(), max_batch=16), time.perf_counter()
+    assistant = load(device="cpu")
+    start = time.perf_counter() - began
+    with tempfile.TemporaryDirectory() as name:
+        folder, records = Path(name), []
+        for seed in range(count):
+            path = folder / f"{seed:04}.mp4"
+            world.write_video(world.sample_script(seed), path)
+            records.append(Record(path.name, str(path)))
+        size = sum(Path(record.video).stat().st_size for record in records) / count
+        list(job.run(assistant, records[:2]))
+        began = time.process_time()
+        rows = [fields for _, fields in job.run(assistant, records)]
+        whole = (time.process_time() - began) / count
+        read = [row["timing"]["read"] for row in rows if isinstance(row, dict)]
+        row = rows[0]
+        tracemalloc.start()
+        many = [Record(f"{folder}/{n:08}.mp4", f"{folder}/{n:08}.mp4") for n in range(_ROWS)]
+        began = time.process_time()
+        results_into(folder / "out.jsonl", {}, many, lambda left: ((r, row) for r in left))
+        held = tracemalloc.get_traced_memory()[1] / _ROWS
+        tracemalloc.stop()
+        (folder / "out.jsonl").unlink()
+        began = time.process_time()
+        results_into(folder / "out.jsonl", {}, many, lambda left: ((r, row) for r in left))
+        write = (time.process_time() - began) / _ROWS
+    reading = min(sum(read) / count, whole)
+    return Stages(reading, whole - reading, write, size, held, start)
+
+
+def rates(stages: Stages, machines: int, options: Any) -> dict[str, float]:
+    """Clips a second that each part could do."""
+    cores = machines * options.cores
+    shared = {
+        "storage": options.storage * 1e9 / stages.clip,
+        "writing rows": options.drivers / stages.row,
+    }
+    if options.gpu_seconds is None:
+        return {"cores": cores / (stages.read + stages.look), **shared}
+    gpus = machines * options.gpus / options.gpu_seconds
+    return {"reading (cores)": cores / stages.read, "GPUs": gpus, **shared}
+
+
+def duration(seconds: float) -> str:
+    for unit, size in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def table(stages: Stages, options: Any) -> None:
+    print("| clips | machines | clips/s | takes | per million | slowest |")
+    print("|---|---|---|---|---|---|")
+    for clips in (10**4, 10**6, 10**8):
+        for machines in (1, 10, 100, 1000):
+            parts = rates(stages, machines, options)
+            slowest = min(parts, key=lambda part: parts[part])
+            work = clips / parts[slowest]
+            if stages.start > work:
+                slowest = "loading the model"
+            whole = stages.start + work
+            cost = machines * options.price * whole / 3600 / clips * 1e6
+            print(
+                f"| {clips:,} | {machines:,} | {clips / whole:,.1f} | {duration(whole)} "
+                f"| ${cost:,.2f} | {slowest} |"
+            )
+
+
+def main() -> None:
+    """Parse the arguments, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clips", type=int, default=60, help="that are measured")
+    parser.add_argument("--cores", type=int, default=16, help="of a machine")
+    parser.add_argument("--gpus", type=int, default=8, help="of a machine, with --gpu-seconds")
+    parser.add_argument("--gpu-seconds", type=float, help="to encode and answer a clip")
+    parser.add_argument("--price", type=float, default=0.5, help="of a machine, dollars an hour")
+    parser.add_argument("--storage", type=float, default=10.0, help="of clips, GB a second")
+    parser.add_argument("--drivers", type=int, default=1, help="programs, each with a --shard")
+    options = parser.parse_args()
+    logging.set_verbosity_error()
+    stages = measure(options.clips)
+    fits = _DRIVER / stages.held / 1e6
+    print(
+        f"A clip: read {stages.read * 1e3:.1f} ms, encode and answer {stages.look * 1e3:.1f} ms, "
+        f"its row {stages.row * 1e6:.0f} µs, file {stages.clip / 1e3:.0f} kB. "
+        f"A program holds {stages.held:.0f} bytes a clip: {fits:.0f} million in 8 GiB. "
+        f"Loading the model: {stages.start:.1f} s.\n"
+    )
+    table(stages, options)
+
+
+if __name__ == "__main__":
+    main()
