@@ -1,8 +1,10 @@
 """What the slow path adds to prefill and to each generated token, in one run.
 
 A random model with the dimensions of Qwen2-0.5B and three hybrid layers reads 1,296 fast tokens and
-100 text tokens, then writes. Two ways, in turn, step by step, so that what else the machine does
-hits both alike: the language model alone on the same tokens (the baseline), and Slow-Fast. After
+100 text tokens, then writes. Three ways, in turn, step by step, so that what else the machine does
+hits all alike: the language model alone on the same tokens (the baseline), Slow-Fast, and, where
+the CPU multiplies int8, Slow-Fast with slow keys and values in int8; beside the last stands how far
+its logits are from those of Slow-Fast (norm of the difference by that of the latter). After
 them, because it leaves the machine slower for whoever comes next, and for a third as many steps:
 Slow-Fast that projects slow keys and values again at every step, as the official implementation
 does. Times are medians; compare ratios.
@@ -17,6 +19,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -29,11 +32,12 @@ from slowfast_mllm.model import (
     SlowFastVisionConfig,
     VideoMemory,
 )
-from slowfast_mllm.model.hardware import bfloat16_is_fast
+from slowfast_mllm.model.hardware import bfloat16_is_fast, int8_is_fast
 from slowfast_mllm.model.video_memory import TEXT, VIDEO, MemoryBatch, pad_rows
 
 FAST, TEXT_TOKENS, SLOW_PER_FRAME = 1296, 100, 81
 ALONE, AGAIN = "language model alone", "projecting again"
+WIDE, NARROW = "Slow-Fast", "Slow-Fast, int8 slow tokens"
 
 
 TINY_TOWER = SlowFastVisionConfig(image_size=64, depths=[1, 1, 1, 1], hidden_sizes=[8, 8, 8, 8])
@@ -75,7 +79,7 @@ def make_model(
 
 @dataclass
 class Conversation:
-    """One of the three ways: its prefill, then any number of steps."""
+    """One of the ways: its prefill, then any number of steps."""
 
     model: SlowFastForConditionalGeneration
     run: Callable[..., torch.nn.Module]
@@ -101,6 +105,7 @@ class Conversation:
             cache=self.cache,
             logits_to_keep=1,
         )
+        self.logits = output.logits[:, -1].float()
         self.length = ids.shape[1]
         self.last = output.logits[:, -1:].argmax(-1)
 
@@ -133,22 +138,27 @@ def measure(
     fast = torch.randn(FAST, 896, dtype=plain.dtype)
     slow = torch.randn(num_frames * SLOW_PER_FRAME, 896, dtype=plain.dtype)
     times = torch.arange(num_frames)
-    ways = {ALONE: (plain, False), "Slow-Fast": (hybrid, False), AGAIN: (hybrid, True)}
+    ways = {ALONE: plain, WIDE: hybrid, NARROW: hybrid, AGAIN: hybrid}
+    if not int8_is_fast() or arguments.compile:
+        del ways[NARROW]
     room = -(-(FAST + TEXT_TOKENS + arguments.steps + 8) // 256) * 256
     compiled = {
         model: torch.compile(model) if arguments.compile else model for model in (plain, hybrid)
     }
+
+    def remember(name: str) -> VideoMemory:
+        memory = ways[name].model.remember(fast, slow, times)
+        return memory.narrowed() if name == NARROW else memory
+
     talks = {
-        name: Conversation(
-            model, compiled[model], lambda m=model: m.model.remember(fast, slow, times), again, room
-        )
-        for name, (model, again) in ways.items()
+        name: Conversation(model, compiled[model], partial(remember, name), name == AGAIN, room)
+        for name, model in ways.items()
     }
     ids = torch.randint(0, 1000, (1, FAST + TEXT_TOKENS))
     types = torch.tensor([[VIDEO] * FAST + [TEXT] * TEXT_TOKENS])
     prefills: dict[str, list[float]] = {name: [] for name in talks}
     tokens: dict[str, list[float]] = {name: [] for name in talks}
-    for names in ([ALONE, "Slow-Fast"], [AGAIN]):
+    for names in ([name for name in ways if name != AGAIN], [AGAIN]):
         for warm in [True] + [False] * arguments.prefills:
             for name in names:
                 took = timed(lambda talk=talks[name]: talk.prefill(ids, types))
@@ -160,14 +170,27 @@ def measure(
                 took = timed(talks[name].step)
                 if not warm:
                     tokens[name].append(took)
+    return table(num_frames, talks, prefills, tokens)
+
+
+def table(
+    num_frames: int,
+    talks: dict[str, Conversation],
+    prefills: dict[str, list[float]],
+    tokens: dict[str, list[float]],
+) -> list[str]:
+    """A row for each way."""
+    expected = talks[WIDE].logits
     base = statistics.median(prefills[ALONE])
     base_token = statistics.median(tokens[ALONE])
     rows = []
     for name in talks:
         prefill, token = statistics.median(prefills[name]), statistics.median(tokens[name])
+        error = (talks[name].logits - expected).norm() / expected.norm()
         rows.append(
             f"| {num_frames} | {name} | {prefill:.2f} | {prefill / base:.3f} | "
-            f"{1 / token:.2f} | {token / base_token:.3f} |"
+            f"{1 / token:.2f} | {token / base_token:.3f} | "
+            f"{f'{error:.4f}' if name == NARROW else ''} |"
         )
     return rows
 
@@ -184,8 +207,8 @@ def main() -> None:
     dtype = getattr(torch, arguments.dtype)
     how = f"{arguments.dtype}{', compiled steps' if arguments.compile else ''}"
     print(f"Qwen2-0.5B dimensions, {how}, {torch.get_num_threads()} threads\n")
-    print("| frames | way | prefill s | ratio | tokens/s | time per token, ratio |")
-    print("|---|---|---|---|---|---|")
+    print("| frames | way | prefill s | ratio | tokens/s | time per token, ratio | logit error |")
+    print("|---|---|---|---|---|---|---|")
     plain, hybrid = make_model([], dtype), make_model([0, 8, 16], dtype)
     for num_frames in arguments.frames:
         for row in measure(plain, hybrid, num_frames, arguments):

@@ -14,7 +14,9 @@ from safetensors.torch import save_file
 
 from slowfast_mllm import SlowFast, VideoError, load
 from slowfast_mllm.engine import MemoryCache, MemoryFileError, encoded_video, loading
+from slowfast_mllm.engine.batching import Request
 from slowfast_mllm.engine.encoded_video import save_encoded, source_digest
+from slowfast_mllm.model.narrow_slow import NarrowSlow, widened
 
 CLIP = Path(__file__).parents[2] / "examples" / "shapes.mp4"
 QUESTIONS = ["How does the camera move?", "How many objects appear?", "What happens?"]
@@ -43,7 +45,7 @@ def test_a_memory_file_answers_like_the_video(assistant, clip, precision: str) -
     assert back.timestamps == seen.timestamps
     assert back.info == seen.info
     for layer, keys in seen.memory.slow_keys.items():
-        error = (back.memory.slow_keys[layer] - keys).abs().max() / keys.abs().max()
+        error = (widened(back.memory.slow_keys[layer]) - keys).abs().max() / keys.abs().max()
         assert error <= {"exact": 0, "bfloat16": 2**-8, "int8": 1 / 100}[precision]
     clip.unlink()  # the file stands for the video
     # Of a description, which is near between two words, int8 may turn one.
@@ -76,6 +78,67 @@ def test_int8_takes_about_half_of_bfloat16(assistant, clip) -> None:
         assistant.index(clip, file, precision)
         sizes.append(file.stat().st_size)
     assert sizes[1] < 0.65 * sizes[0]
+
+
+@pytest.fixture
+def int8_is_fast(monkeypatch) -> None:
+    """Also for short clips."""
+    monkeypatch.setattr(encoded_video, "_MANY", 0)
+    monkeypatch.setattr(encoded_video, "int8_is_fast", lambda: True)
+
+
+def test_an_int8_memory_is_read_as_it_is(assistant, clip, int8_is_fast, monkeypatch) -> None:
+    file = clip.with_suffix(".sfmem")
+    wide = assistant.index(clip, file, "int8", num_frames=8)
+    narrow = assistant.encode(file)
+    slow = [*narrow.memory.slow_keys.values(), *narrow.memory.slow_values.values()]
+    assert all(isinstance(x, NarrowSlow) and x.whole.dtype == torch.int8 for x in slow)
+    assert narrow.memory.nbytes < 0.5 * wide.memory.nbytes
+
+    monkeypatch.setattr(encoded_video, "int8_is_fast", lambda: False)
+    widened_again = assistant.encode(file)
+    assert isinstance(widened_again.memory.slow_keys[min(narrow.memory.slow_keys)], torch.Tensor)
+    alone = [assistant.ask(narrow, question).text for question in QUESTIONS[:2]]
+    assert alone == [assistant.ask(widened_again, question).text for question in QUESTIONS[:2]]
+    # Beside videos of other lengths, wide and narrow.
+    short = assistant.encode(CLIP, num_frames=4)
+    for other in (short, replace(short, memory=short.memory.narrowed())):
+        requests = [Request(v, q) for q in QUESTIONS[:2] for v in (narrow, other)]
+        together = list(assistant.generate(requests, max_batch=4))
+        assert [answer.text for answer in together[::2]] == alone
+    shares = [assistant.ask(v, QUESTIONS[0], evidence=True).evidence for v in (narrow, wide)]
+    difference = [abs(a - b) for a, b in zip(*(s.weights for s in shares), strict=True)]
+    assert max(difference) < 0.01
+    # What is int8 stays so, whatever file it goes into.
+    assistant.keep(narrow, file)
+    again = encoded_video._read(file)[1]
+    layer = min(narrow.memory.slow_keys)
+    assert torch.equal(again[f"slow_keys.{layer}"], narrow.memory.slow_keys[layer].whole)
+
+
+def test_logits_of_an_int8_memory_are_nearly_those_of_the_exact_one(assistant) -> None:
+    """And those of reading it in int8 are nearly those of widening it first."""
+    seen = assistant.encode(CLIP)
+    ids = assistant.prompt_ids([assistant.user_message(QUESTIONS[0], True)], seen)
+    narrow = seen.memory.narrowed()
+    with torch.inference_mode():
+        exact, read, wide = (
+            assistant.model(input_ids=ids, video_memory=memory).logits.flatten()
+            for memory in (seen.memory, narrow, narrow.widened())
+        )
+    assert (read - wide).norm() < 2e-3 * wide.norm()
+    assert (read - exact).norm() < 0.02 * exact.norm()
+
+
+def test_scales_that_do_not_fit_are_refused(assistant, clip) -> None:
+    file = clip.with_suffix(".sfmem")
+    encoded = assistant.encode(clip, num_frames=4)
+    memory = encoded.memory.narrowed()
+    keys = {i: NarrowSlow(k.whole, k.scale[:, :1]) for i, k in memory.slow_keys.items()}
+    memory = replace(memory, slow_keys=keys)
+    save_encoded(replace(encoded, memory=memory), file, assistant.fingerprint, source=None)
+    with pytest.raises(MemoryFileError, match="not as this program writes it"):
+        assistant.encode(file)
 
 
 def test_a_changed_video_is_noticed(assistant, clip) -> None:

@@ -22,6 +22,7 @@ from slowfast_mllm.engine.loading import (
     ModelError,
     Quantization,
     load_checkpoint,
+    narrows_memories,
     narrows_tower,
 )
 from slowfast_mllm.engine.memory_cache import MemoryCache
@@ -168,7 +169,8 @@ def load(
             were no faster at half a billion weights.
         quantize: "int8", "int4" (CPUs) or "nf4" weights of the language model; needs ONNX Runtime
             on CPUs (nf4: bitsandbytes), bitsandbytes on GPUs. On CPUs a large ConvNeXt tower is
-            computed in int8, too, where that is fast.
+            computed in int8, too, and slow keys and values of long videos are kept in int8, where
+            that is fast.
 
     Raises:
         ModelError: the checkpoint cannot be loaded; the message says why.
@@ -189,10 +191,13 @@ def load(
     network, processor = load_checkpoint(model, device, dtype, compile, quantize)
     name = DEFAULT_MODEL_NAME if model is None else str(model)
     assistant = SlowFast(network, processor, name, cache, compile)
-    if narrows_tower(network):
-        # Files of memories serve both towers, by the weights as the checkpoint has them; what a
-        # cache holds is never another's.
+    if narrows_memories(network):
+        # Files of memories serve narrow models and wide ones, by the weights as the checkpoint has
+        # them; what a cache holds is never another's.
         _ = assistant.fingerprint
+        assistant._exact_fingerprint += " slow tokens in int8"
+        assistant.narrows_memories = True
+    if narrows_tower(network):
         assistant._exact_fingerprint += " tower in int8"
         narrow_mlps(network.model.vision_tower)
     return assistant

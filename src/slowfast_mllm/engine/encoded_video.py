@@ -23,6 +23,9 @@ from slowfast_mllm.engine.frame_choice import FrameChoice
 from slowfast_mllm.model import SlowFastForConditionalGeneration, VideoMemory
 from slowfast_mllm.model.adapters import adapters_in
 from slowfast_mllm.model.cpu_linear import NarrowLinear, sample_of
+from slowfast_mllm.model.hardware import int8_is_fast
+from slowfast_mllm.model.narrow_slow import NarrowSlow
+from slowfast_mllm.model.video_memory import Slow
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.processing.pixels import Fit
 from slowfast_mllm.video import VideoInfo
@@ -34,6 +37,7 @@ PARTIAL = ".partial"  # what is still being written, or was when its program was
 Precision = Literal["exact", "bfloat16", "int8"]
 AT_HAND = {"read": 0.0, "preprocess": 0.0, "encode": 0.0}  # timing of what was encoded before
 _VERSION = 2
+_MANY = 8192  # slow tokens; fewer take little, and are attended quicker as they are
 _HEADER = "slowfast_memory"
 
 
@@ -189,7 +193,7 @@ def save_encoded(
         model: fingerprint of the model that made it.
         source: `describe_source` of the video, or None where there is no file to compare with.
         precision: as it is, bfloat16, or int8 with a scale per token and head for slow keys and
-            values and bfloat16 for the rest.
+            values and bfloat16 for the rest. What a memory holds in int8 stays so.
 
     Raises:
         OSError: it cannot be written.
@@ -341,12 +345,11 @@ def _tensors(memory: VideoMemory, precision: Precision) -> dict[str, Tensor]:
     tensors = {"fast_tokens": memory.fast_tokens}
     for name, slow in (("slow_keys", memory.slow_keys), ("slow_values", memory.slow_values)):
         for layer, values in slow.items():
-            if precision == "int8":
-                # As it will be stored: what is rounded afterwards would not fit the scale.
-                scale = values.abs().amax(-1, keepdim=True).float().clamp(min=1e-12) / 127
-                scale = scale.to(torch.bfloat16)
-                tensors[f"{name}.{layer}.scale"] = scale
-                values = (values / scale).round().to(torch.int8)
+            if precision == "int8" and not isinstance(values, NarrowSlow):
+                values = NarrowSlow.of(values)
+            if isinstance(values, NarrowSlow):
+                tensors[f"{name}.{layer}.scale"] = values.scale.bfloat16()
+                values = values.whole
             tensors[f"{name}.{layer}"] = values
     if precision != "exact":
         tensors = {
@@ -362,11 +365,14 @@ def _memory(
     kind: Literal["video", "image"],
     like: SlowFastForConditionalGeneration,
 ) -> VideoMemory:
-    def slow(name: str, layer: int) -> Tensor:
+    def slow(name: str, layer: int) -> Slow:
         values = tensors[f"{name}.{layer}"]
-        if values.dtype == torch.int8:
-            values = values * tensors[f"{name}.{layer}.scale"]
-        return values
+        if values.dtype != torch.int8:
+            return values
+        scale = tensors[f"{name}.{layer}.scale"]
+        if scale.shape != (*values.shape[:-1], 1):
+            raise KeyError("scales of another shape")
+        return NarrowSlow(values, scale.float())
 
     layers = like.config.hybrid_layers
     memory = VideoMemory(
@@ -377,7 +383,19 @@ def _memory(
         kind=kind,
     )
     _check_shapes(memory, like)
+    if not reads_narrow(memory, like):
+        memory = memory.widened()
     return memory.to(like.device, like.dtype)
+
+
+def reads_narrow(memory: VideoMemory, model: SlowFastForConditionalGeneration) -> bool:
+    """Whether a model reads slow tokens in int8 as they are: many, on a CPU that is fast at it."""
+    return (
+        memory.num_slow_tokens >= _MANY
+        and model.device.type == "cpu"
+        and model.model.reads_narrow
+        and int8_is_fast()
+    )
 
 
 def _check_shapes(memory: VideoMemory, like: SlowFastForConditionalGeneration) -> None:

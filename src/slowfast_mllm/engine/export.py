@@ -32,6 +32,7 @@ from slowfast_mllm.engine.exported_model import (
 )
 from slowfast_mllm.engine.loading import ModelError, appearing, load_checkpoint, refuse_filled
 from slowfast_mllm.model import SlowFastForConditionalGeneration
+from slowfast_mllm.model.narrow_slow import widened
 from slowfast_mllm.model.slow_attention import SlowQueries
 from slowfast_mllm.model.transformers_names import CACHE
 from slowfast_mllm.model.video_memory import MemoryBatch, VideoMemory
@@ -297,4 +298,5 @@ def _check_whole(
 
 
 def _tensors(memory: VideoMemory) -> list[Tensor]:
-    return [memory.fast_tokens, *memory.slow_keys.values(), *memory.slow_values.values()]
+    slow = [*memory.slow_keys.values(), *memory.slow_values.values()]
+    return [memory.fast_tokens, *map(widened, slow)]

@@ -28,6 +28,7 @@ from slowfast_mllm.engine.loading import (
 )
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.model.cpu_linear import session_options
+from slowfast_mllm.model.narrow_slow import widened
 from slowfast_mllm.model.slow_attention import SlowQueries
 from slowfast_mllm.model.transformers_names import CACHE
 from slowfast_mllm.model.video_memory import MemoryBatch
@@ -145,7 +146,8 @@ class ExportedStep:
             attends = torch.zeros_like(attends).scatter(1, who.positions, who.mask)
         elif who.mask is not None:
             attends = who.mask
-        slow = [x for i in self.hybrid for x in (memory.slow_keys[i], memory.slow_values[i])]
+        sides = memory.slow_keys, memory.slow_values
+        slow = [widened(side[i]) for i in self.hybrid for side in sides]
         seen = memory.slow_mask
         if seen is None:
             seen = torch.ones(rows, 1, 1, slow[0].shape[2], dtype=torch.bool)
@@ -231,4 +233,5 @@ def _put_graphs(network: Any, folder: Path) -> None:
     model.vision_tower.forward = encode
     model.multi_modal_projector.forward = project
     model.slow_keys_and_values = keys_and_values
+    model.reads_narrow = False  # the graph has float32 slow keys and values
     model.language_model.forward = run_step

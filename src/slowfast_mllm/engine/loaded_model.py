@@ -37,6 +37,7 @@ from slowfast_mllm.engine.encoded_video import (
     describe_source,
     fingerprint,
     load_encoded,
+    reads_narrow,
     save_encoded,
 )
 from slowfast_mllm.engine.frame_choice import (
@@ -83,6 +84,8 @@ class LoadedModel:
         self.name = name
         self.cache = cache
         self.compile = compile
+        # Whether slow keys and values of long videos are made int8, which some CPUs read sooner.
+        self.narrows_memories = False
         self.beginnings = Beginnings(self.model.config.text_config)
         self.reader = Reader()
 
@@ -248,6 +251,8 @@ class LoadedModel:
         times = torch.from_numpy(sampled.timestamps)
         with torch.no_grad():
             memory = self.model.encode_video(chunks(), times)
+        if self.narrows_memories and reads_narrow(memory, self.model):
+            memory = memory.narrowed()
         encoded = time.perf_counter()
         return EncodedVideo(
             memory=memory,

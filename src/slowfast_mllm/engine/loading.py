@@ -178,16 +178,20 @@ def quantized_bits(config: PreTrainedConfig) -> int | None:
     return found["bits"] if found and found.get("quant_method") == METHOD else None
 
 
-def narrows_tower(network: SlowFastForConditionalGeneration) -> bool:
-    """Whether the vision tower is computed in int8: a large one beside narrow weights, on a CPU
-    that is fast at it.
+def narrows_memories(network: SlowFastForConditionalGeneration) -> bool:
+    """Whether slow keys and values are kept in int8: beside narrow weights, on a CPU that is fast
+    at it.
     """
+    return isinstance(network.lm_head, NarrowLinear) and int8_is_fast()
+
+
+def narrows_tower(network: SlowFastForConditionalGeneration) -> bool:
+    """Whether the vision tower, too, is computed in int8: a large one."""
     tower: Any = network.model.vision_tower
     return (
-        isinstance(network.lm_head, NarrowLinear)
+        narrows_memories(network)
         and isinstance(tower, SlowFastConvNextModel)
         and tower.num_parameters() > _SMALL
-        and int8_is_fast()
     )
 
 

@@ -74,6 +74,8 @@ class ObjectProjector(nn.Sequential):
 class SlowFastModel(SlowFastPreTrainedModel):
     """Vision tower, projector and hybrid language model, without a language-model head."""
 
+    reads_narrow = True  # takes slow keys and values in int8, on CPUs
+
     def __init__(self, config: SlowFastConfig) -> None:
         super().__init__(config)
         self.vision_tower = AutoModel.from_config(config.vision_config)

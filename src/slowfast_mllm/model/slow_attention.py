@@ -23,6 +23,7 @@ from transformers import PreTrainedConfig
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from slowfast_mllm.model.configuration_slowfast import SlowFastConfig
+from slowfast_mllm.model.narrow_slow import NarrowSlow, attend_narrow, widened
 from slowfast_mllm.model.slow_evidence import SlowEvidence
 from slowfast_mllm.model.video_memory import MemoryBatch
 
@@ -138,7 +139,7 @@ class SlowCrossAttention(nn.Module):
     ) -> None:
         """Let `evidence` add up what this layer reads; see `forward`."""
         gate = self.gate(self_output.flatten(2))
-        keys = memory.slow_keys[self.layer_idx]
+        keys = widened(memory.slow_keys[self.layer_idx])
         evidence.add(query * self.scaling, keys, gate, memory.slow_mask)
 
     def _attend(
@@ -149,24 +150,31 @@ class SlowCrossAttention(nn.Module):
         # The query heads of one key head become extra query positions, so that keys and values are
         # never repeated; without causality the order of queries means nothing.
         grouped = query.reshape(batch, self.num_kv_heads, -1, dim)
+        attended = self._attended(grouped, memory, length)
+        attended = attended.reshape(batch, heads, length, dim).transpose(1, 2)
+        gate = self.gate(self_output.flatten(2))
+        if mask is not None:
+            gate = gate * mask[..., None]
+        return gate[..., None] * attended
+
+    def _attended(self, query: Tensor, memory: MemoryBatch, length: int) -> Tensor:
+        """(B, K, N, d) of `length` positions -> (B, K, N, d), in the way that is fast here."""
+        keys, values = memory.slow_keys[self.layer_idx], memory.slow_values[self.layer_idx]
+        if isinstance(keys, NarrowSlow) and isinstance(values, NarrowSlow):
+            return attend_narrow(query, keys, values, memory.slow_lengths, self.scaling)
         attention: Callable[..., Tensor] = F.scaled_dot_product_attention
         if query.device.type == "cpu" and query.dtype == torch.bfloat16:
             if length == 1:
                 attention = _attend_in_steps
             elif memory.slow_mask is None and not torch.is_grad_enabled():
                 attention = _attend_in_blocks
-        attended = attention(
-            grouped,
-            memory.slow_keys[self.layer_idx],
-            memory.slow_values[self.layer_idx],
+        return attention(
+            query,
+            keys,
+            values,
             attn_mask=None if memory.slow_mask is None else memory.slow_mask.to(query.device),
             scale=self.scaling,
         )
-        attended = attended.reshape(batch, heads, length, dim).transpose(1, 2)
-        gate = self.gate(self_output.flatten(2))
-        if mask is not None:
-            gate = gate * mask[..., None]
-        return gate[..., None] * attended
 
 
 def _attend_in_steps(

@@ -4,7 +4,7 @@
 prompts. Both are plain values; neither knows how tokens are made or attended.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -12,8 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from slowfast_mllm.model.narrow_slow import NarrowSlow, widened
+
 # Pixels or times: one tensor when all videos have the same shape, a list when they differ.
 Videos = Tensor | Sequence[Tensor]
+Slow = Tensor | NarrowSlow
 
 # Values of `mm_token_type_ids`, the Hugging Face standard.
 TEXT, IMAGE, VIDEO = 0, 1, 2
@@ -28,14 +31,15 @@ class VideoMemory:
 
     Attributes:
         fast_tokens: (num_fast_tokens, D), one per placeholder in the prompt.
-        slow_keys, slow_values: hybrid layer -> (num_kv_heads, num_slow_tokens, head_dim).
+        slow_keys, slow_values: hybrid layer -> (num_kv_heads, num_slow_tokens, head_dim); in int8
+            with scales where that was chosen (`NarrowSlow`).
         timestamps: (T,) seconds, float32.
         kind: which placeholder it belongs to.
     """
 
     fast_tokens: Tensor
-    slow_keys: dict[int, Tensor]
-    slow_values: dict[int, Tensor]
+    slow_keys: Mapping[int, Slow]
+    slow_values: Mapping[int, Slow]
     timestamps: Tensor
     kind: Literal["image", "video"] = "video"
 
@@ -47,16 +51,30 @@ class VideoMemory:
     def nbytes(self) -> int:
         """Bytes held by the tensors."""
         tensors = [self.fast_tokens, *self.slow_keys.values(), *self.slow_values.values()]
-        return sum(t.numel() * t.element_size() for t in tensors)
+        return sum(t.nbytes for t in tensors)
+
+    @property
+    def num_slow_tokens(self) -> int:
+        return next((keys.shape[1] for keys in self.slow_keys.values()), 0)
+
+    def narrowed(self) -> "VideoMemory":
+        """Slow keys and values in int8, a scale for each token of each head."""
+        return self._with_slow(lambda s: s if isinstance(s, NarrowSlow) else NarrowSlow.of(s))
+
+    def widened(self) -> "VideoMemory":
+        """Slow keys and values as tensors of the other tokens' dtype."""
+        return self._with_slow(lambda s: widened(s).to(self.fast_tokens.dtype))
+
+    def _with_slow(self, change: Callable[[Slow], Slow]) -> "VideoMemory":
+        keys = {i: change(k) for i, k in self.slow_keys.items()}
+        return replace(
+            self, slow_keys=keys, slow_values={i: change(v) for i, v in self.slow_values.items()}
+        )
 
     def to(self, *args: Any, **kwargs: Any) -> "VideoMemory":
         """A copy on another device or in another floating dtype (as `Tensor.to`)."""
-        return replace(
-            self,
-            fast_tokens=self.fast_tokens.to(*args, **kwargs),
-            slow_keys={i: k.to(*args, **kwargs) for i, k in self.slow_keys.items()},
-            slow_values={i: v.to(*args, **kwargs) for i, v in self.slow_values.items()},
-        )
+        moved = self._with_slow(lambda slow: slow.to(*args, **kwargs))
+        return replace(moved, fast_tokens=self.fast_tokens.to(*args, **kwargs))
 
 
 @dataclass(frozen=True)
@@ -71,9 +89,17 @@ class MemoryBatch:
     """
 
     fast_tokens: Tensor | None
-    slow_keys: dict[int, Tensor]
-    slow_values: dict[int, Tensor]
+    slow_keys: Mapping[int, Slow]
+    slow_values: Mapping[int, Slow]
     slow_mask: Tensor | None
+
+    @property
+    def slow_lengths(self) -> list[int]:
+        """Slow tokens that each row may attend: its first ones."""
+        if self.slow_mask is not None:
+            return [int(length) for length in self.slow_mask.sum(-1).flatten()]
+        keys = next(iter(self.slow_keys.values()))
+        return [keys.shape[2]] * keys.shape[0]
 
     def repeat_interleave(self, repeats: int) -> "MemoryBatch":
         """Each row `repeats` times in place, for beams and several returned sequences."""
@@ -174,21 +200,32 @@ def _mismatch(row: int, kind: str, difference: str) -> str:
     )
 
 
+def _padded(rows: list[list[Tensor]], like: Tensor) -> Tensor:
+    """Rows of (K, S, d) -> (B, K, longest, d)."""
+    if len(rows) == len(rows[0]) == 1:
+        return rows[0][0][None]  # not a copy: it may be large
+    parts = [torch.cat([like[:, :0], *row], 1) for row in rows]
+    padded = pad_sequence([p.transpose(0, 1) for p in parts], batch_first=True)
+    return padded.transpose(1, 2)
+
+
 def pad_rows(rows: list[list[VideoMemory]], like: VideoMemory) -> MemoryBatch:
     """Concatenate each row's memories and pad rows with zeros to one length."""
     fast = [torch.cat([like.fast_tokens[:0], *(m.fast_tokens for m in row)]) for row in rows]
     layers = list(like.slow_keys)
 
-    def slow(layer: int, name: Literal["slow_keys", "slow_values"]) -> Tensor:
-        if len(rows) == len(rows[0]) == 1:
-            return getattr(rows[0][0], name)[layer][None]  # not a copy: it may be large
-        empty = getattr(like, name)[layer][:, :0]
-        parts = [torch.cat([empty, *(getattr(m, name)[layer] for m in row)], 1) for row in rows]
-        padded = pad_sequence([p.transpose(0, 1) for p in parts], batch_first=True)
-        return padded.transpose(1, 2)
+    def slow(layer: int, name: Literal["slow_keys", "slow_values"]) -> Slow:
+        found = [[getattr(m, name)[layer] for m in row] for row in rows]
+        if all(isinstance(part, NarrowSlow) for row in found for part in row):
+            example = getattr(like, name)[layer]
+            whole = _padded([[part.whole for part in row] for row in found], example.whole)
+            scale = _padded([[part.scale for part in row] for row in found], example.scale)
+            return NarrowSlow(whole, scale)
+        wide = [[widened(part) for part in row] for row in found]
+        return _padded(wide, widened(getattr(like, name)[layer]))
 
     mask = None
-    lengths = [sum(m.slow_keys[layers[0]].shape[1] for m in row) for row in rows] if layers else [0]
+    lengths = [sum(m.num_slow_tokens for m in row) for row in rows]
     if min(lengths) < max(lengths):
         positions = torch.arange(max(lengths), device=like.fast_tokens.device)
         limits = torch.tensor([n or max(lengths) for n in lengths], device=positions.device)
