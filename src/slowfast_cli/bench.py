@@ -7,6 +7,7 @@ import typer
 
 from slowfast_cli.bench_compare import compare
 from slowfast_cli.bench_needle import needle
+from slowfast_cli.bench_scale import scale
 from slowfast_cli.options import Json, working
 from slowfast_cli.plots import new_figure, refuse_wrong_plot
 from slowfast_cli.terminal import say, say_json
@@ -23,6 +24,7 @@ bench.command(
 bench.command(epilog="Example: slowfast bench needle --frames 64 --frames 256 --plot needle.png")(
     needle
 )
+bench.command(epilog="Example: slowfast bench scale --steps 3 --plot scale.png")(scale)
 
 
 @bench.command(epilog="Example: slowfast bench flops --plot flops.png")

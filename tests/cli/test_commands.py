@@ -130,7 +130,7 @@ def test_every_verb_has_help_with_an_example(run, verb: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", [*VERBS, "data check", "bench flops", "bench compare", "bench needle"]
+    "verb", [*VERBS, "data check", "bench flops", "bench compare", "bench needle", "bench scale"]
 )
 def test_help_reads_well_at_80_columns(run, monkeypatch, verb: str) -> None:
     monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 80)

@@ -24,7 +24,7 @@ from slowfast_mllm.evaluate.lmms_requests import (
 )
 
 QUESTIONS = ("What color is the square?", "Describe the video.")
-GREEDY = {"until": ["\n\n"], "do_sample": False, "temperature": 0, "max_new_tokens": 8}
+GREEDY = {"until": ["\n\n"], "do_sample": False, "temperature": 0, "max_new_tokens": 6}
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def examinee(packaged: SlowFast, monkeypatch) -> Examinee:
         return real(video, **sampling)
 
     monkeypatch.setattr(packaged, "encode", encode)
-    found = Examinee(packaged, 2, num_frames=4)
+    found = Examinee(packaged, 2, num_frames=2)
     found.looked = looked
     return found
 
@@ -98,16 +98,16 @@ def test_each_video_is_looked_at_once_for_all_its_questions(
     rows = asked["task"]["test"]
     said = examinee.converse([read(make(row, i), asked) for i, row in enumerate(rows)])
     assert examinee.looked == clips
-    seen = {clip: packaged.encode(clip, num_frames=4) for clip in clips}
-    alone = [packaged.ask(seen[r["video"]], r["question"], max_new_tokens=8) for r in rows]
+    seen = {clip: packaged.encode(clip, num_frames=2) for clip in clips}
+    alone = [packaged.ask(seen[r["video"]], r["question"], max_new_tokens=6) for r in rows]
     assert said == [[answer.text] for answer in alone]
     protocol = examinee.protocol()
-    assert protocol["frames"]["looked_at"] == {"videos": 2, "fewest": 4, "most": 4, "median": 4}
+    assert protocol["frames"]["looked_at"] == {"videos": 2, "fewest": 2, "most": 2, "median": 2}
     assert protocol["tasks"]["task"] == {
         "requests": 4,
         "failed": 0,
         "prompt": QUESTIONS[0],
-        "options": {"max_new_tokens": 8, "temperature": 0.0, "stop": ["\n\n"]},
+        "options": {"max_new_tokens": 6, "temperature": 0.0, "stop": ["\n\n"]},
     }
 
 
@@ -182,7 +182,7 @@ def test_likelihoods_are_losses_of_one_look(
     packaged: SlowFast, examinee: Examinee, clips: list[str]
 ) -> None:
     question = QUESTIONS[0]
-    said = packaged.ask(clips[0], question, num_frames=4, max_new_tokens=8).text
+    said = packaged.ask(clips[0], question, num_frames=2, max_new_tokens=6).text
     choices = [f" {said}", " A purple elephant."]
     rows = [{"video": clips[0], "target": choices[1]}, {"video": "missing.mp4"}]
     asked = {"task": {"test": rows}}
@@ -195,7 +195,7 @@ def test_likelihoods_are_losses_of_one_look(
     requests = [request(choices[0], 0), request(lambda row: row["target"], 0), request("No.", 1)]
     found = examinee.weigh([weighed(each, asked) for each in (*requests, alone)])
     assert examinee.looked[1:] == [clips[0], "missing.mp4"]  # after this test's own
-    known = packaged.likelihoods(clips[0], question, choices, num_frames=4)
+    known = packaged.likelihoods(clips[0], question, choices, num_frames=2)
     assert found[:2] == [(pytest.approx(-each.per_token), each.greedy) for each in known]
     assert [greedy for _, greedy in found] == [True, False, False, False]
     assert found[0][0] < found[1][0]
