@@ -63,6 +63,13 @@ def test_info_on_a_clip_needs_little_memory() -> None:
     assert int(peak[1]) < 120_000
 
 
+def test_the_front_of_several_servers_loads_nothing_that_computes() -> None:
+    pytest.importorskip("fastapi")
+    loaded = distributions("import slowfast_mllm.serve.front")
+    assert "fastapi" in loaded
+    assert not loaded & {"torch", "transformers"}
+
+
 @pytest.mark.parametrize(
     ("given", "then"),
     [({}, "2000"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None"), ({"GOMP_SPINCOUNT": "7"}, "7")],

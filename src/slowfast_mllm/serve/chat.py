@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from slowfast_mllm.engine import Answer, Request, TokenScore
 from slowfast_mllm.engine.answers import split_options
@@ -14,14 +14,9 @@ from slowfast_mllm.serve.desk import Desk, Thought
 from slowfast_mllm.serve.elsewhere import without_elsewhere
 from slowfast_mllm.serve.errors import ApiError, wrong
 from slowfast_mllm.serve.parts import Conversation, conversation_of
+from slowfast_mllm.serve.shell import Body
 
 DEFAULT_TOKENS = 256
-
-
-class Body(BaseModel):
-    """A request's JSON; a field that is not known is refused by name."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 class Question(Body):

@@ -14,13 +14,13 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from slowfast_mllm.serve.app import shell
 from slowfast_mllm.serve.errors import ApiError, as_api_error
 from slowfast_mllm.serve.file_routes import file_routes
 from slowfast_mllm.serve.files import Files
 from slowfast_mllm.serve.guard import unless_gone
 from slowfast_mllm.serve.metrics import Metrics
 from slowfast_mllm.serve.settings import Settings
+from slowfast_mllm.serve.shell import shell
 from slowfast_mllm.serve.streams import DONE
 from slowfast_mllm.serve.uploads import upload_routes
 

@@ -12,10 +12,11 @@ from typing import Any, Literal
 from pydantic import Field
 
 from slowfast_mllm.engine import DESCRIBE, Answer, Likelihood, Request, Ticket
-from slowfast_mllm.serve.chat import DEFAULT_TOKENS, Body, check_model
+from slowfast_mllm.serve.chat import DEFAULT_TOKENS, check_model
 from slowfast_mllm.serve.desk import Desk, Thought
 from slowfast_mllm.serve.errors import ApiError, wrong
 from slowfast_mllm.serve.parts import conversation_of, reference_of
+from slowfast_mllm.serve.shell import Body
 from slowfast_mllm.serve.sources import Source
 from slowfast_mllm.tasks import JOBS, result_type
 from slowfast_mllm.tasks.compare import Comparison, compare_videos

@@ -17,8 +17,6 @@ from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
-from slowfast_mllm.engine import load
-from slowfast_mllm.serve.app import create_app
 from slowfast_mllm.serve.errors import ApiError
 from slowfast_mllm.serve.front import Message, create_front
 from slowfast_mllm.serve.settings import LOCAL_NAMES, Settings, read_settings
@@ -75,6 +73,10 @@ class Model:
         self, built: str, how: dict[str, Any], settings: Settings
     ) -> None:
         _check(built)
+        # Here, and not above: the front, which loads no model, begins sooner and takes less.
+        from slowfast_mllm.engine import load
+        from slowfast_mllm.serve.app import create_app
+
         self._app = create_app(await asyncio.to_thread(load, **how), settings)
         self._life = self._app.router.lifespan_context(self._app)
         await self._life.__aenter__()

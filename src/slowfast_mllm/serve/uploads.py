@@ -11,9 +11,9 @@ from anyio import to_thread
 from fastapi import APIRouter, UploadFile
 from pydantic import Field
 
-from slowfast_mllm.serve.chat import Body
 from slowfast_mllm.serve.errors import ApiError, wrong
 from slowfast_mllm.serve.files import Files, Spool, remove, remove_abandoned
+from slowfast_mllm.serve.shell import Body
 from slowfast_mllm.video.names import printable, shortened
 
 _PIECE = 1 << 20
