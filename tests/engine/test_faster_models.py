@@ -1,16 +1,23 @@
 """Compiled decode steps and quantized weights: the same questions, (nearly) the same words."""
 
+import gc
+import os
 import shutil
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 from slowfast_mllm import ModelError, SlowFast, load
 from slowfast_mllm.engine import MemoryCache
 from slowfast_mllm.engine.batching import Request
-from slowfast_mllm.model.cpu_linear import Int8Linear, NarrowLinear
+from slowfast_mllm.engine.loading import convert_checkpoint, loading_options
+from slowfast_mllm.model.cpu_linear import Int8Linear, NarrowLinear, make_ready, quantized
+from slowfast_mllm.model.cpu_quantizer import CpuWeightsConfig
 
+GOLDEN = Path(__file__).parents[1] / "model" / "golden" / "s1t4"
 CLIP = Path(__file__).parents[2] / "examples" / "shapes.mp4"
 QUESTIONS = ("How does the camera move?", "What happens in the video?", "How many cuts are there?")
 
@@ -79,7 +86,7 @@ def test_narrow_weights_answer_in_batches_chats_and_by_memory_as_alone(
 ) -> None:
     pytest.importorskip("onnxruntime")
     narrow = load(device="cpu", quantize=kind)
-    with pytest.raises(ValueError, match="is not saved"):
+    with pytest.raises(ValueError, match="is not saved once it is used"):
         narrow.model.save_pretrained("nowhere")
     assert narrow.fingerprint == plain.fingerprint  # what was remembered stays good
     seen = plain.encode(CLIP)
@@ -87,6 +94,82 @@ def test_narrow_weights_answer_in_batches_chats_and_by_memory_as_alone(
     assert narrow.chat(seen).ask(QUESTIONS[0]).text == alone[0]
     batch = narrow.generate([Request(seen, question) for question in QUESTIONS], max_batch=2)
     assert [answer.text for answer in batch] == alone
+    pieces: list[str] = []
+    narrow.ask(seen, QUESTIONS[0], pieces.append)
+    assert "".join(pieces) == alone[0]
+    word = alone[0].split()[2]
+    assert narrow.ask(seen, QUESTIONS[0], stop=[word]).text == alone[0].split(word)[0].rstrip()
+    likely = plain.ask(seen, QUESTIONS[2], num_beams=3).text
+    assert narrow.ask(seen, QUESTIONS[2], num_beams=3).text == likely
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+def test_converted_weights_answer_as_those_quantized_while_loading(kind, tmp_path) -> None:
+    pytest.importorskip("onnxruntime")
+    source = Path(str(files("slowfast_mini") / "weights"))
+    convert_checkpoint(str(source), tmp_path / "narrow", quantize=kind)
+    sizes = [
+        (folder / "model.safetensors").stat().st_size for folder in (source, tmp_path / "narrow")
+    ]
+    assert sizes[1] < 0.9 * sizes[0]
+    now, later = load(device="cpu", quantize=kind), load(tmp_path / "narrow")
+    assert (later.fingerprint, later._exact_fingerprint) == (
+        now.fingerprint,
+        now._exact_fingerprint,
+    )
+    seen = now.encode(CLIP)
+    for question in QUESTIONS:
+        assert later.ask(seen, question).text == now.ask(seen, question).text
+    with pytest.raises(ModelError, match="quantized already"):
+        load(tmp_path / "narrow", quantize=kind)
+    config = AutoConfig.from_pretrained(tmp_path / "narrow")
+    with pytest.raises(
+        ModelError, match="made for CPUs; load the checkpoint that it was converted"
+    ):
+        loading_options(config, torch.device("cuda"), None, None)
+    path = tmp_path / "narrow" / "config.json"
+    path.write_text(path.read_text().replace('"block_size": 32', '"block_size": 64'))
+    with pytest.raises(ModelError, match="of another version; convert the checkpoint again"):
+        load(tmp_path / "narrow")
+
+
+def test_a_head_of_its_own_is_narrow_too(tmp_path) -> None:
+    """As in the published checkpoints, whose embedding is not their head."""
+    pytest.importorskip("onnxruntime")
+    wide = AutoModelForImageTextToText.from_pretrained(GOLDEN).eval()
+    options = {"quantization_config": CpuWeightsConfig(bits=8)}
+    narrow = AutoModelForImageTextToText.from_pretrained(GOLDEN, **options).eval()
+    narrow.save_pretrained(tmp_path)
+    saved = AutoModelForImageTextToText.from_pretrained(tmp_path).eval()
+    assert isinstance(saved.lm_head, NarrowLinear)
+    ids = torch.arange(10, 50)[None]
+    with torch.inference_mode():
+        expected = wide(input_ids=ids).logits
+        for model in (narrow, saved):
+            error = (model(input_ids=ids).logits - expected).norm() / expected.norm()
+            assert error < 0.04
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="tells what is held on Linux")
+def test_narrow_weights_are_held_once() -> None:
+    pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    packed = quantized(torch.randn(4096, 4096), 8)
+    wide = torch.nn.Linear(4096, 4096, bias=False, device="meta")
+
+    def held() -> int:
+        gc.collect()
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    NarrowLinear(torch.nn.Linear(64, 64), 8).make_ready()
+    before, layers = held(), torch.nn.ModuleList()
+    for _ in range(4):
+        layer = NarrowLinear(wide, 8)
+        layer.weight, layer.scales = (part.clone() for part in packed)
+        layers.append(layer)
+    del layer
+    make_ready(layers)
+    assert held() - before < 1.5 * sum(layer.nbytes for layer in layers)
 
 
 def test_a_large_tower_is_computed_in_int8_where_the_cpu_is_fast_at_it(

@@ -116,22 +116,22 @@ def loading_options(
     config: PreTrainedConfig, target: torch.device, dtype: str | None, quantize: Quantization | None
 ) -> dict[str, Any]:
     """Arguments of `from_pretrained`. Quantized weights go to their device as they are read."""
+    narrow = quantized_bits(config) is not None
     if hasattr(config, "quantization_config"):
         # What lies beside them stays as it is: transformers would convert biases, but no weights.
         saved = str(config.dtype).removeprefix("torch.")
-        if quantize is not None or dtype not in (None, saved):
+        if quantize is not None or (dtype not in (None, saved) and not narrow):
             raise ModelError(
                 f"--quantize, --dtype: the checkpoint is quantized already, with {saved} beside; "
                 "leave them out."
             )
-        if quantized_bits(config) is None:
+        if not narrow:
             return {"dtype": "auto", "device_map": {"": target}}
         if target.type != "cpu":
             raise ModelError(
                 f"--device {target.type}: its weights were made for CPUs; load the checkpoint "
                 "that it was converted from."
             )
-        return {"dtype": "auto"}
     if dtype is not None and dtype not in _DTYPES:
         raise ModelError(f"--dtype {dtype}: unknown; choose one of {', '.join(_DTYPES)}.")
     if dtype is None:
@@ -390,9 +390,8 @@ def convert_checkpoint(
                 "--quantize: for native files of a whole model; convert an adapter without it, and "
                 "what that gives with it; leave out --official."
             )
-        # Half precision is for GPUs.
-        dtype = "bfloat16" if config.dtype in (torch.float16, torch.bfloat16) else "float32"
-        options = loading_options(config, torch.device("cpu"), dtype, quantize)
+        options |= loading_options(config, torch.device("cpu"), None, quantize)
+        options["dtype"] = "auto"
     try:
         network = load_whole(source, **options)
     except ValueError as error:

@@ -11,6 +11,7 @@ import ctypes
 import importlib.util
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import numpy as np
@@ -61,9 +62,12 @@ def sample_of(weight: Tensor) -> Tensor:
 
 def make_ready(module: nn.Module) -> None:
     """Build what multiplies in each `NarrowLinear`, and give back the memory that took."""
-    for layer in module.modules():
-        if isinstance(layer, NarrowLinear):
-            layer.make_ready()
+    layers = [layer for layer in module.modules() if isinstance(layer, NarrowLinear)]
+    if not layers:
+        return
+    with ThreadPoolExecutor(min(torch.get_num_threads(), _MOST_THREADS)) as pool:
+        for _ in pool.map(NarrowLinear.make_ready, layers):
+            pass
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     if trim is not None:  # glibc keeps what was freed in small pieces
         trim(0)
