@@ -48,7 +48,7 @@ def ask(
         if not how.json:
             tell_looks(answer)
     else:
-        conversation = how.watch(video)
+        conversation = how.watch(video, quickly=not more)
         answer = how.answer(conversation, question, **more)
         assistant = getattr(conversation, "assistant", None)
     if answer.evidence is None:

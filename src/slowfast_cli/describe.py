@@ -10,7 +10,7 @@ def describe(video: Watched, look_twice: LookTwice = False, *, how: Answering) -
 
     told = how.told(video)
     if not look_twice:
-        how.answer(how.watch(video), DESCRIBE, **told)
+        how.answer(how.watch(video, quickly=not told), DESCRIBE, **told)
         return
     answer, _ = how.answer_twice(video, DESCRIBE, **told)
     if not how.json:

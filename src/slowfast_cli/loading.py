@@ -12,6 +12,7 @@ from slowfast_cli.terminal import say
 
 if TYPE_CHECKING:
     from slowfast_mllm.engine.protocol import Assistant
+    from slowfast_mllm.engine.quick import QuickConversation
 
 _NOTICE = (
     "Note: the packaged model is small. It names 80 kinds of everyday things, counts people, tells "
@@ -36,12 +37,33 @@ def load_model(model: str | None, cache: bool, yes: bool = False, **how: Any) ->
         from slowfast_mllm import load
         from slowfast_mllm.engine import MemoryCache
 
-        folder = cache_folder() if cache else None
-        memories = MemoryCache(folder / "memories") if folder is not None else None
+        folder = memories_folder() if cache else None
+        memories = MemoryCache(folder) if folder is not None else None
         loaded = load(model, cache=memories, **how)
     if model is None:
         _show_notice_once()
     return loaded
+
+
+def recalled(
+    model: str | None, video: str, folder: Path, sampling: dict[str, Any]
+) -> "QuickConversation | None":
+    """See `quick.recall`; a wrong option is the engine's to refuse."""
+    from slowfast_mllm.engine.quick import recall
+
+    try:
+        return recall(model, video, folder, **sampling)
+    except ValueError:
+        return None
+
+
+def take_note(assistant: "Assistant", model: str | None, folder: Path) -> None:
+    """For `recalled`, when a model has been loaded."""
+    from slowfast_mllm.engine import SlowFast
+    from slowfast_mllm.engine.quick import take_note
+
+    if isinstance(assistant, SlowFast):
+        take_note(assistant, model, folder)
 
 
 def agree_to_download(model: str) -> None:
@@ -76,6 +98,12 @@ def cache_folder() -> Path | None:
     except RuntimeError:
         return None
     return Path(home) / "slowfast-mllm"
+
+
+def memories_folder() -> Path | None:
+    """Where memories are kept; None for users without a home."""
+    folder = cache_folder()
+    return None if folder is None else folder / "memories"
 
 
 def _show_notice_once() -> None:

@@ -124,6 +124,8 @@ def main() -> None:
     # work. OpenMP reads this when torch is loaded, so it must stand before; decoders inherit it.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    # Numpy multiplies little here: more threads would wait for one another, busily.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     logging.getLogger("bitsandbytes").setLevel("ERROR")  # peft brings it in, and it warns of itself
     try:
         app()

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from slowfast_cli.loading import load_model, working
+from slowfast_cli.loading import load_model, memories_folder, recalled, take_note, working
 from slowfast_cli.terminal import Thinking, say, say_json
 
 if TYPE_CHECKING:
     from slowfast_cli.remote import RemoteConversation, ToldAnswer
-    from slowfast_mllm.engine.answers import Answer
+    from slowfast_mllm.engine.answer import Answer
     from slowfast_mllm.engine.protocol import Assistant, Conversation
+    from slowfast_mllm.engine.quick import QuickConversation
     from slowfast_mllm.tasks.results import Result
 
 # Panels of the help. What the library checks itself has no range here: the help column is narrow.
@@ -370,8 +371,15 @@ class Answering(_Sampling):
         measure = measured("facts", video, self.server, self.frames_fps, self.clip)
         return told | {"facts": facts_in_words(measure)}
 
-    def watch(self, video: str) -> "Conversation | RemoteConversation":
-        """Load the model and look at the video: a conversation that can begin."""
+    def watch(
+        self, video: str, quickly: bool = False
+    ) -> "Conversation | RemoteConversation | QuickConversation":
+        """Load the model and look at the video: a conversation that can begin.
+
+        Args:
+            quickly: it is of one plain question; about a video that was looked at before it needs
+                no model to be loaded.
+        """
         refuse_wrong_bounds(video, **self.sampling)
         refuse_missing(video, self.server)
         if self.server:
@@ -380,9 +388,14 @@ class Answering(_Sampling):
 
             server, sampling = Server(self.server), _given(self.sampling)
             return RemoteConversation(server, video, self.model, sampling, warn=not self.json)
-        assistant = self._load()
-        with working("Watching the video"):
-            conversation = assistant.chat(video, **self.sampling)
+        folder = memories_folder() if quickly and self._is_plain else None
+        conversation: Any = folder and recalled(self.model, video, folder, self.sampling)
+        if not conversation:
+            assistant = self._load()
+            with working("Watching the video"):
+                conversation = assistant.chat(video, **self.sampling)
+            if folder:
+                take_note(assistant, self.model, folder)
         self._warn(conversation.video.info.warnings)
         return conversation
 
@@ -392,6 +405,15 @@ class Answering(_Sampling):
         with wrong_usage():
             Generation(**self._generation)
         return load_model(self.model, self.cache, **_how_to_load(self))
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether the likeliest answer is wanted, of the model as it is."""
+        sampled = self.temperature or self.num_beams != 1 or self.stop or self.schema
+        placed = self.device or self.dtype or self.quantize or self.compile or not self.cache
+        length = 1 if self.max_new_tokens is None else self.max_new_tokens
+        right = 1 <= length <= 2**20 and 0 <= self.top_p <= 1
+        return right and not (sampled or placed or self.show_thinking or self.seed is not None)
 
     def _warn(self, warnings: Iterable[str]) -> None:
         if not self.json:  # which has them in every answer
@@ -405,7 +427,10 @@ class Answering(_Sampling):
         return {name: getattr(self, name) for name in names} | length | {"stop": self.stop or ()}
 
     def answer(
-        self, conversation: "Conversation | RemoteConversation", question: str, **more: Any
+        self,
+        conversation: "Conversation | RemoteConversation | QuickConversation",
+        question: str,
+        **more: Any,
     ) -> "Answer | ToldAnswer":
         """Ask, and print the answer on stdout; `more` are further fields of `Generation`.
 

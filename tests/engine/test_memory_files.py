@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 from slowfast_mllm import SlowFast, VideoError, load
 from slowfast_mllm.engine import MemoryCache, MemoryFileError, encoded_video, loading
 from slowfast_mllm.engine.batching import Request
-from slowfast_mllm.engine.encoded_video import save_encoded, source_digest
+from slowfast_mllm.engine.encoded_video import save_encoded
+from slowfast_mllm.engine.memory_names import source_digest
 from slowfast_mllm.model.narrow_slow import NarrowSlow, widened
 
 CLIP = Path(__file__).parents[2] / "examples" / "shapes.mp4"

@@ -15,13 +15,13 @@ from typing import Any, ClassVar, Protocol
 from slowfast_mllm.engine import Assistant, SlowFast
 from slowfast_mllm.engine.encoded_video import (
     PARTIAL,
-    SUFFIX,
     Precision,
     check_target,
     describe_source,
     save_encoded,
 )
 from slowfast_mllm.engine.frame_choice import settings_of
+from slowfast_mllm.engine.memory_names import SUFFIX
 from slowfast_mllm.engine.reader import Reader
 from slowfast_mllm.tasks.caption import Captioning, caption_videos, fields_of, spans_of
 from slowfast_mllm.tasks.classify import classify_video

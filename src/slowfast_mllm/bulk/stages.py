@@ -33,9 +33,10 @@ from slowfast_mllm.engine import (
     load,
 )
 from slowfast_mllm.engine.catalog import checkpoint_of
-from slowfast_mllm.engine.encoded_video import SUFFIX, save_encoded
+from slowfast_mllm.engine.encoded_video import save_encoded
 from slowfast_mllm.engine.frame_choice import AUTO
 from slowfast_mllm.engine.loading import load_processor
+from slowfast_mllm.engine.memory_names import SUFFIX
 from slowfast_mllm.engine.reader import Reader
 from slowfast_mllm.tasks.records import Record
 from slowfast_mllm.video import SampledVideo, VideoError, VideoInfo, probe_video, read_video

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from slowfast_mllm.engine.answers import Answer, Likelihood, OnText, split_options
+from slowfast_mllm.engine.answer import Answer, Likelihood, OnText
+from slowfast_mllm.engine.answers import split_options
 from slowfast_mllm.engine.batching import Batcher, Request, Ticket
 from slowfast_mllm.engine.catalog import checkpoint_of
 from slowfast_mllm.engine.chat import Chat

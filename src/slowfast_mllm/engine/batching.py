@@ -22,10 +22,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import DynamicCache, LogitsProcessorList
 
-from slowfast_mllm.engine.answers import Answer, Clock, Generation, OnText, RefuseNan, split_options
+from slowfast_mllm.engine.answer import Answer, OnText
+from slowfast_mllm.engine.answers import Clock, Generation, RefuseNan, split_options
 from slowfast_mllm.engine.beside import with_words
-from slowfast_mllm.engine.encoded_video import AT_HAND, EncodedVideo, source_stamp
+from slowfast_mllm.engine.encoded_video import AT_HAND, EncodedVideo
 from slowfast_mllm.engine.loaded_model import LoadedModel
+from slowfast_mllm.engine.memory_names import source_stamp
 from slowfast_mllm.engine.reading import with_evidence
 from slowfast_mllm.engine.stopping import StopAtStrings
 from slowfast_mllm.engine.turns import conversation

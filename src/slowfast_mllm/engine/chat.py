@@ -8,7 +8,8 @@ import torch
 from transformers import CompileConfig, StaticCache
 from transformers.cache_utils import Cache
 
-from slowfast_mllm.engine.answers import Answer, Clock, Generation, OnText, RefuseNan, split_options
+from slowfast_mllm.engine.answer import Answer, OnText
+from slowfast_mllm.engine.answers import Clock, Generation, RefuseNan, split_options
 from slowfast_mllm.engine.beside import with_words
 from slowfast_mllm.engine.encoded_video import AT_HAND, EncodedVideo
 from slowfast_mllm.engine.loaded_model import LoadedModel

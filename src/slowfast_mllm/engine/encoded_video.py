@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from slowfast_mllm.engine.frame_choice import FrameChoice
+from slowfast_mllm.engine.memory_names import SUFFIX, digest, source_digest
 from slowfast_mllm.model import SlowFastForConditionalGeneration, VideoMemory
 from slowfast_mllm.model.adapters import adapters_in
 from slowfast_mllm.model.cpu_linear import NarrowLinear, sample_of
@@ -27,12 +28,10 @@ from slowfast_mllm.model.hardware import int8_is_fast
 from slowfast_mllm.model.narrow_slow import NarrowSlow
 from slowfast_mllm.model.video_memory import Slow
 from slowfast_mllm.processing import SlowFastProcessor
-from slowfast_mllm.processing.pixels import Fit
 from slowfast_mllm.video import VideoInfo
+from slowfast_mllm.video.fitting import Fit
 from slowfast_mllm.video.names import is_utf8, printable, short_name
-from slowfast_mllm.video.stills import pictures_of
 
-SUFFIX = ".sfmem"
 PARTIAL = ".partial"  # what is still being written, or was when its program was killed
 Precision = Literal["exact", "bfloat16", "int8"]
 AT_HAND = {"read": 0.0, "preprocess": 0.0, "encode": 0.0}  # timing of what was encoded before
@@ -123,32 +122,6 @@ def _essence(settings: Any) -> Any:
         kept = {k: settings[k] for k in settings.keys() - _CHANGES_NOTHING - set(absent)}
         return {k: _essence(v) for k, v in kept.items()}
     return [_essence(v) for v in settings] if isinstance(settings, list) else settings
-
-
-def source_digest(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file, or of the names and contents of a folder's pictures.
-
-    Raises:
-        OSError: it cannot be read, or is neither a file nor a folder (but a pipe, say).
-    """
-    path = Path(path)
-    if not path.is_dir():
-        if not path.is_file():
-            raise OSError(f"{short_name(str(path))}: not a regular file")
-        with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-    files = map(Path, pictures_of(path))
-    return _digest(os.fsencode(p.name) + f" {source_digest(p)}\n".encode() for p in files)
-
-
-def source_stamp(path: str | os.PathLike[str]) -> Any:
-    """Times and sizes by which a file, or a folder's pictures, can be seen to be others; quick.
-
-    Raises:
-        OSError: it is not there.
-    """
-    files = pictures_of(path) if os.path.isdir(path) else [path]
-    return tuple((s.st_mtime_ns, s.st_size, s.st_ino) for s in map(os.stat, files))
 
 
 def describe_source(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -419,11 +392,4 @@ def _content_digest(text: str, tensors: dict[str, Tensor]) -> str:
             yield f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode()
             yield tensor.flatten().view(torch.uint8).numpy().data
 
-    return _digest(parts())
-
-
-def _digest(parts: Iterable[bytes | memoryview]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()
+    return digest(parts())

@@ -3,14 +3,18 @@
 What the model's hybrid layers read of the slow tokens becomes numbers for people here; no model.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _TOP = 5  # frames whose cells are told
 # Of what is read on average: added to what a neutral question reads, lest little by next to nothing
@@ -120,9 +124,9 @@ def _spans(
     weights: Sequence[float], timestamps: Sequence[float], duration: float
 ) -> tuple[float, list[EvidenceSpan]]:
     """The median weight, and runs of frames far above it; a frame lasts until the next."""
-    told = torch.tensor(weights, dtype=torch.float64)
-    median = float(told.quantile(0.5))
-    deviation = 1.4826 * float((told - median).abs().quantile(0.5))
+    told = np.asarray(weights, np.float64)
+    median = float(np.median(told))
+    deviation = 1.4826 * float(np.median(np.abs(told - median)))
     least = max(_TIMES * median, median + _DEVIATIONS * deviation)
     ends = [*timestamps[1:], max(duration, timestamps[-1])]
     spans = []

@@ -1,18 +1,22 @@
 """`num_frames="auto"`: how many frames to look at, from length, motion and the memory there is."""
 
+from __future__ import annotations
+
 import math
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from slowfast_mllm.engine.reader import Reader
-from slowfast_mllm.model import SlowFastForConditionalGeneration
-from slowfast_mllm.processing.placeholders import TokenLayout
 from slowfast_mllm.video.motion import picture_change
+
+if TYPE_CHECKING:
+    import torch
+
+    from slowfast_mllm.model import SlowFastForConditionalGeneration
+    from slowfast_mllm.processing.placeholders import TokenLayout
 
 AUTO = "auto"
 # Neighbours shall differ by about so many levels of luma, of 255, at between these rates.
@@ -167,6 +171,8 @@ def kept_source(video: Any) -> Any:
 def free_memory(device: torch.device) -> int | None:
     """Bytes that a program can still take where a model is; None where nobody tells."""
     if device.type == "cuda":
+        import torch
+
         free, _ = torch.cuda.mem_get_info(device)
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return free + unused

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import DynamicCache
 
-from slowfast_mllm.engine.answers import Likelihood, RefuseNan
+from slowfast_mllm.engine.answer import Likelihood
+from slowfast_mllm.engine.answers import RefuseNan
 from slowfast_mllm.engine.beginnings import branch
 from slowfast_mllm.engine.encoded_video import EncodedVideo
 from slowfast_mllm.engine.loaded_model import LoadedModel

@@ -18,19 +18,11 @@ from numpy.typing import NDArray
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from slowfast_mllm.engine.answers import (
-    Answer,
-    Clock,
-    Generation,
-    Sampling,
-    checked_question,
-    compose_answer,
-    without_control_tokens,
-)
+from slowfast_mllm.engine.answer import Answer, Sampling, checked_question, without_control_tokens
+from slowfast_mllm.engine.answers import Clock, Generation, compose_answer
 from slowfast_mllm.engine.beginnings import Beginnings
 from slowfast_mllm.engine.encoded_video import (
     AT_HAND,
-    SUFFIX,
     EncodedVideo,
     Precision,
     check_target,
@@ -47,12 +39,13 @@ from slowfast_mllm.engine.frame_choice import (
     slow_fast_room,
 )
 from slowfast_mllm.engine.memory_cache import MemoryCache
+from slowfast_mllm.engine.memory_names import SUFFIX
 from slowfast_mllm.engine.reader import Reader
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.model.adapters import without_wrapper
 from slowfast_mllm.model.video_memory import TEXT, pack_memories
 from slowfast_mllm.processing import SlowFastProcessor
-from slowfast_mllm.processing.pixels import Fit
+from slowfast_mllm.video.fitting import Fit
 from slowfast_mllm.video.names import is_named, localized, printable, short_name
 
 _MASKED = ("sdpa", "eager")  # attention that takes a mask of any form

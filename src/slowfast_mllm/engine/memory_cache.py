@@ -5,25 +5,20 @@ longest unused go first when the limit is reached.
 """
 
 import contextlib
-import hashlib
-import json
 import os
 import time
 from pathlib import Path
 from typing import Any
 
-import slowfast_mllm
 from slowfast_mllm.engine.encoded_video import (
     PARTIAL,
-    SUFFIX,
     EncodedVideo,
     MemoryFileError,
     load_encoded,
     save_encoded,
-    source_digest,
 )
+from slowfast_mllm.engine.memory_names import SUFFIX, memory_key
 from slowfast_mllm.model import SlowFastForConditionalGeneration
-from slowfast_mllm.video.names import is_named
 
 DEFAULT_LIMIT = 2 << 30  # bytes
 _ABANDONED = 86400  # seconds after which nobody can still be writing a file
@@ -43,16 +38,7 @@ class MemoryCache:
         Args:
             settings: what else a memory depends on.
         """
-        if not is_named(video):
-            return None
-        try:
-            content = source_digest(video)
-        except (OSError, ValueError):
-            return None  # reading it will say what is wrong
-        wanted = json.dumps(
-            [content, *settings, slowfast_mllm.__version__], sort_keys=True, default=str
-        )
-        return hashlib.sha256(wanted.encode()).hexdigest()
+        return memory_key(video, *settings)
 
     def get(
         self, key: str, model: str, like: SlowFastForConditionalGeneration

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from slowfast_mllm.engine.answers import Answer, Likelihood, OnText
+from slowfast_mllm.engine.answer import Answer, Likelihood, OnText
 from slowfast_mllm.engine.batching import Request
 from slowfast_mllm.engine.frame_choice import FrameChoice
 from slowfast_mllm.engine.reader import Reader

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache
 
-from slowfast_mllm.engine.answers import Answer
+from slowfast_mllm.engine.answer import Answer
 from slowfast_mllm.engine.beginnings import branch, up_to
 from slowfast_mllm.engine.encoded_video import EncodedVideo
 from slowfast_mllm.engine.evidence import Evidence, weigh

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers.modeling_outputs import BaseModelOutput
 
-from slowfast_mllm.engine.answers import Likelihood, without_control_tokens
+from slowfast_mllm.engine.answer import Likelihood, without_control_tokens
 from slowfast_mllm.engine.thoughts import CLOSED, opens_thought
 from slowfast_mllm.model.transformers_names import CACHE
 

@@ -18,19 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slowfast_mllm.engine.answers import (
+from slowfast_mllm.engine.answer import (
     Answer,
-    Clock,
-    Generation,
     Likelihood,
     OnText,
-    RefuseNan,
     Sampling,
     checked_question,
-    compose_answer,
-    split_options,
     without_control_tokens,
 )
+from slowfast_mllm.engine.answers import Clock, Generation, RefuseNan, compose_answer, split_options
 from slowfast_mllm.engine.batching import Request
 from slowfast_mllm.engine.beside import with_words
 from slowfast_mllm.engine.encoded_video import AT_HAND

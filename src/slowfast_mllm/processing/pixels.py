@@ -14,12 +14,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from slowfast_mllm.video.fitting import fitted_size
+from slowfast_mllm.video.fitting import Fit, fitted_size
 
-# How a picture of another aspect becomes one of the crop's size. "crop": shortest edge to size,
-# then the middle of it (as the published checkpoints were trained); "pad": all of it, with its
-# aspect, between borders; "squash": all of it, without its aspect.
-Fit = Literal["crop", "pad", "squash"]
 _TORCH_MODES = {Image.Resampling.BICUBIC: "bicubic", Image.Resampling.BILINEAR: "bilinear"}
 # Above this many times the crop, computing the whole resized picture is a waste: at 16384 x 16
 # and an edge of 576 it would take a gigabyte a frame.

@@ -29,12 +29,13 @@ from slowfast_mllm.processing.packaged_defaults import (
     load_config_and_tokenizer,
     without_where,
 )
-from slowfast_mllm.processing.pixels import Fit, output_shape, resize_and_crop, resize_whole
+from slowfast_mllm.processing.pixels import output_shape, resize_and_crop, resize_whole
 from slowfast_mllm.processing.placeholders import TokenLayout
 from slowfast_mllm.processing.video_processing_slowfast import (
     SlowFastVideoProcessor,
     SlowFastVideoProcessorKwargs,
 )
+from slowfast_mllm.video.fitting import Fit
 
 IMAGE_TOKEN, VIDEO_TOKEN = "<image>", "<video>"
 _CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")

@@ -24,7 +24,6 @@ from slowfast_mllm.processing.clips import READING, Clip
 from slowfast_mllm.processing.fetch import at_hand
 from slowfast_mllm.processing.inputs import list_videos, with_channels_last
 from slowfast_mllm.processing.pixels import (
-    Fit,
     affine,
     output_shape,
     outside_crop,
@@ -32,6 +31,7 @@ from slowfast_mllm.processing.pixels import (
     resize_whole,
 )
 from slowfast_mllm.video import SampledVideo, Transform, read_video
+from slowfast_mllm.video.fitting import Fit
 from slowfast_mllm.video.sampling import SampleRequest
 from slowfast_mllm.video.sources import is_timeless
 

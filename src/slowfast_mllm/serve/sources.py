@@ -13,7 +13,7 @@ from pathlib import Path
 
 from anyio import to_thread
 
-from slowfast_mllm.engine.encoded_video import source_digest, source_stamp
+from slowfast_mllm.engine.memory_names import source_digest, source_stamp
 from slowfast_mllm.serve.errors import ApiError, wrong
 from slowfast_mllm.serve.fetch import fetch
 from slowfast_mllm.serve.files import Files, Spool, remove, remove_abandoned

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from slowfast_mllm.engine import DESCRIBE, Answer, Assistant, Encoded, Request
-from slowfast_mllm.engine.encoded_video import SUFFIX
 from slowfast_mllm.engine.frame_choice import settings_of
+from slowfast_mllm.engine.memory_names import SUFFIX
 from slowfast_mllm.tasks.cut_text import sentences, without_loops, words_of
 from slowfast_mllm.tasks.facts import Facts, Stretch, measure_facts
 from slowfast_mllm.tasks.likely import wordings

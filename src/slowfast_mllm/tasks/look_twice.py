@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from slowfast_mllm.engine import DESCRIBE, Answer, Assistant, EncodedVideo
-from slowfast_mllm.engine.answers import Added, Look, OnText, split_options
-from slowfast_mllm.engine.encoded_video import SUFFIX
+from slowfast_mllm.engine.answer import Added, Look, OnText
+from slowfast_mllm.engine.answers import split_options
 from slowfast_mllm.engine.frame_choice import kept_source
+from slowfast_mllm.engine.memory_names import SUFFIX
 from slowfast_mllm.tasks.gaps import middles, unexplained
 from slowfast_mllm.video import SampledVideo, VideoError, read_video
 from slowfast_mllm.video.motion import SMALL

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from slowfast_mllm.engine import Assistant, Encoded, MemoryFileError
-from slowfast_mllm.engine.encoded_video import SUFFIX, source_digest
+from slowfast_mllm.engine.memory_names import SUFFIX, source_digest
 from slowfast_mllm.tasks.records import Record, read_records
 from slowfast_mllm.tasks.windows import equal_parts
 from slowfast_mllm.video import probe_video

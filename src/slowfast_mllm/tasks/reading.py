@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 from slowfast_mllm.engine import Assistant, Encoded, Sampling
-from slowfast_mllm.engine.encoded_video import SUFFIX
 from slowfast_mllm.engine.frame_choice import (
     AUTO,
     FrameChoice,
@@ -19,6 +18,7 @@ from slowfast_mllm.engine.frame_choice import (
     kept_source,
     settings_of,
 )
+from slowfast_mllm.engine.memory_names import SUFFIX
 from slowfast_mllm.video import SampledVideo, VideoError, resizing
 from slowfast_mllm.video.names import is_named, short_name
 

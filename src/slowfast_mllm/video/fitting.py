@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Size = tuple[int, int]
+# How a picture of another aspect becomes one of a model's size. "crop": shortest edge to size, then
+# the middle of it (as the published checkpoints were trained); "pad": all of it, with its aspect,
+# between borders; "squash": all of it, without its aspect.
+Fit = Literal["crop", "pad", "squash"]
 # Sides that differ by less than this are rounding, or a codec's blocks: no border is worth it.
 _SAME = 0.01
 
