@@ -40,6 +40,8 @@ def load_model(model: str | None, cache: bool, yes: bool = False, **how: Any) ->
         folder = memories_folder() if cache else None
         memories = MemoryCache(folder) if folder is not None else None
         loaded = load(model, cache=memories, **how)
+    if how.get("device") == "tp" and os.environ["RANK"] != "0":
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the first process prints the answer
     if model is None:
         _show_notice_once()
     return loaded

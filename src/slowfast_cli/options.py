@@ -123,7 +123,11 @@ Clip = Annotated[
 ]
 Device = Annotated[
     str | None,
-    typer.Option(help="cpu, cuda, cuda:1, ... Default: what is there.", rich_help_panel=PLACE),
+    typer.Option(
+        help="cpu, cuda, cuda:1, ...; auto: over all that are there; tp: over the processes of "
+        "torchrun. Default: what is there.",
+        rich_help_panel=PLACE,
+    ),
 ]
 Precision = StrEnum("Precision", ["float32", "bfloat16", "float16"])
 Dtype = Annotated[

@@ -30,7 +30,9 @@ from slowfast_mllm.engine.memory_cache import MemoryCache
 from slowfast_mllm.engine.protocol import Capabilities, one_at_a_time
 from slowfast_mllm.engine.transformers_loading import is_of_transformers, load_transformers
 from slowfast_mllm.engine.transformers_model import TransformersModel
+from slowfast_mllm.engine.turns import conversation
 from slowfast_mllm.model.convnext import narrow_mlps
+from slowfast_mllm.model.sharding import answers_in_turn
 from slowfast_mllm.questions import DESCRIBE
 
 
@@ -80,11 +82,14 @@ class SlowFast(LoadedModel):
         """Answer many questions about many videos together.
 
         Requests are taken as they are needed and answers forgotten as they are given, so there may
-        be millions.
+        be millions. A model that threads must not share (`answers_in_turn`) answers in turn.
 
         Yields:
             In the order of `requests`: the answer, or the error that made this request fail.
         """
+        if answers_in_turn(self.model):
+            yield from map(self._in_turn, requests)
+            return
         with Batcher(self, max_batch) as batcher:
             handed_in: deque[Ticket] = deque()
             for request in requests:
@@ -93,6 +98,16 @@ class SlowFast(LoadedModel):
                     yield handed_in.popleft().outcome()
             while handed_in:
                 yield handed_in.popleft().outcome()
+
+    def _in_turn(self, request: Request) -> Answer | Exception:
+        try:
+            sampling, generation = split_options(request.options)
+            chat = self.chat(request.video, **sampling)
+            turns = (self.user_message, self.without_control_tokens)
+            chat.messages = conversation(*turns, request.question, request.earlier)[:-1]
+            return chat.answer(request.question, generation, request.on_text)
+        except Exception as error:
+            return error.with_traceback(None)
 
     def likelihoods(
         self, video: Any, question: str, answers: Sequence[str], **sampling: Any
@@ -162,8 +177,9 @@ def load(
         model: folder, hub id or alias (`catalog`) of a checkpoint, Slow-Fast (native or official)
             or of another family (`families`), which its config tells; None or "slowfast-mini": the
             packaged one.
-        device, dtype: None picks what fits the machine. "auto" spreads a model of transformers over
-            all devices.
+        device, dtype: None picks what fits the machine. "auto" spreads a model over all devices and
+            the disk; "tp" splits the heads of a Slow-Fast model over the processes that `torchrun`
+            started, each of which must then ask the same, in the same order.
         cache: keeps memories of files on disk, e.g. `MemoryCache(Path("memories"))`; of Slow-Fast
             models only.
         compile: compile tower and decode steps: the first answer takes longer; on CPUs the others

@@ -31,6 +31,7 @@ from slowfast_mllm.engine.memory_names import source_stamp
 from slowfast_mllm.engine.reading import with_evidence
 from slowfast_mllm.engine.stopping import StopAtStrings
 from slowfast_mllm.engine.turns import conversation
+from slowfast_mllm.model.sharding import answers_in_turn
 from slowfast_mllm.model.video_memory import TEXT, MemoryBatch, pad_rows
 from slowfast_mllm.video.names import is_named, localized
 
@@ -203,6 +204,11 @@ class Batcher:
         """`on_step` is called with how many answers get their next token."""
         if max_batch < 1:
             raise ValueError(f"max_batch must be at least 1, got {max_batch}.")
+        if answers_in_turn(assistant.model):
+            raise ValueError(
+                f"{assistant.name}: over processes, or with weights that come and go, there is no "
+                "running batch; load it whole, or ask one question after the other."
+            )
         self.assistant = assistant
         self.max_batch = max_batch
         self._on_step = on_step

@@ -54,7 +54,8 @@ class Chat:
         told = generation.told(self.video)
         fresh = {name: words for name, words in told.items() if words not in self._told}
         words = with_words(question, fresh)
-        message = self.assistant.user_message(words, first=not self.messages)
+        first = all(message["role"] != "user" for message in self.messages)
+        message = self.assistant.user_message(words, first)
         messages = [*self.messages, message]
         began = time.perf_counter()
         clock, new_ids, scores = self._generate(messages, generation, on_text)

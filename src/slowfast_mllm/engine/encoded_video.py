@@ -26,6 +26,7 @@ from slowfast_mllm.model.adapters import adapters_in
 from slowfast_mllm.model.cpu_linear import NarrowLinear, sample_of
 from slowfast_mllm.model.hardware import int8_is_fast
 from slowfast_mllm.model.narrow_slow import NarrowSlow
+from slowfast_mllm.model.sharding import is_split, placed, whole_weight
 from slowfast_mllm.model.video_memory import Slow
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.video import VideoInfo
@@ -86,10 +87,9 @@ def fingerprint(
     ]
     digest.update(json.dumps(_essence(settings), sort_keys=True, default=str).encode())
     for name, shape, sample in _samples(model):
-        if not _AFTER_MEMORIES.search(name):
-            digest.update(f"{name} {shape}".encode())
-            values = sample.to("cpu", precision).contiguous()
-            digest.update(values.view(torch.uint8).numpy().tobytes())
+        digest.update(f"{name} {shape}".encode())
+        values = sample.to("cpu", precision).contiguous()
+        digest.update(values.view(torch.uint8).numpy().tobytes())
     for name, adapter in adapters_in(model):
         if not _AFTER_MEMORIES.search(name):
             digest.update(f"{name} {adapter}".encode())
@@ -97,11 +97,15 @@ def fingerprint(
 
 
 def _samples(model: SlowFastForConditionalGeneration) -> Iterator[tuple[str, Any, Tensor]]:
-    """Name, shape and some values of each weight; of a head of few bits, as it was."""
+    """Name, shape and some values of each weight that makes something of a memory; of a head of
+    few bits, as it was.
+    """
     head = model.lm_head
     for name, weight in model.state_dict().items():
+        if _AFTER_MEMORIES.search(name):
+            continue
         if not (isinstance(head, NarrowLinear) and name.startswith("lm_head.")):
-            yield name, tuple(weight.shape), sample_of(weight)
+            yield name, tuple(weight.shape), sample_of(whole_weight(model, name, weight))
         elif name == "lm_head.sample":
             yield "lm_head.weight", (head.out_features, head.in_features), weight
 
@@ -358,7 +362,7 @@ def _memory(
     _check_shapes(memory, like)
     if not reads_narrow(memory, like):
         memory = memory.widened()
-    return memory.to(like.device, like.dtype)
+    return placed(memory, like)
 
 
 def reads_narrow(memory: VideoMemory, model: SlowFastForConditionalGeneration) -> bool:
@@ -367,6 +371,7 @@ def reads_narrow(memory: VideoMemory, model: SlowFastForConditionalGeneration) -
         memory.num_slow_tokens >= _MANY
         and model.device.type == "cpu"
         and model.model.reads_narrow
+        and not is_split(model)
         and int8_is_fast()
     )
 

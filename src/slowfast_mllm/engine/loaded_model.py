@@ -43,6 +43,7 @@ from slowfast_mllm.engine.memory_names import SUFFIX
 from slowfast_mllm.engine.reader import Reader
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.model.adapters import without_wrapper
+from slowfast_mllm.model.sharding import from_first, is_first, is_split, whole
 from slowfast_mllm.model.video_memory import TEXT, pack_memories
 from slowfast_mllm.processing import SlowFastProcessor
 from slowfast_mllm.video.fitting import Fit
@@ -69,13 +70,14 @@ class LoadedModel:
         """
         Args:
             model: as loaded, or a `PeftModel` of one; it stops training (`eval`).
-            cache: where memories of files are kept between calls and programs; None: nowhere.
+            cache: where memories of files are kept between calls and programs; None: nowhere, and
+                so where the model is split over processes, which may not see the same files.
             compile: run the decode steps of questions and conversations as compiled graphs.
         """
         self.model: SlowFastForConditionalGeneration = without_wrapper(model).eval()
         self.processor = processor
         self.name = name
-        self.cache = cache
+        self.cache = None if is_split(self.model) else cache
         self.compile = compile
         # Whether slow keys and values of long videos are made int8, which some CPUs read sooner.
         self.narrows_memories = False
@@ -146,6 +148,7 @@ class LoadedModel:
         began = time.perf_counter()
         room = slow_fast_room(self.model, self.processor.token_layout, self._usual)
         found = choose_num_frames(video, room, self.reader, **choice.part())
+        found = from_first(self.model, found)  # each process may find other memory free
         timing = {"choose": time.perf_counter() - began}
         encoded = self.encode(video, **asdict(choice.settled(found.num_frames)))
         return replace(encoded, frame_choice=found, timing=timing | encoded.timing)
@@ -178,7 +181,7 @@ class LoadedModel:
         if is_named(video) and os.path.exists(video):
             source = describe_source(video)
         encoded = self.encode(video, **sampling)
-        save_encoded(encoded, path, self.fingerprint, source, precision)
+        self._save(encoded, path, source, precision)
         return encoded
 
     def pictures(self, video: Any, edge: int, **sampling: Any) -> NDArray[np.uint8]:
@@ -216,7 +219,20 @@ class LoadedModel:
         Raises:
             OSError: it cannot be written.
         """
-        save_encoded(video, path, self.fingerprint, source=None)
+        self._save(video, path, source=None)
+
+    def _save(
+        self,
+        video: EncodedVideo,
+        path: Path,
+        source: dict[str, Any] | None,
+        precision: Precision = "bfloat16",
+    ) -> None:
+        """As `save_encoded`; of a model that is split over processes the first writes all heads."""
+        model, all_heads = self.fingerprint, whole(video.memory, self.model)
+        if is_first(self.model):
+            save_encoded(replace(video, memory=all_heads), path, model, source, precision)
+        from_first(self.model, path)  # which is there for all of them now
 
     def _encode(self, video: Any, choice: Sampling) -> EncodedVideo:
         """Pictures shrink as they are decoded and become pixels a chunk at a time: what is held at

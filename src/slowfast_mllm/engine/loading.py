@@ -23,6 +23,7 @@ from transformers import (
 from transformers.utils import logging
 
 from slowfast_mini import WEIGHTS
+from slowfast_mllm.engine.spreading import AUTO, TENSOR_PARALLEL, draw_alike, spread_options
 from slowfast_mllm.model import (
     SlowFastConfig,
     SlowFastConvNextModel,
@@ -67,7 +68,8 @@ def load_checkpoint(
     Args:
         model: folder or hub id, native or official layout, or of an adapter; None: the packaged
             model.
-        device: as torch names it; None: CUDA if there is one, else the CPU.
+        device: as torch names it, or "auto" or "tp" (see `spread_options`); None: CUDA if there is
+            one, else the CPU.
         dtype: "float32", "bfloat16" or "float16"; None: bfloat16 on CUDA, float32 on the CPU, but
             for large models bfloat16 there too if the CPU has it, or if float32 would take more
             than half of the memory. On CPUs that do not compute in bfloat16, it is that of the
@@ -80,11 +82,15 @@ def load_checkpoint(
         ModelError: no such checkpoint, not a Slow-Fast model, an unknown device or dtype, or
             something is not installed that compiling or quantizing needs.
     """
-    target = pick_device(device)
+    spread = device in (AUTO, TENSOR_PARALLEL)
+    target = pick_device(None if spread else device)
     if compile and target.type == "cpu" and not _has_compiler():
         raise ModelError("--compile: needs a C++ compiler on CPUs; install g++, or leave it out.")
     path = str(WEIGHTS if model is None else model)
-    options = loading_options(read_config(path), target, dtype, quantize)
+    config = read_config(path)
+    options = loading_options(config, target, dtype, quantize)
+    if spread:
+        options |= _spread(path, str(device), config, target, compile, quantize)
     bars = logging.is_progress_bar_enabled()
     if model is None:
         logging.disable_progress_bar()  # a quarter of a second needs no bar
@@ -95,10 +101,37 @@ def load_checkpoint(
             logging.enable_progress_bar()
     processor = load_processor(path)
     ready_to_ask(network, processor)
+    if spread:
+        draw_alike(network)
+        return network.eval(), processor
     if "device_map" not in options:
         network.to(target)
     _prepare(network, target, compile)
     return network.eval(), processor
+
+
+def _spread(
+    path: str,
+    device: str,
+    config: SlowFastConfig,
+    target: torch.device,
+    compile: bool,
+    quantize: Quantization | None,
+) -> dict[str, Any]:
+    """See `spread_options`; what is done to whole models in one place is refused."""
+    if compile:
+        raise ModelError(f"--device {device}: a spread model is not compiled; leave out --compile.")
+    if narrow_bits(quantize, target) is not None or quantized_bits(config) is not None:
+        raise ModelError(
+            f"--device {device}: weights quantized for CPUs are not spread; leave out --quantize, "
+            "or take the checkpoint that they came from."
+        )
+    if device == TENSOR_PARALLEL and (quantize or hasattr(config, "quantization_config")):
+        raise ModelError("--device tp: quantized weights are not split; use --device auto.")
+    try:
+        return spread_options(device, config, base_of_adapter(path) is not None)
+    except ValueError as error:
+        raise ModelError(str(error)) from error
 
 
 def ready_to_ask(network: SlowFastForConditionalGeneration, processor: SlowFastProcessor) -> None:

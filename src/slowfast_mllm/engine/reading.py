@@ -20,6 +20,7 @@ from slowfast_mllm.engine.beginnings import branch, up_to
 from slowfast_mllm.engine.encoded_video import EncodedVideo
 from slowfast_mllm.engine.evidence import Evidence, weigh
 from slowfast_mllm.engine.loaded_model import LoadedModel
+from slowfast_mllm.model.sharding import summed
 from slowfast_mllm.model.slow_evidence import SlowEvidence
 from slowfast_mllm.model.video_memory import TEXT, pack_memories
 
@@ -145,4 +146,4 @@ def _pass(
     )
     if collector.weights is None:
         raise RuntimeError("No hybrid layer told what it reads of the video.")
-    return list(collector.weights[0].double().cpu())
+    return list(summed(model.model, collector.weights)[0].double().cpu())

@@ -32,6 +32,7 @@ from slowfast_mllm.engine.loading import (
     pick_device,
     unusable,
 )
+from slowfast_mllm.engine.spreading import AUTO, TENSOR_PARALLEL
 from slowfast_mllm.engine.transformers_model import TransformersModel
 from slowfast_mllm.model.adapters import base_of_adapter
 from slowfast_mllm.model.whole_checkpoint import check_path
@@ -133,7 +134,9 @@ def load_transformers(
     except Exception as error:  # damaged files raise what they like
         raise unusable(path, error) from error
     config = family.config
-    spread = device == "auto"
+    spread = device == AUTO
+    if device == TENSOR_PARALLEL:
+        raise ModelError(f"--device tp: for Slow-Fast models only, and {path} is none; use auto.")
     target = pick_device(None if spread else device)
     options = loading_options(config, target, dtype, quantize)
     if isinstance(options.get("quantization_config"), BitsAndBytesConfig):

@@ -24,6 +24,7 @@ from slowfast_mllm.model.object_tracks import (
     track_features,
 )
 from slowfast_mllm.model.pretrained_slowfast import SlowFastPreTrainedModel
+from slowfast_mllm.model.sharding import device_of, is_split
 from slowfast_mllm.model.slow_attention import SlowQueries, make_hybrid
 from slowfast_mllm.model.transformers_names import CACHE, takes_either_name
 from slowfast_mllm.model.video_memory import (
@@ -92,6 +93,20 @@ class SlowFastModel(SlowFastPreTrainedModel):
             make_hybrid(self.language_model, config, index)
         self.post_init()
 
+    def init_parallel_plans(self) -> None:
+        """As in transformers; where a family splits its key heads, slow ones are split alike.
+
+        The gate looks at all heads at once: its row of weights is split, and the parts are summed.
+        """
+        super().init_parallel_plans()
+        attention = "language_model.layers.*.self_attn"
+        if self._tp_plan.get(f"{attention}.k_proj") == "colwise":
+            self._tp_plan |= {
+                f"{attention}.cross_attn.k_proj": "colwise",
+                f"{attention}.cross_attn.v_proj": "colwise",
+                f"{attention}.cross_attn.gate.proj": "rowwise",
+            }
+
     def get_input_embeddings(self) -> nn.Module:
         return self.language_model.get_input_embeddings()
 
@@ -147,7 +162,7 @@ class SlowFastModel(SlowFastPreTrainedModel):
         if is_video:
             slow = pool_space(slow, self.config.slow_spatial_pool)
         if self.config.visual_position_encoding:
-            slow = slow + self._positions(slow, motion, timestamps)
+            slow = slow + self._positions(slow, motion, timestamps).to(slow.device)
         return slow
 
     def object_tokens(self, objects: Tensor, timestamps: Tensor) -> Tensor:
@@ -218,8 +233,7 @@ class SlowFastModel(SlowFastPreTrainedModel):
         detections: list[Detections] = []
         begin = 0
         for chunk, inner in self._with_neighbours(frames):
-            # Of a model that lies on the disk accelerate moves the inputs.
-            pixels = chunk if self.device.type == "meta" else chunk.to(self.device)
+            pixels = chunk.to(self.device)
             maps, motion = self.vision_maps(pixels, is_video, inner)
             end = begin + len(maps)
             times = torch.arange(begin, end) if timestamps is None else timestamps[begin:end]
@@ -282,7 +296,8 @@ class SlowFastModel(SlowFastPreTrainedModel):
             layer = self.language_model.layers[index]
             # A family that norms after its attention (OLMo-2) has no norm before it: nor do we.
             norm = getattr(layer, "input_layernorm", nn.Identity())
-            keys[index], values[index] = layer.self_attn.cross_attn.project(norm(slow))
+            here = slow.to(device_of(layer))  # layers may lie on several
+            keys[index], values[index] = layer.self_attn.cross_attn.project(norm(here))
         return keys, values
 
     def encode_video(
@@ -400,9 +415,9 @@ class SlowFastModel(SlowFastPreTrainedModel):
         if memory is None or memory.fast_tokens is None or not memory.fast_tokens.shape[1]:
             return embeds
         rank = offset[:, None] + (types != TEXT).cumsum(1) - 1
-        rank = rank.clamp(0, memory.fast_tokens.shape[1] - 1)[..., None]
-        fast = memory.fast_tokens.gather(1, rank.expand(-1, -1, embeds.shape[-1]))
-        return torch.where((types != TEXT)[..., None], fast.to(embeds.dtype), embeds)
+        rank = rank.clamp(0, memory.fast_tokens.shape[1] - 1)[..., None].to(embeds.device)
+        fast = memory.fast_tokens.to(embeds).gather(1, rank.expand(-1, -1, embeds.shape[-1]))
+        return torch.where((types != TEXT)[..., None].to(embeds.device), fast, embeds)
 
     def _attending(self, types: Tensor, offset: Tensor, attention_mask: Any) -> Tensor | None:
         """(B, L), True where a position attends the slow tokens; None: everywhere."""
@@ -548,6 +563,11 @@ class SlowFastForConditionalGeneration(SlowFastPreTrainedModel, SlowFastGenerati
             logits = self.logit_cap * (logits / self.logit_cap).tanh()
         loss = None
         if labels is not None:
+            if is_split(self) and torch.is_grad_enabled():
+                raise ValueError(
+                    "labels: a model whose heads are split over processes is not trained; load it "
+                    "whole in each of them (data parallel), or train an adapter."
+                )
             if input_ids is not None:
                 types = mm_token_type_ids
                 types = self.model.token_types(input_ids) if types is None else types

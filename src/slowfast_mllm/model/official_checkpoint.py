@@ -133,7 +133,7 @@ class SplitInterleavedKeyValue(ConversionOps):
     """Fused rows (head, k|v, head_dim) to one tensor of keys and one of values.
 
     The layout is per key/value head first its keys, then its values: cutting the fused tensor in
-    two halves would mix them up.
+    two halves would mix them up. One of several processes reads the rows of its own heads alone.
     """
 
     @torch.no_grad()
@@ -147,14 +147,18 @@ class SplitInterleavedKeyValue(ConversionOps):
     ) -> dict[str, Tensor]:
         fused = next(iter(input_dict.values()))
         fused = fused[0] if isinstance(fused, list) else fused
-        heads = config.get_text_config().num_key_value_heads
-        both = fused.unflatten(0, (heads, 2, -1))
+        both = fused.unflatten(0, (-1, 2, _head_dim(config)))
         keys, values = (both[:, i].flatten(0, 1).contiguous() for i in (0, 1))
         return dict(zip(target_patterns, (keys, values), strict=True))
 
     @property
     def reverse_op(self) -> ConversionOps:
         return FuseInterleavedKeyValue()
+
+
+def _head_dim(config: PreTrainedConfig) -> int:
+    text = config.get_text_config()
+    return text.to_dict().get("head_dim") or text.hidden_size // text.num_attention_heads
 
 
 class FuseInterleavedKeyValue(ConversionOps):
@@ -169,10 +173,9 @@ class FuseInterleavedKeyValue(ConversionOps):
         config: PreTrainedConfig,
         **kwargs: Any,
     ) -> dict[str, Tensor]:
-        heads = config.get_text_config().num_key_value_heads
         parts = [input_dict[name] for name in source_patterns]
         halves = [part[0] if isinstance(part, list) else part for part in parts]
-        both = torch.stack([half.unflatten(0, (heads, -1)) for half in halves], dim=1)
+        both = torch.stack([half.unflatten(0, (-1, _head_dim(config))) for half in halves], dim=1)
         return {target_patterns[0]: both.flatten(0, 2).contiguous()}
 
     @property

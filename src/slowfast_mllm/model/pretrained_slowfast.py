@@ -12,6 +12,7 @@ from transformers import initialization as init
 from slowfast_mllm.model.configuration_slowfast import SlowFastConfig
 from slowfast_mllm.model.cpu_linear import NarrowLinear
 from slowfast_mllm.model.quantization import sparing
+from slowfast_mllm.model.sharding import device_of
 from slowfast_mllm.model.shim import register_nothing
 from slowfast_mllm.model.slow_attention import Gate
 from slowfast_mllm.model.transformers_names import CACHE, HAS_ACTIVATION_CHECKPOINTING
@@ -35,6 +36,12 @@ class SlowFastPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
     _can_compile_fullgraph = True
     register_for_auto_class: Any = classmethod(register_nothing)
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go: that of the first weights, or where they are brought from the disk."""
+        place = device_of(self)
+        return super().device if place is None else place
 
     @torch.no_grad()
     def initialize_weights(self) -> None:

@@ -92,23 +92,23 @@ class SlowCrossAttention(nn.Module):
     def __init__(self, config: SlowFastConfig, attention: Any, layer_idx: int) -> None:
         super().__init__()
         text = config.text_config
-        heads = text.num_attention_heads
         self.layer_idx = layer_idx
         self.head_dim = int(attention.head_dim)
+        self.num_heads = text.num_attention_heads
         self.num_kv_heads = text.num_key_value_heads
         self.scaling = float(attention.scaling)
         bias = has_kv_bias(attention)
         width = self.num_kv_heads * self.head_dim
         self.k_proj = nn.Linear(text.hidden_size, width, bias=bias)
         self.v_proj = nn.Linear(text.hidden_size, width, bias=bias)
-        self.gate = Gate(heads * self.head_dim, config.gate_activation, config.gate_scale)
+        self.gate = Gate(self.num_heads * self.head_dim, config.gate_activation, config.gate_scale)
 
     def project(self, slow_tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Normed slow tokens (S, D) -> keys and values (K, S, d). Once per video, never again."""
 
         def heads_first(projected: Tensor) -> Tensor:
             # Laid out once as every later step reads them: each head's tokens in one piece.
-            heads = projected.view(-1, self.num_kv_heads, self.head_dim)
+            heads = projected.unflatten(-1, (-1, self.head_dim))
             return heads.transpose(0, 1).contiguous()
 
         return heads_first(self.k_proj(slow_tokens)), heads_first(self.v_proj(slow_tokens))
@@ -149,7 +149,13 @@ class SlowCrossAttention(nn.Module):
         batch, heads, length, dim = query.shape
         # The query heads of one key head become extra query positions, so that keys and values are
         # never repeated; without causality the order of queries means nothing.
-        grouped = query.reshape(batch, self.num_kv_heads, -1, dim)
+        keys = memory.slow_keys[self.layer_idx].shape[1]
+        if keys * self.num_heads != heads * self.num_kv_heads:
+            raise ValueError(
+                f"video_memory: {keys} key heads beside {heads} of queries; encode the video with "
+                "this model, or load its `.sfmem` file."
+            )
+        grouped = query.reshape(batch, keys, -1, dim)
         attended = self._attended(grouped, memory, length)
         attended = attended.reshape(batch, heads, length, dim).transpose(1, 2)
         gate = self.gate(self_output.flatten(2))
