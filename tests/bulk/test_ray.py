@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,10 +64,9 @@ def test_a_cluster_gives_the_rows_that_one_machine_gives(tmp_path: Path, monkeyp
     here, there = tmp_path / "here.jsonl", tmp_path / "there.jsonl"
     do_here(Captions(HOW), load(device="cpu"), records, here)
     how: dict[str, Any] = {"how_loaded": {"device": "cpu"}, "plan": Plan(workers=1, readers=1)}
-    do_on_cluster("local", Captions(HOW), records[:2], there, **how)
-    assert not ray.is_initialized()
     progress = do_on_cluster("local", Captions(HOW), records, there, **how)
-    assert (progress.done, progress.failed) == (2, 1)
+    assert not ray.is_initialized()
+    assert (progress.done, progress.failed) == (4, 1)
     assert rows(here) == rows(there)
     errors = [path.with_suffix(".errors.jsonl").read_text() for path in (here, there)]
     assert errors[0] == errors[1]
@@ -88,6 +89,14 @@ def test_an_address_without_a_cluster_is_told_in_a_line(
         do_on_cluster(address, Captions(HOW), clips(1), output)
     assert "\n" not in str(told.value)
     assert not output.exists()
+
+
+def test_another_server_than_a_cluster_is_told_in_a_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=lambda: server.accept()[0].sendall(b"HTTP/1.1 400 No\r\n")).start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(ValueError, match="no cluster answers there"):
+            do_on_cluster(address, Captions(HOW), clips(1), tmp_path / "out.jsonl")
 
 
 def test_rows_that_come_twice_or_not_are_there_once() -> None:

@@ -52,6 +52,9 @@ _STORE = 2**30  # bytes of its object store
 _BATCH = 16  # videos that go to a worker together, and are done again if it dies
 _ROUNDS = 3  # of asking again for what came back from nobody
 _WAIT = 5.0  # seconds for a cluster to answer
+# As clients of HTTP/2 begin, which clusters speak; servers answer with settings, too.
+_SETTINGS = b"\x04"
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + _SETTINGS + bytes(5)
 
 
 @dataclass(frozen=True)
@@ -141,19 +144,18 @@ def cluster(address: str) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else lines of its inner workings
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == LOCAL:
         own = {"include_dashboard": False, "object_store_memory": _STORE}
-        with _environment(PYTHONPATH=os.pathsep.join(sys.path)):  # what can be imported here
-            ray.init(address=LOCAL, **own, **quiet)
+        with _environment(PYTHONPATH=os.pathsep.join(sys.path)), _silent():
+            ray.init(address=LOCAL, **own, **quiet)  # workers import what can be imported here
     else:
         _refuse_silent(address)
         try:
-            ray.init(address=address, **quiet)
+            with _silent():
+                ray.init(address=address, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ValueError(f"--ray {address}: {_line(error)}") from error
+            raise ValueError(f"--ray {address}: {_line(error)}.") from error
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -182,8 +184,25 @@ def _environment(**variables: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Nothing on stderr, by C++ neither: while Ray begins it tells each try to reach a cluster."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # and later what it cannot help
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def _refuse_silent(address: str) -> None:
-    """Tell in seconds that nobody answers: Ray itself waits a minute, and then ends the program."""
+    """Tell in seconds that no cluster answers: Ray itself tries for minutes."""
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
@@ -193,12 +212,21 @@ def _refuse_silent(address: str) -> None:
             "on one of its machines."
         )
     try:
-        socket.create_connection((host, int(port)), _WAIT).close()
+        with socket.create_connection((host, int(port)), _WAIT) as connection:
+            connection.settimeout(_WAIT)
+            connection.sendall(_HELLO)
+            answer = connection.recv(4)
     except (OSError, OverflowError) as error:
-        raise ValueError(
-            f"--ray {address}: no cluster answers there ({error}); begin one with "
-            "`ray start --head`, or give local."
-        ) from error
+        raise _nobody(address, str(error)) from error
+    if answer[3:] != _SETTINGS:
+        raise _nobody(address, "something else does")
+
+
+def _nobody(address: str, why: str) -> ValueError:
+    return ValueError(
+        f"--ray {address}: no cluster answers there ({why}); begin one with `ray start --head`, or "
+        "give local."
+    )
 
 
 def _line(error: BaseException | None) -> str:

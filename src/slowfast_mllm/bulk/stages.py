@@ -11,7 +11,6 @@ import os
 import pickle
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -405,18 +404,22 @@ class Worker(_Stage):
             return
 
         def loaded(_: list[int]) -> list[str]:
-            try:
-                self._assistant = load(model, **how_loaded)
-            except (ValueError, OSError, RuntimeError) as error:
-                return [_cause(error)]
-            self._handed = _Handed()
-            self._assistant.reader = Reader(self._handed.read_video, self._handed.probe_video)
-            return [""]
+            return [self._load(model, how_loaded)]
 
         def killed(_: str) -> str:
             return f"a worker on {_host()} dies as it loads the model; is there memory for it?"
 
         (self._fatal,) = guarded(tries, LOADING, [f"worker {place}"], loaded, killed)
+
+    def _load(self, model: str | None, how_loaded: Mapping[str, Any]) -> str:
+        """Why there is no model; "": there is."""
+        try:
+            self._assistant = load(model, **how_loaded)
+        except (ValueError, OSError, RuntimeError) as error:
+            return _cause(error)
+        self._handed = _Handed()
+        self._assistant.reader = Reader(self._handed.read_video, self._handed.probe_video)
+        return ""
 
     def __call__(self, batch: Batch) -> dict[str, Any]:
         """The row's record with what became of it; other columns are left out."""
@@ -424,23 +427,22 @@ class Worker(_Stage):
         return {name: done[name] for name in (RECORD, *self.empty)}
 
     def _work(self, records: list[Record], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        made: list[dict[str, Any]] = []
-        if self._assistant is not None:
-            # The columns `frames` and `error` are a reader's; of an error the frames tell again,
-            # unless it died of the video.
-            self._handed.take(records, [row.get("frames", b"") for row in rows])
-            lost = {r.id: row["error"] for r, row in zip(records, rows, strict=True)
-                    if row.get("error") and not row.get("frames")}  # fmt: skip
-            found: dict[str, dict[str, Any]] = {id: {"error": why} for id, why in lost.items()}
-            left = [record for record in records if record.id not in lost]
-            try:
-                with closing(self._job.run(self._assistant, left)) as outcomes:  # type: ignore[type-var]
-                    for record, outcome in outcomes:
-                        found[record.id] = _result(outcome)
-            except (ValueError, OSError, RuntimeError) as error:
-                self._fatal = f"{_cause(error)} (on {_host()})"
-            made = [found.get(record.id, {"fatal": self._fatal}) for record in records]
-        return made or [{"fatal": self._fatal} for _ in records]
+        if self._assistant is None:
+            return [{"fatal": self._fatal} for _ in records]
+        self._handed.take(records, [row.get("frames", b"") for row in rows])
+        # Errors of a reader come again from what it read, unless it died of the video.
+        found = {
+            record.id: {"error": row["error"]}
+            for record, row in zip(records, rows, strict=True)
+            if row.get("error") and not row.get("frames")
+        }
+        left = [record for record in records if record.id not in found]
+        try:
+            for record, outcome in self._job.run(self._assistant, left):
+                found[record.id] = _result(outcome)
+        except (ValueError, OSError, RuntimeError) as error:
+            self._fatal = f"{_cause(error)} (on {_host()})"
+        return [found.get(record.id, {"fatal": self._fatal}) for record in records]
 
 
 def _result(outcome: dict[str, Any] | Exception) -> dict[str, Any]:
