@@ -3,20 +3,27 @@
 The rate is that of large matrix products in the same dtype, measured in the same run just before
 each tower; bfloat16 is left out where the CPU has no instructions for it. "Share" is FLOPs / rate /
 time: 1 would be a tower as fast as a single matrix product. Random weights, best of several runs.
-The baseline of the ratio is float32, not compiled.
+The baseline of the ratio is float32, not compiled. With `--clips`, also how near slow tokens of
+real frames come in int8 to those in float32, with the packaged model's tower and projector, which
+were trained.
 
     python benchmarks/vision_tower.py [--towers packaged published] [--compile] [--repeats 3]
+        [--clips FOLDER]
 """
 
 import argparse
+import copy
 import itertools
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
 from decoding import timed
 from torch.utils.flop_counter import FlopCounterMode
 from transformers.initialization import no_init_weights
 
+from slowfast_mllm import load
 from slowfast_mllm.model import SlowFastConvNextModel, SlowFastVisionConfig
 from slowfast_mllm.model.convnext import narrow_mlps
 from slowfast_mllm.model.hardware import bfloat16_is_fast
@@ -102,11 +109,39 @@ def alike(tower: torch.nn.Module, pixels: torch.Tensor, expected: torch.Tensor) 
     return float(torch.cosine_similarity(found, expected, dim=0))
 
 
+@torch.no_grad()
+def real_frames(folder: Path) -> None:
+    """Cosines of slow tokens of the tower in int8 and in float32, of each clip."""
+    assistant: Any = load(device="cpu", dtype="float32")
+    wide = assistant.model.model
+    narrow = copy.deepcopy(wide)
+    narrow_mlps(narrow.vision_tower)
+    print("\n| clip | frames | slow tokens | mean cosine | lowest |\n|---|---|---|---|---|")
+    found = []
+    for clip in sorted(p for p in folder.iterdir() if p.suffix in (".mp4", ".webm", ".mkv")):
+        pictures = assistant.pictures(clip, wide.config.frame_size, num_frames=16)
+        pixels = assistant.processor.video_processor.normalise(pictures)
+        times = torch.arange(len(pixels)).float()
+        slow = [model.visual_tokens([pixels], times)[1] for model in (wide, narrow)]
+        # The last of each frame are things that another tower found.
+        slow = [
+            x.unflatten(0, (len(pixels), -1))[:, : -wide.config.object_config.num_objects]
+            for x in slow
+        ]
+        found.append(torch.cosine_similarity(*slow, dim=-1).flatten())
+        low, mean = float(found[-1].min()), float(found[-1].mean())
+        print(f"| {clip.name} | {len(pixels)} | {len(found[-1])} | {mean:.5f} | {low:.5f} |")
+    cosines = torch.cat(found)
+    low, mean = float(cosines.min()), float(cosines.mean())
+    print(f"| all | | {len(cosines)} | {mean:.5f} | {low:.5f} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--towers", nargs="+", default=list(TOWERS), choices=list(TOWERS))
     parser.add_argument("--compile", action="store_true", help="also compiled towers")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--clips", type=Path, help="folder of real clips")
     arguments = parser.parse_args()
     print(
         "| tower | how | GFLOP a frame | ms a frame | matmul GFLOP/s | share | speed-up | cosine |"
@@ -114,6 +149,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     for name in arguments.towers:
         measure(name, arguments.compile, arguments.repeats)
+    if arguments.clips is not None:
+        real_frames(arguments.clips)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ The reduced copy in `golden/` runs always, the full data where it lies beside th
 whose pixel values the reduced copy leaves out start from their visual tokens.
 """
 
+import copy
 import itertools
 import json
 from functools import cache
@@ -18,6 +19,7 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText
 
 from slowfast_mllm.model import SlowFastForConditionalGeneration, VideoMemory
+from slowfast_mllm.model.convnext import narrow_mlps
 from slowfast_mllm.model.visual_tokens import fast_frames
 
 
@@ -141,6 +143,35 @@ def test_answer_when_every_token_attends(load, source, kind, name, path) -> None
     case, model = Case(source, kind, name), load(source, kind)
     inputs = {**case.prompts(), **case.visual_inputs(model), "use_cache": path == "cached"}
     answer = greedy(model, case.new_tokens, **inputs)
+    assert answer[0].tolist() == case.tensors["greedy_full_attention"].tolist()
+
+
+@cases("n_new", language_model=True)
+def test_answer_with_slow_tokens_in_int8(load, source, kind, name) -> None:
+    case, model = Case(source, kind, name), load(source, kind)
+    memories = [case.memory(model, k) for k in range(case.count)]
+    narrow = {**case.prompts(), "video_memory": [memory.narrowed() for memory in memories]}
+    with torch.no_grad():
+        logits = model(**narrow).logits
+        exact = model(**case.prompts(), video_memory=memories).logits
+    assert (logits - exact).norm() < 2e-3 * exact.norm()
+    answer = greedy(model, case.new_tokens, **narrow)
+    assert answer[0].tolist() == case.tensors["greedy_full_attention"].tolist()
+
+
+@cases("n_new", language_model=True)
+def test_answer_with_the_tower_in_int8(load, source, kind, name) -> None:
+    case, model = Case(source, kind, name), copy.deepcopy(load(source, kind))
+    if not case.has_pixels:
+        pytest.skip("starts from visual tokens")
+    narrow_mlps(model.model.vision_tower)
+    for k, pixels in enumerate(case.of_each_input("pixel_values")):
+        frames = pixels.float() if case.is_video else pixels.float()[None]
+        with torch.no_grad():
+            slow = model.model.visual_tokens(frames, is_video=case.is_video)[1]
+        cosines = torch.cosine_similarity(slow, case.tensors[f"slow_tokens.{k}"], dim=-1)
+        assert cosines.min() > 0.999
+    answer = greedy(model, case.new_tokens, **case.prompts(), **case.visual_inputs(model))
     assert answer[0].tolist() == case.tensors["greedy_full_attention"].tolist()
 
 

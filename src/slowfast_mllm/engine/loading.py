@@ -45,6 +45,7 @@ from slowfast_mllm.video.names import brief
 
 DEFAULT_MODEL_NAME = "slowfast-mini (packaged)"
 Quantization = Literal["int8", "int4", "nf4"]
+_LOG = python_logging.getLogger(__name__)
 _SMALL = 100_000_000  # parameters; float32 costs little below
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -219,13 +220,20 @@ def narrows_memories(network: SlowFastForConditionalGeneration) -> bool:
 
 
 def narrows_tower(network: SlowFastForConditionalGeneration) -> bool:
-    """Whether the vision tower, too, is computed in int8: a large one."""
+    """Whether the vision tower, too, is computed in int8: a large one; says so where it cannot."""
     tower: Any = network.model.vision_tower
-    return (
-        narrows_memories(network)
+    if not (
+        isinstance(network.lm_head, NarrowLinear)
         and isinstance(tower, SlowFastConvNextModel)
         and tower.num_parameters() > _SMALL
-    )
+    ):
+        return False
+    if not int8_is_fast():
+        _LOG.warning(
+            "This CPU has no instructions that multiply int8 (VNNI, AMX or dot products): the "
+            "vision tower is computed as it is."
+        )
+    return int8_is_fast()
 
 
 def narrow_bits(quantize: str | None, target: torch.device) -> Literal[8, 4] | None:

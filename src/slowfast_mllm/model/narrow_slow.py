@@ -107,11 +107,11 @@ def _attend_rows(
     rows = len(query)
     unit = query.abs().amax().clamp_min(_TINY) / _MOST
     digits = torch.empty(2 * rows, query.shape[1], dtype=torch.int8)
-    _write_digits(query / unit, digits)
+    _write_digits(query / unit, digits, torch.empty_like(query))
     block = min(len(keys), _LONGEST, _SCORES // rows)
     # Made once: fresh memory for each product costs more than the product.
     sums = torch.empty(2 * rows * block, dtype=torch.int32)
-    room = torch.empty(rows * block)
+    room = torch.empty(2, rows * block)
     weights = torch.empty(2 * rows * block, dtype=torch.int8)
     tops, totals, outputs = [], [], []
     blocks = (x.split(block) for x in (keys, key_scales, values, value_scales))
@@ -120,13 +120,14 @@ def _attend_rows(
         both = sums[: 2 * rows * width].view(2 * rows, width)
         torch._int_mm(digits, some_keys.T, out=both)
         whole = both[rows:].add_(both[:rows], alpha=_BASE)
-        scores = torch.mul(whole, key_scale * unit, out=room[: rows * width].view(rows, width))
+        scores, spare = (part[: rows * width].view(rows, width) for part in room)
+        torch.mul(whole, key_scale * unit, out=scores)
         tops.append(scores.amax(-1, keepdim=True))
         scores.sub_(tops[-1]).exp_()
         totals.append(scores.sum(-1, keepdim=True))
         most = value_scale.amax().clamp_min(_TINY) / _MOST
         both_weights = weights[: 2 * rows * width].view(2 * rows, width)
-        _write_digits(scores.mul_(value_scale / most), both_weights)
+        _write_digits(scores.mul_(value_scale / most), both_weights, spare)
         product = torch._int_mm(both_weights, some_values).float()
         outputs.append((product[:rows] * _BASE + product[rows:]) * most)
     top = torch.stack(tops)
@@ -134,12 +135,12 @@ def _attend_rows(
     return (torch.stack(outputs) * share).sum(0) / (torch.stack(totals) * share).sum(0)
 
 
-def _write_digits(numbers: Tensor, digits: Tensor) -> None:
-    """(N, M) numbers of at most `_MOST` either way, overwritten -> (2 N, M) int8, high ones first.
+def _write_digits(numbers: Tensor, digits: Tensor, high: Tensor) -> None:
+    """(N, M) numbers of at most `_MOST` either way -> (2 N, M) int8, high digits first.
 
-    `high * _BASE + low` is the number, rounded.
+    `high * _BASE + low` is the number, rounded. Of `numbers` and `high` nothing is left.
     """
     rows = len(numbers)
-    high = (numbers * (1 / _BASE)).round_()
+    torch.mul(numbers, 1 / _BASE, out=high).round_()
     digits[:rows] = high
     digits[rows:] = numbers.sub_(high, alpha=_BASE).round_()

@@ -57,6 +57,11 @@ class VideoMemory:
     def num_slow_tokens(self) -> int:
         return next((keys.shape[1] for keys in self.slow_keys.values()), 0)
 
+    @property
+    def narrow(self) -> bool:
+        """Whether slow keys and values are in int8."""
+        return any(isinstance(keys, NarrowSlow) for keys in self.slow_keys.values())
+
     def narrowed(self) -> "VideoMemory":
         """Slow keys and values in int8, a scale for each token of each head."""
         return self._with_slow(lambda s: s if isinstance(s, NarrowSlow) else NarrowSlow.of(s))
