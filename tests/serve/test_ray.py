@@ -19,12 +19,13 @@ import ray
 from ray import serve
 from serving import CLIP, asking
 
-from slowfast_mllm.serve.ray import Arguments, app
+from slowfast_mllm.serve.ray import Arguments, app, check_version
 
 CHAT = "/v1/chat/completions"
 QUESTION = "What happens in the video?"
 # Words at random do not end soon.
 LONG = {"stream": True, "temperature": 2, "seed": 1, "max_tokens": 1500}
+WAITING = 4  # in each of two replicas, and before them
 pytestmark = pytest.mark.slow
 
 
@@ -37,7 +38,10 @@ def http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": port})
         place = tmp_path_factory.mktemp("shared")
-        serve.run(app(Arguments(place=place, min_replicas=2, max_replicas=2, num_cpus=0.5)))
+        config = place / "limits.toml"
+        config.write_text(f"max_waiting = {WAITING}\n")
+        how: dict[str, Any] = {"place": place, "config": config, "num_cpus": 0.5}
+        serve.run(app(Arguments(**how, min_replicas=2, max_replicas=2)))
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
             yield client
     finally:
@@ -137,6 +141,25 @@ def test_who_hangs_up_frees_the_replica(http: httpx.Client) -> None:
         time.sleep(0.1)
 
 
+def test_a_full_house_says_so_and_a_video_that_many_ask_about_is_answered_by_others_too(
+    http: httpx.Client,
+) -> None:
+    video = uploaded(http, 0)
+    before = looked(http)
+    body = asking(QUESTION, video, **{**LONG, "stream": False, "max_tokens": 200})
+    with ThreadPoolExecutor(24) as threads:
+        answers = list(threads.map(lambda _: http.post(CHAT, json=body), range(24)))
+    codes = [answer.status_code for answer in answers]
+    assert set(codes) == {200, 429}
+    assert codes.count(200) >= 2 * WAITING
+    refused = answers[codes.index(429)]
+    assert refused.json()["error"]["code"] == "busy"
+    assert int(refused.headers["Retry-After"])
+    after = looked(http)
+    assert len(after) == 2
+    assert all(after[name] > before.get(name, 0) for name in after)
+
+
 def test_the_page_and_everything_else_are_answered_as_by_one_server(http: httpx.Client) -> None:
     assert "<html" in http.get("/").text
     assert http.get("/v1/models").json()["data"][0]["id"]
@@ -146,6 +169,11 @@ def test_the_page_and_everything_else_are_answered_as_by_one_server(http: httpx.
     assert http.post(CHAT, content=b"{").status_code == 400
     assert http.get("/v1/models", headers={"Origin": "http://a.example"}).status_code == 403
     assert http.get("/v1/models", headers={"Host": "a.example"}).status_code == 403
+
+
+def test_a_worker_of_another_version_is_refused_in_one_line() -> None:
+    with pytest.raises(ValueError, match=r"\Athis worker has slowfast-mllm .+ and .+ 0\.0; .+\Z"):
+        check_version("0.0")
 
 
 @pytest.mark.parametrize("given", [{"max_replicas": 1, "min_replicas": 2}, {"config": Path("no")}])

@@ -72,7 +72,7 @@ class Model:
     async def __init__(  # type: ignore[misc]  # Ray awaits it
         self, built: str, how: dict[str, Any], settings: Settings
     ) -> None:
-        _check(built)
+        check_version(built)
         # Here, and not above: the front, which loads no model, begins sooner and takes less.
         from slowfast_mllm.engine import load
         from slowfast_mllm.serve.app import create_app
@@ -125,7 +125,7 @@ class Front:
     async def __init__(  # type: ignore[misc]
         self, built: str, settings: Settings, model: Any
     ) -> None:
-        _check(built)
+        check_version(built)
         self._settings = settings
         self._model = model
 
@@ -200,7 +200,7 @@ def app(arguments: Arguments) -> serve.Application:
     return front.bind(_VERSION, settings, model)
 
 
-def _check(built: str) -> None:
+def check_version(built: str) -> None:
     """Refuse to begin on a machine with another version than that of who built the application."""
     if built != _VERSION:
         raise ValueError(
