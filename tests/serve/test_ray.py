@@ -113,6 +113,7 @@ def test_a_replica_dies_while_it_answers_and_the_others_go_on(http: httpx.Client
     assert "\n" not in error["message"]
     assert not any("error" in json.loads(event) for event in unharmed.result()[:-1])
 
+    assert http.get("/ready").status_code == 200  # one of them is
     again = http.post(CHAT, json=asking(QUESTION, victim))
     assert again.json()["choices"] == answer
     assert 'origin="disk"' in http.get("/metrics").text  # what the dead one saw is not lost

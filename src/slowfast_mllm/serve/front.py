@@ -96,7 +96,7 @@ class _Relay:
                     await send(message)
             except TimeoutError as error:
                 raise ApiError(504, "no replica took the request in time", "deadline") from error
-            except ApiError as error:
+            except Exception as error:
                 if not streams:
                     raise
                 told = f"data: {json.dumps(as_api_error(error).body())}\n\n{DONE}"
@@ -121,7 +121,7 @@ def _references(path: str, body: bytes) -> Iterator[str]:
         yield path.split("/")[3]
     try:
         left = [json.loads(body)]
-    except ValueError:  # the server that is asked will say so
+    except (ValueError, RecursionError):  # the server that is asked will say so
         return
     while left:
         part = left.pop()

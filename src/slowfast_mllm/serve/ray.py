@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from prometheus_client import generate_latest
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
 from slowfast_mllm.serve.errors import ApiError
@@ -150,6 +150,8 @@ class Front:
                 "busy",
                 headers={"Retry-After": "1"},
             ) from error
+        except RayTaskError:  # a fault of ours
+            raise
         except (RayError, RayServeException) as error:
             raise ApiError(
                 503,
@@ -159,7 +161,13 @@ class Front:
             ) from error
 
     async def _told(self) -> list[tuple[str, bytes]]:
-        return list(await self._model.broadcast("told").results_async(timeout_s=5))
+        """Of those that answer: one that has just died, or hangs, is left out."""
+        try:
+            coming = self._model.broadcast("told")
+            found = await coming.results_async(timeout_s=5, return_exceptions=True)
+        except (RayServeException, TimeoutError):  # there is none
+            return []
+        return [one for one in found if not isinstance(one, BaseException)]
 
 
 def app(arguments: Arguments) -> serve.Application:
