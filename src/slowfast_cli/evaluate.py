@@ -2,7 +2,6 @@
 
 import importlib.util
 import json as json_of
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -73,7 +72,6 @@ def evaluate(
     """
     given = _generation(gen_kwargs or [])
     _refuse(output, include_path)
-    os.environ.setdefault("LOGURU_LEVEL", "ERROR")  # read when the harness is imported
     assistant = load_model(model, False, yes, device=device, dtype=dtype, quantize=quantize)
     from slowfast_mllm.evaluate.lmms_models import ChatSlowFast, SimpleSlowFast, run_tasks
 

@@ -2,8 +2,9 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from lmms_eval.api.instance import GenerationResult, Instance
 from lmms_eval.api.model import lmms
+from loguru import logger
 from tqdm import tqdm
 
 from slowfast_mllm import load
@@ -156,6 +158,9 @@ def run_tasks(
     from lmms_eval.evaluator import simple_evaluate
     from lmms_eval.tasks import TaskManager
 
+    # Importing it has pointed its log at stdout, which is kept for results.
+    logger.remove()
+    logger.add(sys.stderr, level="ERROR", format="{message}")
     given = ",".join(f"{name}={value}" for name, value in (generation or {}).items())
     try:
         manager = TaskManager(
@@ -163,16 +168,17 @@ def run_tasks(
         )
         if missing := [name for name in tasks if not manager.match_tasks([name])]:
             raise ValueError(f"no task is called {', '.join(missing)}")
-        results = simple_evaluate(
-            model=model,
-            tasks=manager.match_tasks([*tasks]),
-            limit=limit,
-            batch_size=model.examinee.max_batch,
-            task_manager=manager,
-            gen_kwargs=given or None,
-            bootstrap_iters=0,
-            verbosity="ERROR",
-        )
+        with redirect_stdout(sys.stderr):  # tasks print, too
+            results = simple_evaluate(
+                model=model,
+                tasks=manager.match_tasks([*tasks]),
+                limit=limit,
+                batch_size=model.examinee.max_batch,
+                task_manager=manager,
+                gen_kwargs=given or None,
+                bootstrap_iters=0,
+                verbosity="ERROR",
+            )
     except (Exception, SystemExit) as error:
         if isinstance(error, MemoryError):
             raise
