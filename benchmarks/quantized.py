@@ -6,6 +6,7 @@ baseline is float32: every other kind of weights sees the same video memory and 
 own greedy ones. "Same tokens" is the share at which it would have chosen the same next token,
 "logit error" the relative distance (L2) of its logits there. With random weights all tokens are
 about equally likely, so that the same error changes more of them than in a trained model.
+"Perplexity" is that of the true answers about the clips.
 
     python benchmarks/quantized.py [--clips 24] [--tokens 16]
 """
@@ -14,7 +15,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,26 +27,30 @@ from transformers.utils import logging
 from vision_tower import best
 
 from slowfast_mini import world
-from slowfast_mllm import SlowFast, VideoMemory, load
-from slowfast_mllm.engine.loading import computes_wide, narrow_model, quantization_config
+from slowfast_mllm import VideoMemory, load
+from slowfast_mllm.engine.loading import computes_wide, quantization_config
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.model.cpu_linear import NarrowLinear
+from slowfast_mllm.model.cpu_quantizer import narrow_model
 from slowfast_mllm.model.wide_compute import compute_in_float32
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "model" / "golden" / "s1t4"
 PACKAGED = ROOT / "src" / "slowfast_mini" / "weights"
-Prompts = Callable[[], Iterator[tuple[Tensor, VideoMemory]]]
+Prompts = Callable[[], Iterator["Case"]]
 KINDS = ("float32", "bfloat16", "int8", "int4", "nf4")
 
 
 @dataclass
 class Case:
-    """A prompt (1, L) about a video, and how a float32 model goes on: (1, L + N)."""
+    """A prompt (1, L) about a video, the true answer (1, M), and the prompt as a float32 model goes
+    on: (1, L + N).
+    """
 
     prompt: Tensor
     memory: VideoMemory
-    tokens: Tensor
+    truth: Tensor | None = None
+    tokens: Tensor = field(default_factory=Tensor)
 
 
 def load_kind(folder: Path, kind: str) -> SlowFastForConditionalGeneration:
@@ -60,24 +65,22 @@ def load_kind(folder: Path, kind: str) -> SlowFastForConditionalGeneration:
     return model
 
 
-def world_prompts(clips: int) -> Iterator[tuple[Tensor, VideoMemory]]:
+def world_prompts(clips: int) -> Iterator[Case]:
     """One question about each of `clips` unseen clips, in the words of the chat template."""
     assistant = load(PACKAGED, dtype="float32")
     for seed in range(clips):
         clip = world.sample_clip(seed, 32, assistant.model.config.vision_config.image_size)
         seen = assistant.encode(clip.frames)
-        question = clip.questions[seed % len(clip.questions)].question
-        yield ask(assistant, question, seen), seen.memory
-
-
-def ask(assistant: SlowFast, question: str, seen: object) -> Tensor:
-    return assistant.prompt_ids([assistant.user_message(question, first=True)], seen)
+        asked = clip.questions[seed % len(clip.questions)]
+        message = assistant.user_message(asked.question, first=True)
+        truth = assistant.processor.tokenizer(asked.answer, return_tensors="pt").input_ids
+        yield Case(assistant.prompt_ids([message], seen), seen.memory, truth)
 
 
 def random_prompt(folder: Path, slow: int) -> Prompts:
     """A prompt of random words about random tokens."""
 
-    def prompts() -> Iterator[tuple[Tensor, VideoMemory]]:
+    def prompts() -> Iterator[Case]:
         model = load_kind(folder, "float32")
         text = model.config.text_config
         set_seed(0)
@@ -85,7 +88,7 @@ def random_prompt(folder: Path, slow: int) -> Prompts:
         memory = model.model.remember(tokens[:64], tokens, torch.arange(4))
         words = torch.randint(10, 60, (1, 32))
         placeholders = torch.full((1, 64), model.config.video_token_id)
-        yield torch.cat([words[:, :4], placeholders, words[:, 4:]], 1), memory
+        yield Case(torch.cat([words[:, :4], placeholders, words[:, 4:]], 1), memory)
 
     return prompts
 
@@ -131,6 +134,22 @@ def per_batch(model: SlowFastForConditionalGeneration) -> float:
     return best(step, 3)
 
 
+def perplexity(model: SlowFastForConditionalGeneration, cases: Sequence[Case]) -> str:
+    """Of the tokens of the true answers."""
+    lost: list[Tensor] = []
+    for case in cases:
+        if case.truth is not None:
+            logits = model(
+                input_ids=torch.cat([case.prompt, case.truth], 1),
+                video_memory=case.memory.to(model.dtype),
+                logits_to_keep=case.truth.shape[1] + 1,
+            ).logits[0, :-1]
+            lost.append(
+                torch.nn.functional.cross_entropy(logits.float(), case.truth[0], reduction="none")
+            )
+    return f"{torch.cat(lost).mean().exp():.4f}" if lost else "–"
+
+
 def measure(
     name: str, folder: Path, prompts: Prompts, tokens: int, kinds: Sequence[str] = KINDS
 ) -> None:
@@ -140,7 +159,7 @@ def measure(
     for kind in kinds:
         model = load_kind(folder, kind)
         if not cases:
-            cases = [Case(prompt, memory, prompt) for prompt, memory in prompts()]
+            cases = list(prompts())
             for case in cases:
                 case.tokens = generate(model, case, tokens)
         same, error, size = 0, 0.0, 0.0
@@ -167,7 +186,8 @@ def measure(
         print(
             f"| {name} | {kind} | {layers / 1e6:.1f} | {1 / took[0]:.1f} | "
             + "".join(f"{was / now:.2f} | " for was, now in zip(base, took, strict=True))
-            + f"{same / len(cases) / tokens:.1%} | {(error / size) ** 0.5:.4f} |",
+            + f"{same / len(cases) / tokens:.1%} | {(error / size) ** 0.5:.4f} | "
+            + f"{perplexity(model, cases)} |",
             flush=True,
         )
 
@@ -182,9 +202,9 @@ def main() -> None:
     logging.disable_progress_bar()
     print(
         "| model | weights | layers, MB | tokens/s | decoding | prompt of 1,346 "
-        "| 8 rows | same tokens | logit error |"
+        "| 8 rows | same tokens | logit error | perplexity |"
     )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     measure("packaged", PACKAGED, lambda: world_prompts(arguments.clips), arguments.tokens)
     # bitsandbytes packs NF4 in blocks of rows that this one is too small for.
     measure("golden", GOLDEN, random_prompt(GOLDEN, 256), arguments.tokens, KINDS[:3])

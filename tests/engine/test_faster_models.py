@@ -128,7 +128,7 @@ def test_converted_weights_answer_as_those_quantized_while_loading(kind, tmp_pat
     ):
         loading_options(config, torch.device("cuda"), None, None)
     path = tmp_path / "narrow" / "config.json"
-    path.write_text(path.read_text().replace('"block_size": 32', '"block_size": 64'))
+    path.write_text(path.read_text().replace('"bits": ', '"bits": 1'))
     with pytest.raises(ModelError, match="of another version; convert the checkpoint again"):
         load(tmp_path / "narrow")
 

@@ -206,8 +206,8 @@ class MemoryEstimate:
 
 
 # Bytes of a quantized weight with its share of the scales: of int8 and int4 (on CPUs) a scale and a
-# sum for 32, of NF4 a scale for 64.
-_QUANTIZED_BYTES = {"int8": 1.0 + 8 / 32, "int4": 0.5 + 8 / 32, "nf4": 0.5 + 4 / 64}
+# sum for 128, of NF4 a scale for 64.
+_QUANTIZED_BYTES = {"int8": 1.0 + 8 / 128, "int4": 0.5 + 8 / 128, "nf4": 0.5 + 4 / 64}
 
 
 def estimate_memory(

@@ -20,7 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 _DOMAIN = "com.microsoft"
-BLOCK = 32  # numbers of a weight that share a scale
+# Numbers of a weight that share a scale: the more, the less there is to read and to multiply. The
+# packaged model's perplexity is 0.8 % higher with 4 bits in blocks of 128, 0.1 % in blocks of 32.
+BLOCKS = (128, 64, 32)
 # A decode step waits for the memory, which a few cores keep busy; each session has its own threads.
 _MOST_THREADS = 8
 _SAMPLE = 64  # values
@@ -54,6 +56,11 @@ def narrow_linears(module: nn.Module, bits: int) -> None:
         setattr(owner, last, NarrowLinear(getattr(owner, last), bits))
 
 
+def block_of(width: int) -> int:
+    """How many numbers of a row of so many share a scale: the most that leave none over."""
+    return next((size for size in BLOCKS if width % size == 0), BLOCKS[-1])
+
+
 def sample_of(weight: Tensor) -> Tensor:
     """About `_SAMPLE` evenly spread values of a weight, or all of a smaller one."""
     values = weight.detach().flatten()
@@ -74,7 +81,7 @@ def make_ready(module: nn.Module) -> None:
 
 
 class NarrowLinear(nn.Module):
-    """A linear layer whose weight is kept in 8 or 4 bits, and a scale for each `BLOCK` of them.
+    """A linear layer whose weight is kept in 8 or 4 bits, and a scale for each block of it.
 
     For inference alone: no gradients. Its weight is `weight` (out, blocks, bytes), uint8, and
     `scales` (out * blocks,), float32, until it is ready to multiply; what does that lays them out
@@ -131,8 +138,9 @@ class NarrowLinear(nn.Module):
     @property
     def nbytes(self) -> int:
         """Of the weight, its scales, and the sums of its blocks that products take."""
-        blocks = self.out_features * -(-self.in_features // BLOCK)
-        return blocks * (BLOCK * self.bits // 8 + 8)
+        block = block_of(self.in_features)
+        blocks = self.out_features * -(-self.in_features // block)
+        return blocks * (block * self.bits // 8 + 8)
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, bits={self.bits}"
@@ -186,7 +194,8 @@ def _session(weight: Tensor, scales: Tensor, width: int, bits: int) -> Any:
     import onnxruntime
     from onnx import TensorProto, helper
 
-    shape: dict[str, Any] = {"K": width, "N": len(weight), "bits": bits, "block_size": BLOCK}
+    shape: dict[str, Any] = {"K": width, "N": len(weight), "bits": bits}
+    shape["block_size"] = block_of(width)
     node = helper.make_node(
         "MatMulNBits", ["x", "w", "s"], ["y"], domain=_DOMAIN, accuracy_level=4, **shape
     )
@@ -226,15 +235,16 @@ def quantized(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
 
     The largest number of a block is met exactly. Of a weight without numbers (meta), their shapes.
     """
-    size, blocks = len(weight), -(-weight.shape[1] // BLOCK)
-    values = weight.new_empty(size, blocks, BLOCK * bits // 8, dtype=torch.uint8)
+    size, block_size = len(weight), block_of(weight.shape[1])
+    blocks = -(-weight.shape[1] // block_size)
+    values = weight.new_empty(size, blocks, block_size * bits // 8, dtype=torch.uint8)
     scales = weight.new_empty(size * blocks, dtype=torch.float32)
     if weight.is_meta:
         return values, scales
     middle, at_once = 2 ** (bits - 1), max(1, _AT_ONCE // weight.shape[1])
     for first in range(0, size, at_once):
         part = weight[first : first + at_once].detach().float()
-        block = F.pad(part, (0, -part.shape[1] % BLOCK)).unflatten(1, (-1, BLOCK))
+        block = F.pad(part, (0, -part.shape[1] % block_size)).unflatten(1, (-1, block_size))
         scale = block.gather(-1, block.abs().argmax(-1, keepdim=True)) / -middle
         whole = (block / scale.masked_fill(scale == 0, 1)).round_().add_(middle)
         whole = whole.clamp_(0, 2 * middle - 1).to(torch.uint8)

@@ -4,6 +4,7 @@ What transformers asks of a quantization: its configuration, which config.json k
 layers it replaces before weights are loaded. One weight is whole at a time.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from transformers.quantizers.auto import (
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from slowfast_mllm.model.cpu_linear import (
-    BLOCK,
+    BLOCKS,
     NarrowLinear,
     narrow_linears,
     narrow_linears_installed,
@@ -34,17 +35,19 @@ class CpuWeightsConfig(QuantizationConfigMixin):
 
     Args:
         bits: 8 or 4.
-        block_size: numbers of a weight that share a scale.
+        blocks: of how many numbers blocks may be (`cpu_linear.BLOCKS`).
     """
 
-    def __init__(self, bits: Literal[8, 4] = 8, block_size: int = BLOCK, **kwargs: Any) -> None:
-        if bits not in (8, 4) or block_size != BLOCK:
+    def __init__(
+        self, bits: Literal[8, 4] = 8, blocks: Sequence[int] | None = None, **kwargs: Any
+    ) -> None:
+        if bits not in (8, 4) or tuple(blocks or BLOCKS) != BLOCKS:
             raise ValueError(
-                f"weights of {bits} bits in blocks of {block_size}: of another version; convert "
-                "the checkpoint again"
+                f"weights of {bits} bits in blocks of {blocks}: of another version; convert the "
+                "checkpoint again"
             )
         self.quant_method = METHOD
-        self.bits, self.block_size = bits, block_size
+        self.bits, self.blocks = bits, list(BLOCKS)
 
 
 class CpuWeightsQuantizer(HfQuantizer):
