@@ -147,7 +147,7 @@ def test_a_head_of_its_own_is_narrow_too(tmp_path) -> None:
         expected = wide(input_ids=ids).logits
         for model in (narrow, saved):
             error = (model(input_ids=ids).logits - expected).norm() / expected.norm()
-            assert error < 0.04
+            assert error < 0.06
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="tells what is held on Linux")
