@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from slowfast_cli.loading import refuse_missing
 from slowfast_cli.many import (
     Ray,
     Shard,
@@ -34,7 +35,6 @@ from slowfast_cli.options import (
     find_at,
     load_model,
     refuse_local_options,
-    refuse_missing,
     refuse_wrong_bounds,
     tell_result,
     wrong_usage,

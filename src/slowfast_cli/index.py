@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from slowfast_cli.loading import refuse_missing
 from slowfast_cli.many import (
     Ray,
     Shard,
@@ -31,7 +32,6 @@ from slowfast_cli.options import (
     Video,
     Yes,
     load_model,
-    refuse_missing,
     refuse_wrong_bounds,
     working,
     wrong_usage,

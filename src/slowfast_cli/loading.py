@@ -1,6 +1,7 @@
 """How verbs load models: with a spinner, after consent to a download, the first with a note."""
 
 import os
+import re
 import sys
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
@@ -121,3 +122,25 @@ def _show_notice_once() -> None:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "notice-shown").touch()
+
+
+def local_path(video: str) -> str:
+    """The path that a `file:` URI stands for; anything else as it is."""
+    if video[:5].lower() != "file:":
+        return video
+    from slowfast_mllm.video.names import localized
+
+    return str(localized(video))
+
+
+def refuse_missing(video: str, server: str | None = None) -> None:
+    """Fail, as reading it would, before a model is loaded: that may take minutes.
+
+    Args:
+        server: which may know how to fetch what is not here.
+    """
+    if os.path.exists(local_path(video)) or (server and re.match("(https?|data):", video, re.I)):
+        return
+    from slowfast_mllm.video import probe_video
+
+    probe_video(video)

@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from slowfast_cli.loading import load_model, memories_folder, recalled, take_note, working
+from slowfast_cli.loading import (
+    load_model,
+    memories_folder,
+    recalled,
+    refuse_missing,
+    take_note,
+    working,
+)
 from slowfast_cli.terminal import Thinking, say, say_json
 
 if TYPE_CHECKING:
@@ -187,7 +193,7 @@ Cache = Annotated[
 ]
 
 
-def tell_looks(answer: "Answer") -> None:
+def tell_looks(answer: "Answer | ToldAnswer") -> None:
     """In words, what a second look took in."""
     looks = answer.looks or []
     if len(looks) < 2:
@@ -232,14 +238,14 @@ class Looking(_Sampling):
     @property
     def how_loaded(self) -> dict[str, Any]:
         """Arguments of `load_model`."""
-        return _how_to_load(self)
+        return how_to_load(self)
 
     def load(self, *videos: str) -> "Assistant":
         """The model, after what is wrong with the videos' names or bounds is told."""
         for video in videos:
             refuse_wrong_bounds(video, **self.sampling)
             refuse_missing(video)
-        return load_model(self.model, self.cache, **_how_to_load(self))
+        return load_model(self.model, self.cache, **how_to_load(self))
 
     @property
     def given(self) -> dict[str, Any]:
@@ -273,7 +279,7 @@ class Finding(Looking):
             for each in videos:
                 refuse_wrong_bounds(each, **self.sampling)
                 refuse_missing(each, self.server)
-            refuse_local_options(_how_to_load(self), self.cache)
+            refuse_local_options(how_to_load(self), self.cache)
             return find_at(self.server, job, video, {"model": self.model, **given})
         assistant = self.load(*videos)
         from slowfast_mllm.tasks import function_of
@@ -387,7 +393,7 @@ class Answering(_Sampling):
         refuse_wrong_bounds(video, **self.sampling)
         refuse_missing(video, self.server)
         if self.server:
-            refuse_local_options(_how_to_load(self), self.cache)
+            refuse_local_options(how_to_load(self), self.cache)
             from slowfast_cli.remote import RemoteConversation, Server
 
             server, sampling = Server(self.server), _given(self.sampling)
@@ -408,7 +414,7 @@ class Answering(_Sampling):
 
         with wrong_usage():
             Generation(**self._generation)
-        return load_model(self.model, self.cache, **_how_to_load(self))
+        return load_model(self.model, self.cache, **how_to_load(self))
 
     @property
     def _is_plain(self) -> bool:
@@ -443,27 +449,33 @@ class Answering(_Sampling):
         """
         return self._print(conversation.ask, question, more)
 
-    def answer_twice(self, video: str, question: str, **more: Any) -> "tuple[Answer, Assistant]":
+    def answer_twice(
+        self, video: str, question: str, **more: Any
+    ) -> "tuple[Answer | ToldAnswer, Assistant | None]":
         """As `watch` and `answer`, with a second look at what the first one may have missed.
 
         Returns:
-            The answer, and the model that gave it.
+            The answer, and the model that gave it; None: a server's.
         """
-        if self.server:
-            raise typer.BadParameter(
-                '--look-twice is done where the model is loaded; ask no server (--server "").'
-            )
         if video.endswith(".sfmem"):
             raise typer.BadParameter(
                 f"{video}: a memory holds no frames to look at a second time; name the video."
             )
         refuse_wrong_bounds(video, **self.sampling)
-        refuse_missing(video)
-        assistant = self._load()
-        from slowfast_mllm.tasks.look_twice import ask_twice
+        refuse_missing(video, self.server)
+        if self.server:
+            refuse_local_options(how_to_load(self), self.cache)
+            from slowfast_cli.remote import Server
 
-        asking = partial(ask_twice, assistant, video, **_given(self.sampling))
-        answer: Answer = self._print(asking, question, more)
+            assistant = None
+            ask_twice: Callable[..., Answer | ToldAnswer] = Server(self.server).ask_twice
+            given = _given({"model": self.model, **self.sampling})
+        else:
+            assistant, given = self._load(), _given(self.sampling)
+            from slowfast_mllm.tasks.look_twice import ask_twice as here
+
+            ask_twice = partial(here, assistant)
+        answer = self._print(partial(ask_twice, video, **given), question, more)
         self._warn(answer.warnings)
         return answer, assistant
 
@@ -581,29 +593,7 @@ def refuse_wrong_bounds(
         )
 
 
-def local_path(video: str) -> str:
-    """The path that a `file:` URI stands for; anything else as it is."""
-    if video[:5].lower() != "file:":
-        return video
-    from slowfast_mllm.video.names import localized
-
-    return str(localized(video))
-
-
-def refuse_missing(video: str, server: str | None = None) -> None:
-    """Fail, as reading it would, before a model is loaded: that may take minutes.
-
-    Args:
-        server: which may know how to fetch what is not here.
-    """
-    if os.path.exists(local_path(video)) or (server and re.match("(https?|data):", video, re.I)):
-        return
-    from slowfast_mllm.video import probe_video
-
-    probe_video(video)
-
-
-def _how_to_load(options: Looking | Answering) -> dict[str, Any]:
+def how_to_load(options: Looking | Answering) -> dict[str, Any]:
     """Arguments of `load_model`."""
     names = ("yes", "device", "dtype", "quantize", "compile")
     return {name: getattr(options, name) for name in names}

@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 
 import typer
 
-from slowfast_cli.options import local_path, wrong_usage
+from slowfast_cli.loading import local_path
+from slowfast_cli.options import wrong_usage
 from slowfast_cli.terminal import say
 from slowfast_cli.uploads import Upload
 
@@ -135,6 +136,92 @@ class Server:
         for facts, clip in zip(told["facts"] or [], (told["video"], told["other"]), strict=False):
             facts["video"]["path"] = clip["path"]
         return told
+
+    def ask_twice(
+        self,
+        video: str,
+        question: str,
+        on_text: Callable[[str], None] | None = None,
+        on_thought: Callable[[str], None] | None = None,
+        **options: Any,
+    ) -> ToldAnswer:
+        """See `slowfast_mllm.tasks.look_twice.ask_twice`; it is done there.
+
+        Raises:
+            BadParameter: the server refuses one of the options.
+        """
+        asked = {name: value for name, value in options.items() if value is not None}
+        try:
+            told = self.job("ask", video, {"question": question, "look_twice": True, **asked})
+        except RefusedError as refusal:
+            if refusal.param not in asked:
+                raise
+            with wrong_usage():
+                raise
+        told["looks"] = list(map(ToldAnswer, told["looks"]))
+        answer = ToldAnswer(told)
+        if on_thought and answer.thought:
+            on_thought(answer.thought)
+        if on_text:
+            on_text(answer.text)
+        return answer
+
+    def search(self, folder: Path, arguments: dict[str, Any]) -> Told:
+        """Which videos of a folder here show something; see `slowfast_mllm.tasks.search`.
+
+        Args:
+            arguments: of `search_folder`, and fields of `Sampling`.
+
+        Raises:
+            ValueError: the folder holds no video, none can be read, or the server refuses.
+        """
+        from slowfast_mllm.tasks.records import read_records
+
+        paths = [record.video for record in read_records([folder])]
+        try:
+            return self._searched(folder, paths, arguments, lambda upload: upload.known)
+        except _UnknownFileError:  # one has expired, or the server has begun anew
+            return self._searched(folder, paths, arguments, lambda upload: None)
+
+    def _searched(
+        self,
+        folder: Path,
+        paths: list[str],
+        arguments: dict[str, Any],
+        known: Callable[[Upload], str | None],
+    ) -> Told:
+        names, unread = self._names(folder, paths, known)
+        told = self.json("POST", "/v1/jobs/search", arguments | {"videos": [*names]})
+        text = json.dumps(told)
+        for name, (path, *_) in names.items():
+            text = text.replace(name, json.dumps(path)[1:-1])
+        told = json.loads(text, object_hook=Told)
+        for path, *copies in names.values():
+            told["searched"] += len(copies) if path not in [u.path for u in told.unread] else 0
+            same = [hit for hit in told.hits if hit.path == path]
+            told["hits"] += [Told(hit, path=copy) for hit in same for copy in copies]
+        told["hits"] = sorted(told.hits, key=lambda hit: -hit.score)[: arguments["top"]]
+        told["video"]["path"] = str(folder / told["video"]["path"])
+        told["folder"], told["unread"] = str(folder), [*told["unread"], *unread]
+        return told
+
+    def _names(
+        self, folder: Path, paths: list[str], known: Callable[[Upload], str | None]
+    ) -> tuple[dict[str, list[str]], list[Told]]:
+        """The server's names of files -> paths within a folder of those with that content; and
+        files that it does not take."""
+        names: dict[str, list[str]] = {}
+        unread = []
+        for path in paths:
+            within = os.path.relpath(path, folder)
+            try:
+                upload = Upload(path, self.url)
+                names.setdefault(known(upload) or self._sent(upload), []).append(within)
+            except ValueError as error:
+                unread.append(Told(path=within, error=str(error)))
+        if not names:
+            raise ValueError(f"{folder}: no video can be sent; first: {unread[0].error}")
+        return names, unread
 
     def about(self, video: str, ask: Callable[[str], Told]) -> Told:
         """Ask about a video, which is sent if the server does not have it.

@@ -3,18 +3,19 @@
 import webbrowser
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slowfast_cli.options import Looking, looking, working
+from slowfast_cli.options import Finding, finding, how_to_load, refuse_local_options, working
 from slowfast_cli.terminal import say
 
 if TYPE_CHECKING:
+    from slowfast_cli.remote import Told
     from slowfast_mllm.tasks.search import Search
 
 
-@looking
+@finding
 def search(
     folder: Annotated[Path, typer.Argument(help="A folder of videos, at any depth.")],
     words: Annotated[str, typer.Argument(help="What to look for, e.g. 'a red star'.")],
@@ -33,7 +34,7 @@ def search(
         bool, typer.Option("--open", help="Write a page with pictures of the moments; show it.")
     ] = False,
     *,
-    how: Looking,
+    how: Finding,
 ) -> None:
     """Find the videos of a folder that show something, with times.
 
@@ -44,9 +45,40 @@ def search(
         raise typer.BadParameter("say in words what to look for.")
     if how.start is not None or how.end is not None:
         raise typer.BadParameter("--start, --end: all of each video is searched; leave them out.")
+    found: Any
+    if how.server:
+        asked = {"words": words, "top": top, "threshold": threshold, "window": window}
+        found = _found_at(how.server, how, folder, index, asked)
+    else:
+        found = _found_here(how, folder, words, top, threshold, window, index)
+    how.tell(found, _lines(found))
+    if open:
+        from slowfast_mllm.tasks.memories import DEFAULT_PLACE
+
+        _show_page(found, folder, (index or folder / DEFAULT_PLACE) / "search.html")
+
+
+def _found_at(
+    server: str, how: Finding, folder: Path, index: Path | None, asked: dict[str, Any]
+) -> "Told":
+    """What a server finds in the videos, which are sent if it does not have them."""
+    if index is not None:
+        raise typer.BadParameter(
+            '--index: a server keeps memories itself; leave it out, or ask none (--server "").'
+        )
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: not a folder; name one with videos.")
+    refuse_local_options(how_to_load(how), how.cache)
+    from slowfast_cli.remote import Server
+
+    with working("Asking the server"):
+        model = {"model": how.model} if how.model else {}
+        return Server(server).search(folder, asked | how.given | model)
+
+
+def _found_here(how: Finding, folder: Path, *asked: Any) -> "Search":
     assistant = replace(how, cache=False).load(str(folder))  # which keeps memories in one place
     from slowfast_mllm.tasks import search_folder
-    from slowfast_mllm.tasks.memories import DEFAULT_PLACE
 
     with working("Watching new videos") as status:
 
@@ -54,16 +86,11 @@ def search(
             if status is not None:
                 status.update(f"Looking after videos: {done} of {total}")
 
-        found = search_folder(
-            assistant, folder, words, top, threshold, window, index, show, **how.given
-        )
-    how.tell(found, _lines(found))
-    if open:
-        page = (index or folder / DEFAULT_PLACE) / "search.html"
-        _show_page(found, folder, page)
+        found: Search = search_folder(assistant, folder, *asked, show, **how.given)
+    return found
 
 
-def _lines(found: "Search") -> list[str]:
+def _lines(found: "Search | Told") -> list[str]:
     if not found.hits:
         return [f"not found in {found.searched} videos (at most {found.best:.1%})"]
     lines = []
@@ -73,7 +100,7 @@ def _lines(found: "Search") -> list[str]:
     return lines
 
 
-def _show_page(found: "Search", folder: Path, page: Path) -> None:
+def _show_page(found: Any, folder: Path, page: Path) -> None:
     from slowfast_mllm.tasks.contact_sheet import contact_sheet
 
     page.parent.mkdir(parents=True, exist_ok=True)

@@ -315,7 +315,6 @@ def test_info_about_a_video_and_a_model(run, tmp_path) -> None:
         (("ask", "gone.mp4", "What?", "--num-frames", "auto", "--fps", "1"), 2, "together"),
         (("ask", "x.sfmem", "What?", "--num-frames", "auto"), 2, "frames were chosen"),
         (("describe", "x.sfmem", "--look-twice"), 2, "no frames to look at a second time"),
-        (("ask", CLIP, "What?", "--look-twice", "--server", "localhost:1"), 2, "--look-twice"),
         (("describe", "gone.mp4", "--start", "5", "--end", "3"), 2, "must come after --start"),
         (("ask", CLIP, "What?", "--model", "no/such/model"), 1, "no such folder"),
         (("ask", "gone.mp4", "What?", "--model", "no/such/model"), 1, "gone.mp4: no such file"),

@@ -11,6 +11,7 @@ from serving import CLIP, asking
 
 from slowfast_mllm import SlowFast
 from slowfast_mllm.tasks import JOBS, result_type
+from slowfast_mllm.tasks.look_twice import ask_twice
 
 openai = pytest.importorskip("openai")
 
@@ -225,9 +226,38 @@ def test_two_videos_are_compared(http: httpx.Client, uploaded: str) -> None:
     assert gone.status_code in (400, 404)
 
 
+def test_videos_are_searched_and_named_as_the_client_names_them(http, uploaded: str) -> None:
+    gone = http.post("/v1/jobs/search", json={"videos": ["file-gone"], "words": "a star"})
+    assert (gone.status_code, gone.json()["error"]["code"]) == (404, "file_not_found")
+    for named in ({}, {"videos": [uploaded], "folder": "file:///"}):
+        answer = http.post("/v1/jobs/search", json={"words": "a star", **named})
+        assert answer.json()["error"]["param"] == "videos"
+    body = {"videos": [uploaded, data_url()], "words": "a moon", "num_frames": 4, "threshold": 0.01}
+    answer = http.post("/v1/jobs/search", json=body)
+    told = answer.json()
+    assert answer.status_code == 200, told
+    result_type("search").model_validate(told)
+    assert uploaded in [hit["path"] for hit in told["hits"]]
+    assert told["searched"] == len(told["hits"]) == 2
+    again = http.post("/v1/jobs/search", json=body | {"words": "a car"}).json()
+    assert (again["added"], again["unread"]) == ([], [])
+
+
+def test_a_second_look_is_taken_over_http(http, assistant: SlowFast, uploaded: str) -> None:
+    asked: dict[str, Any] = {"num_frames": 10, "max_new_tokens": 20}
+    body = {"video": uploaded, "question": "Which letter or digit is shown?", "look_twice": True}
+    whole = http.post("/v1/jobs/ask", json=body | asked).json()
+    alone = ask_twice(assistant, CLIP, body["question"], **asked)
+    assert (whole["answer"], whole["video"]["path"]) == (alone.text, "shapes.mp4")
+    assert whole["looks"] == [look.to_dict() for look in alone.looks or []]
+    earlier = [{"role": "user", "content": "A?"}, {"role": "assistant", "content": "B."}]
+    refused = http.post("/v1/jobs/ask", json=body | {"messages": earlier})
+    assert refused.json()["error"]["param"] == "look_twice"
+
+
 def test_jobs_are_listed_with_their_schemas(http: httpx.Client) -> None:
     listed = {job["id"]: job for job in http.get("/v1/jobs").json()["data"]}
-    assert {*JOB_ARGUMENTS, "compare", "cuts"} == set(listed)
+    assert {*JOB_ARGUMENTS, "compare", "cuts", "search"} == set(listed)
     assert listed["ground"]["arguments"]["properties"]["words"]
     assert listed["ground"]["result"]["properties"]["spans"]
 

@@ -72,6 +72,8 @@ FEW = ("--num-frames", "4")
         "describe CLIP --start 0.5 --fit pad --max-new-tokens 3",
         'ask CLIP Where? --num-frames 4 --schema {"enum":["left","right"]}',
         "ask CLIP What? --times --facts --num-frames 4",
+        "ask CLIP What? --num-frames 3 --look-twice --evidence",
+        "describe CLIP --num-frames 3 --look-twice",
         "caption CLIP --num-frames 4 --max-words 3",
         "caption CLIP --dense --window 1 --num-frames 2",
         "choose CLIP Where? Left. Right. --num-frames 4",
@@ -159,6 +161,30 @@ def test_what_is_refused_ends_in_the_same_way(
         assert there[2] == here[2]
 
 
+def test_a_folder_is_searched_at_a_server(run: Run, url: str, clip: str, tmp_path: Path) -> None:
+    folder = tmp_path / "videos"
+    (folder / "within").mkdir(parents=True)
+    for name in ("one.mp4", "within/copy.mp4"):
+        shutil.copy(clip, folder / name)
+    shutil.copy(CLIP, folder / "it's ünother.mp4")
+    (folder / "broken.mp4").write_bytes(b"no video" * 100)
+    (folder / "empty.mp4").touch()
+    line = ("search", str(folder), "a square", "--threshold", "0.01", "--num-frames", "4")
+    here, there = run(*line), run(*line, "--server", url)
+    assert (there[0], there[1]) == (here[0], here[1]) == (0, here[1])
+    told, known = (json.loads(run(*line, "--json", *at)[1]) for at in (("--server", url), ()))
+    assert list(told) == list(known)
+    assert told["searched"] == known["searched"] == 3
+    assert len(told["hits"]) >= 2  # of one content
+    same = ("hits", "best", "question", "video", "frames", "folder")
+    assert rounded({name: told[name] for name in same}) == rounded({n: known[n] for n in same})
+    assert {u["path"] for u in told["unread"]} == {"broken.mp4", "empty.mp4"}
+    assert "file-" not in json.dumps(told)
+    for file in httpx.get(f"{url}/v1/files").json()["data"]:
+        httpx.delete(f"{url}/v1/files/{file['id']}")
+    assert run(*line, "--server", url)[:2] == there[:2]  # they are sent again
+
+
 def test_a_conversation_goes_on_at_a_server(run: Run, url: str, clip: str, monkeypatch) -> None:
     import io
 
@@ -224,15 +250,17 @@ def test_a_question_to_a_server_imports_nothing_of_weight(
         ("score CLIP red --quantize int8", "--quantize"),
         ("ask CLIP What? --evidence-image x.png", "--evidence"),
         ("ask CLIP What? --num-beams 2", "num_beams"),
-        ("describe CLIP --look-twice", "--look-twice"),
+        ("describe CLIP --look-twice --device cpu", "--device"),
+        ("search FOLDER red --index x", "--index"),
+        ("search FOLDER red --device cpu", "--device"),
         ("caption CLIP -o out.jsonl", "leave out --output"),
     ],
 )
 def test_what_a_server_cannot_be_told_is_refused_by_name(
     run: Run, url: str, clip: str, line: str, told: str
 ) -> None:
-    words = [clip if word == "CLIP" else word for word in line.split()]
-    code, out, err = run(*words, "--server", url)
+    names = {"CLIP": clip, "FOLDER": str(Path(clip).parent)}
+    code, out, err = run(*[names.get(word, word) for word in line.split()], "--server", url)
     assert (code, out) == (2, "")
     assert told in " ".join(err.replace("│", " ").split())
 

@@ -77,6 +77,7 @@ def strict(
         httpx.Client(base_url=url, headers=bearer(ours), timeout=120) as client,
     ):
         client.ours, client.theirs, client.folder, client.keys = ours, theirs, open_folder, keys
+        client.place = place
         yield client
 
 
@@ -187,6 +188,24 @@ def test_addresses_within_are_not_public(address: str) -> None:
     assert not fetch.is_public(address)
 
 
+def test_a_named_folder_is_searched_and_what_its_links_lead_to_is_not(strict, tmp_path) -> None:
+    inside = strict.folder / "searched"
+    inside.mkdir()
+    (inside / "clip.mp4").write_bytes(CLIP.read_bytes())
+    (tmp_path / "secret.mp4").write_bytes(CLIP.read_bytes())
+    (inside / "link.mp4").symlink_to(tmp_path / "secret.mp4")
+    (inside / "broken.mp4").write_bytes(b"no video" * 100)
+    body = {"folder": inside.as_uri(), "words": "a star", "num_frames": 4}
+    answer = strict.post("/v1/jobs/search", json=body)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["searched"] == 1
+    assert [one["path"] for one in answer.json()["unread"]] == ["broken.mp4"]
+    assert str(strict.place) not in answer.text
+    refused = strict.post("/v1/jobs/search", json=body | {"folder": tmp_path.as_uri()})
+    assert refused.status_code == 403
+    assert told(refused).endswith("not in a folder that this server may read")
+
+
 @pytest.mark.parametrize("address", ["93.184.216.34", "2606:2800:220:1::1", "::ffff:8.8.8.8"])
 def test_addresses_without_are(address: str) -> None:
     assert fetch.is_public(address)
@@ -269,6 +288,21 @@ def test_a_body_that_is_too_large_or_stands_still_is_given_up(strict) -> None:
     assert strict.get("/health").status_code == 200
 
 
+def test_who_sends_a_byte_now_and_then_is_given_up(strict) -> None:
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {strict.ours}\r\n"
+    head += "Content-Type: application/json\r\nContent-Length: 99\r\n\r\n"
+    with socket.create_connection((strict.base_url.host, strict.base_url.port)) as drip:
+        drip.settimeout(0.2)
+        drip.sendall(head.encode())
+        heard = b""
+        for _ in range(40):
+            drip.sendall(b" ")
+            with contextlib.suppress(TimeoutError):
+                heard = drip.recv(4096)
+                break
+    assert heard.startswith(b"HTTP/1.1 408")
+
+
 def test_connections_that_send_nothing_disturb_nobody(strict) -> None:
     place = strict.base_url.host, strict.base_url.port
     idle = [socket.create_connection(place) for _ in range(100)]
@@ -287,10 +321,18 @@ def test_random_bytes_and_odd_json_are_refused_in_one_line(strict) -> None:
         b'{"messages": 1}',
         b'{"messages": [null]}',
         b"{" * 999,
+        b"[" * 99_999,
+        b'{"seed": ' + b"9" * 5000 + b"}",
     ):
         answer = strict.post(CHAT, content=content, headers={"Content-Type": "application/json"})
         assert answer.status_code == 400, content
         assert told(answer)
+        assert answer.json()["error"]["code"]
+    for name in ("\ud800", "a\0b"):  # json writes them with ASCII alone
+        body = json.dumps({"video": f"file:///{name}"})
+        kind = {"Content-Type": "application/json"}
+        answer = strict.post("/v1/jobs/cuts", content=body, headers=kind)
+        assert told(answer).endswith("no path; check the URL")
     assert strict.post("/v1/files", content=b"x").status_code == 400
     assert told(strict.get("/v1/nothing"))
     assert strict.put(CHAT).status_code == 405

@@ -9,6 +9,7 @@ import pytest
 
 from slowfast_mllm import SlowFast, VideoError, load
 from slowfast_mllm.engine import Answer, Sampling
+from slowfast_mllm.engine.reader import Reader
 from slowfast_mllm.tasks import look_twice
 from slowfast_mllm.tasks.gaps import middles, unexplained
 from slowfast_mllm.tasks.look_twice import ask_twice
@@ -117,6 +118,7 @@ class Watcher:
     """Tells which frames it is shown; of evidence it knows nothing."""
 
     capabilities = SimpleNamespace(evidence=False)
+    reader = Reader()
 
     def ask(self, video, question, on_text=None, **options) -> Answer:
         seen = read_video(video, **Sampling(**options).wanted(8), transform=SMALL)

@@ -3,6 +3,7 @@ ends in anything but an answer of the API."""
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,6 +35,7 @@ _HEADERS = [
 
 
 _RELUCTANT = 64 * MIB
+_SLOWEST = 1000  # bytes a second, on average: who sends a byte now and then holds a place for ever
 _LATE = ApiError(
     408, "nothing came for too long; send it again", "timeout", headers={"Connection": "close"}
 )
@@ -116,7 +118,7 @@ class Guard:
         if is_file:  # which may hold a file, in base64
             limit = self.settings.max_upload * 4 // 3 + self.settings.max_body
         length = dict(scope["headers"]).get(b"content-length", b"0")
-        size, ended = 0, False
+        size, ended, began = 0, False, time.monotonic()
 
         async def more() -> Message:
             nonlocal size, ended
@@ -133,6 +135,10 @@ class Guard:
                 raise _LATE from error
             size += len(message.get("body", b""))
             ended = not message.get("more_body", False)
+            late = time.monotonic() - began - self.settings.body_seconds
+            if not ended and size < late * _SLOWEST:
+                trouble.append(_LATE)
+                raise _LATE
             if size > limit:
                 trouble.append(_too_large(limit))
                 raise trouble[0]

@@ -8,10 +8,11 @@ from anyio import to_thread
 from fastapi import APIRouter, Body, Request
 from fastapi.responses import JSONResponse, Response
 
+from slowfast_mllm.serve.arguments import Described, Looking, arguments_of, listed
 from slowfast_mllm.serve.chat import ChatRequest, Completions
 from slowfast_mllm.serve.desk import Desk
 from slowfast_mllm.serve.guard import unless_gone
-from slowfast_mllm.serve.jobs import Described, Jobs, Looking, arguments_of, listed
+from slowfast_mllm.serve.jobs import Jobs
 from slowfast_mllm.serve.responses import Responses, ResponsesRequest, in_its_names
 from slowfast_mllm.serve.streams import event_stream
 

@@ -79,7 +79,9 @@ def _errors(app: FastAPI) -> None:
             status = 405 if any(path.match(request.url.path) for path in paths) else 404
             reason = "not with this method" if status == 405 else "not known here"
             reason += "; /docs/ lists what is"
-        code = {404: "not_found", 405: "method_not_allowed"}.get(status)
+        if status == 400:  # of a body, in the words of whoever takes it apart
+            reason += "; send JSON in UTF-8, of files multipart/form-data"
+        code = {400: "invalid_body", 404: "not_found", 405: "method_not_allowed"}.get(status)
         headers = dict(error.headers) if error.headers else None
         where = f"{request.method} {request.url.path:.80}: {reason}"
         return ApiError(status, where, code, headers=headers).response()

@@ -18,6 +18,7 @@ from slowfast_mllm.serve.errors import ApiError, wrong
 from slowfast_mllm.serve.fetch import fetch
 from slowfast_mllm.serve.files import Files, Spool, remove, remove_abandoned
 from slowfast_mllm.serve.settings import Settings
+from slowfast_mllm.tasks.records import read_records
 from slowfast_mllm.video import VideoError
 from slowfast_mllm.video.names import data_of, is_data_uri, localized, printable, short_name
 
@@ -62,10 +63,10 @@ class Sources:
             ApiError: it is not there, or may not be read.
         """
         if is_data_uri(reference):
-            async with self._scratch() as place:
+            async with self.scratch() as place:
                 yield await to_thread.run_sync(self._written, reference, place)
         elif reference.lower().startswith(("http://", "https://")):
-            async with self._scratch() as place:
+            async with self.scratch() as place:
                 yield await self._fetched(reference, place)
         elif reference.lower().startswith("file:"):
             yield await to_thread.run_sync(self._named, reference)
@@ -81,7 +82,7 @@ class Sources:
             )
 
     @asynccontextmanager
-    async def _scratch(self) -> AsyncIterator[Path]:
+    async def scratch(self) -> AsyncIterator[Path]:
         """A new name that is gone after the block."""
         seconds = self.settings.deadline + self.settings.body_seconds
         remove_abandoned(self.folder, "*", seconds)
@@ -115,22 +116,22 @@ class Sources:
             await fetch(url, self.settings.hosts, spool.write)
         return Source(str(place), spool.sha256, name)
 
-    def _named(self, reference: str) -> Source:
-        """Links are followed first: what counts is where a file really lies."""
-        name = short_name(reference)
+    def videos_in(self, reference: str) -> dict[str, str]:
+        """The videos of an allowed folder: path within it -> where it really is.
+
+        Raises:
+            ApiError: it may not be read, or holds none.
+        """
+        folder = self._allowed(reference)
         try:
-            path = os.path.realpath(localized(reference))
-        except (VideoError, ValueError) as error:
-            raise wrong(str(error), code="invalid_url") from error
-        inside = any(os.path.commonpath([path, folder]) == folder for folder in self._folders)
-        if not inside or not os.path.exists(path):
-            raise ApiError(
-                403 if not inside else 404,
-                f"{name}: not in a folder that this server may read"
-                if not inside
-                else f"{name}: no such file; check the path",
-                "not_allowed" if not inside else "file_not_found",
-            )
+            found = [record.video for record in read_records([folder])]
+        except ValueError as error:
+            raise wrong(str(error).replace(folder, reference), "folder") from error
+        real = {os.path.relpath(path, folder): os.path.realpath(path) for path in found}
+        return {name: path for name, path in real.items() if self._is_inside(path)}
+
+    def _named(self, reference: str) -> Source:
+        name, path = short_name(reference), self._allowed(reference)
         try:
             stamp = (path, source_stamp(path))
             digest = self._digests.get(stamp)
@@ -142,3 +143,25 @@ class Sources:
             reason = error.strerror or "not a regular file"
             raise wrong(f"{name}: cannot be read ({reason})", code="invalid_video") from error
         return Source(path, digest, printable(reference))
+
+    def _allowed(self, reference: str) -> str:
+        """Links are followed first: what counts is where a file really lies."""
+        name = short_name(reference)
+        try:
+            path = os.path.realpath(localized(reference))
+        except ValueError as error:
+            why = str(error) if isinstance(error, VideoError) else f"{name}: no path; check the URL"
+            raise wrong(why, code="invalid_url") from error
+        inside = self._is_inside(path)
+        if not inside or not os.path.exists(path):
+            raise ApiError(
+                403 if not inside else 404,
+                f"{name}: not in a folder that this server may read"
+                if not inside
+                else f"{name}: no such file; check the path",
+                "not_allowed" if not inside else "file_not_found",
+            )
+        return path
+
+    def _is_inside(self, path: str) -> bool:
+        return any(os.path.commonpath([path, folder]) == folder for folder in self._folders)

@@ -17,7 +17,7 @@ from slowfast_mllm.engine.answers import split_options
 from slowfast_mllm.engine.frame_choice import kept_source
 from slowfast_mllm.engine.memory_names import SUFFIX
 from slowfast_mllm.tasks.gaps import middles, unexplained
-from slowfast_mllm.video import SampledVideo, VideoError, read_video
+from slowfast_mllm.video import SampledVideo, VideoError
 from slowfast_mllm.video.motion import SMALL
 from slowfast_mllm.video.names import is_named
 
@@ -59,7 +59,7 @@ def ask_twice(
     began = time.perf_counter()
     bounds = {name: sampling[name] for name in ("start", "end") if name in sampling}
     how = {name: sampling[name] for name in ("frames_fps", "clip") if name in sampling}
-    scan = read_video(video, max_frames=_MOST, transform=SMALL, **bounds, **how)
+    scan = assistant.reader.read_video(video, max_frames=_MOST, transform=SMALL, **bounds, **how)
     added = _worth_a_look(first, scan)
     spent = first.timing | {"scan": time.perf_counter() - began}
     looks = [Look(first.frame_indices, first.timestamps, first.text)]

@@ -17,7 +17,6 @@ from slowfast_mllm.engine import Assistant, Encoded, MemoryFileError
 from slowfast_mllm.engine.memory_names import SUFFIX, source_digest
 from slowfast_mllm.tasks.records import Record, read_records
 from slowfast_mllm.tasks.windows import equal_parts
-from slowfast_mllm.video import probe_video
 from slowfast_mllm.video.names import short_name
 
 DEFAULT_PLACE = ".slowfast"
@@ -134,7 +133,7 @@ class FolderIndex:
             windows = known.windows
         else:
             asked = {k: v for k, v in self.sampling.items() if k in ("frames_fps", "clip")}
-            duration = probe_video(record.video, **asked).duration
+            duration = self.assistant.reader.probe_video(record.video, **asked).duration
             windows = equal_parts(0.0, duration, self.window)
             (changes.added if known is None else changes.changed).append(path)
         seen = Remembered(path, stat.st_size, stat.st_mtime_ns, content, windows)
