@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from slowfast_cli.main import main
 from slowfast_mllm import load
-from slowfast_mllm.engine import Request
+from slowfast_mllm.engine import Request, automaton_table
 from slowfast_mllm.engine.structured import constrained
 
 pytest.importorskip("outlines_core")
@@ -139,6 +139,7 @@ def test_a_string_without_bounds_leaves_room_for_the_rest(tokenizer) -> None:
     [
         ({"type": "objct"}, "no JSON Schema"),
         ("text", "give a JSON Schema"),
+        ({"properties": {f"p{n}": {} for n in range(3000)}, "type": "object"}, "require one"),
         ({"type": "array", "minItems": 5000}, "more than can be met"),
         ({"type": "integer", "minimum": 3, "maximum": 2}, "no integer is between"),
         ({"$ref": "https://example.com/x"}, "somewhere else"),
@@ -152,6 +153,13 @@ def test_a_schema_that_cannot_be_met_is_refused_in_one_line(tokenizer, schema, t
     with pytest.raises(ValueError, match=told) as refusal:
         constrained(schema, tokenizer, [1], 0, 100)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_pattern_of_states_without_end_is_given_up_in_time(tokenizer, monkeypatch) -> None:
+    monkeypatch.setattr(automaton_table, "_SECONDS", 1.0)
+    endless = {"type": "string", "pattern": "^[a-z]*a[a-z]{25}$"}
+    with pytest.raises(ValueError, match=r"takes more than 1 s to prepare.*smaller bounds"):
+        constrained(endless, tokenizer, [1], 0, 100)
 
 
 def test_what_is_missing_is_named(tokenizer, monkeypatch) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import pre_tokenizers
 
+from slowfast_mllm.engine.automaton_table import table_apart, table_of
+
 _LONGEST = 64  # bytes; tokens that are longer are not said
-_BEGIN = 1  # a byte that no JSON holds
 _NEVER = 2**30
 
 
@@ -73,31 +74,17 @@ class Automaton:
         is_end, loops: (S,) whether all is said, and whether any text may go on here.
     """
 
-    def __init__(self, expression: str, words: Vocabulary) -> None:
+    def __init__(self, expression: str, words: Vocabulary, apart: bool = False) -> None:
         """
+        Args:
+            apart: it may have states without end, and is looked into by another process.
+
         Raises:
             ValueError: it is none, or too large.
         """
-        from outlines_core import Index
-        from outlines_core import Vocabulary as Tokens
-
-        end = 256
-        single = Tokens(end, {bytes([byte]): [byte] for byte in range(256)})
-        # The automaton is also made to find the expression anywhere; a beginning that nothing else
-        # can be keeps that from growing without end.
-        index = Index(rf"\x{_BEGIN:02x}(?:{expression})", single)
-        steps: dict[int, dict[int, int]] = index.get_transitions()
-        places = {state: place for place, state in enumerate(sorted(steps), 1)}
-        for last in index.get_final_states():
-            places.setdefault(last, len(places) + 1)
-        self.table = np.zeros((len(places) + 1, 256), dtype=np.int32)
-        for state, following in steps.items():
-            for byte, after in following.items():
-                if byte != end:
-                    self.table[places[state], byte] = places.get(after, 0)
+        self.table, ends, self.start = (table_apart if apart else table_of)(expression)
         self.is_end = np.zeros(len(self.table), dtype=bool)
-        self.is_end[[places[state] for state in index.get_final_states()]] = True
-        self.start = int(self.table[places[index.get_initial_state()], _BEGIN])
+        self.is_end[ends] = True
         self.words = words
         self.needs = self._needs()
         if self.needs[self.start] == _NEVER:

@@ -13,6 +13,7 @@ from typing import Any
 # digits, levels of nesting.
 _ITEMS, _FREE, _WHOLE, _FRACTION, _LEVELS = 16, 8, 15, 4, 2
 _TURNS = 2  # of a definition inside itself
+_MOST_WRITTEN = 1_000_000  # letters of all ways to leave properties out
 _LARGEST = 1000  # what may be asked for at least: items, characters
 # Strings are counted in the automaton, where every character is a handful of states.
 _LONGEST, _LONGEST_OF_MANY = 200, 40
@@ -224,6 +225,8 @@ def _in_order(pairs: list[tuple[str, bool]]) -> str:
     """Pairs with commas between them; those that are not required may be left out."""
     first = next((i for i, (_, required) in enumerate(pairs) if required), None)
     if first is None:
+        if sum(len(pair) * (i + 1) for i, (pair, _) in enumerate(pairs)) > _MOST_WRITTEN:
+            raise ValueError("schema: too many properties of which none is required; require one.")
         ways = [pair + _after(pairs[i + 1 :]) for i, (pair, _) in enumerate(pairs)]
         return f"{_one_of(ways)}?"
     before = "".join(f"(?:{pair}{_COMMA})?" for pair, _ in pairs[:first])

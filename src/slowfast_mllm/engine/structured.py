@@ -20,6 +20,8 @@ from slowfast_mllm.engine.automaton import Automaton, vocabulary
 from slowfast_mllm.engine.json_expression import expression
 from slowfast_mllm.engine.thoughts import CLOSED, split_thought
 
+_UNBOUNDED = ("pattern", "min", "max")  # words of a schema that few letters make large
+_LONG = 20_000  # letters of an expression that may take seconds to prepare
 _LONGEST_STRING = 128  # tokens, of one that the schema does not bound
 _FOR_VALUES = 64  # tokens that a thought leaves beside the fewest that an answer needs
 
@@ -61,7 +63,9 @@ def _expression(schema: str) -> str:
 @functools.lru_cache(maxsize=16)
 def _automaton(schema: str, tokenizer: Any) -> Automaton:
     try:
-        return Automaton(_expression(schema), vocabulary(tokenizer))
+        written = _expression(schema)
+        apart = len(written) > _LONG or any(f'"{word}' in schema for word in _UNBOUNDED)
+        return Automaton(written, vocabulary(tokenizer), apart)
     except ValueError as error:
         raise ValueError(
             f"schema: cannot be held to ({str(error).strip():.200}); use smaller bounds and "
