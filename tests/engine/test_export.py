@@ -11,7 +11,15 @@ from transformers import AutoTokenizer
 
 from slowfast_mini import WEIGHTS
 from slowfast_mllm import auto, load
-from slowfast_mllm.engine import ModelError, Request, SlowFast, export, export_model
+from slowfast_mllm.engine import (
+    MemoryCache,
+    ModelError,
+    Request,
+    SlowFast,
+    export,
+    export_model,
+)
+from slowfast_mllm.engine.quick import recall, take_note
 from slowfast_mllm.model import SlowFastConfig, SlowFastForConditionalGeneration
 from slowfast_mllm.processing import SlowFastProcessor
 
@@ -99,6 +107,18 @@ def test_an_exported_model_answers_like_its_checkpoint(checkpoint, exported, tmp
     ours.index(CLIP, tmp_path / "clip.sfmem", num_frames=5)  # and their memories are one kind
     asked = [x.ask(tmp_path / "clip.sfmem", QUESTIONS[0], max_new_tokens=6) for x in (ours, theirs)]
     assert asked[0].text == asked[1].text
+
+
+@needs_extra
+def test_what_an_exported_model_has_seen_it_answers_without_torch(exported, tmp_path) -> None:
+    model = load(exported, cache=MemoryCache(tmp_path / "memories"))
+    model.encode(CLIP, num_frames=5)
+    take_note(model, str(exported), tmp_path / "memories")
+    for question in QUESTIONS:
+        found = recall(str(exported), CLIP, tmp_path / "memories", num_frames=5)
+        assert found is not None
+        answer = found.ask(question, max_new_tokens=6)
+        assert answer.text == model.ask(CLIP, question, num_frames=5, max_new_tokens=6).text
 
 
 @needs_extra

@@ -32,6 +32,7 @@ from slowfast_mllm.engine.transformers_loading import is_of_transformers, load_t
 from slowfast_mllm.engine.transformers_model import TransformersModel
 from slowfast_mllm.engine.turns import conversation
 from slowfast_mllm.model.convnext import narrow_mlps
+from slowfast_mllm.model.hardware import suitable_threads
 from slowfast_mllm.model.sharding import answers_in_turn
 from slowfast_mllm.questions import DESCRIBE
 
@@ -132,13 +133,16 @@ class SlowFast(LoadedModel):
 
         What questions share at their beginning is read once.
         """
-        return likelihoods_each(self, self.encode(video, **sampling), questions, answers)
+        seen = self.encode(video, **sampling)
+        with suitable_threads(self.model.model.language_model):
+            return likelihoods_each(self, seen, questions, answers)
 
     def likelihoods_about(
         self, videos: Sequence[EncodedVideo], question: str, answers: Sequence[str]
     ) -> list[list[Likelihood]]:
         """As `likelihoods`, about each of several videos, in one pass: a list for each."""
-        return likelihoods_about(self, videos, question, answers)
+        with suitable_threads(self.model.model.language_model):
+            return likelihoods_about(self, videos, question, answers)
 
     def describe(self, video: Any, on_text: OnText | None = None, **options: Any) -> Answer:
         """Say in a sentence or more what the video shows; see `ask`."""

@@ -31,14 +31,13 @@ from slowfast_mllm.engine.memory_names import source_stamp
 from slowfast_mllm.engine.reading import with_evidence
 from slowfast_mllm.engine.stopping import StopAtStrings
 from slowfast_mllm.engine.turns import conversation
+from slowfast_mllm.model.hardware import threads_for
 from slowfast_mllm.model.sharding import answers_in_turn
 from slowfast_mllm.model.video_memory import TEXT, MemoryBatch, pad_rows
 from slowfast_mllm.video.names import is_named, localized
 
 _IDLE = 0.5  # seconds after which a batch without work looks whether the program goes on
 _READERS = 2  # one decodes a clip while the other's frames go through the tower
-# Of parameters: below this, waking more CPU threads for a step takes longer than they save.
-_SMALL = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -221,18 +220,14 @@ class Batcher:
         self._encodings: weakref.WeakValueDictionary[Any, _Encoding] = weakref.WeakValueDictionary()
         self._encodings_lock = threading.Lock()
         self._ready: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
-        # Readers share torch's CPU threads, the steps of a small model take one. With all of them
-        # in each, OpenMP puts its threads to sleep between operations, and such a step takes twice
-        # as long.
+        # Readers share torch's CPU threads, and what is small takes one.
         threads = torch.get_num_threads()
+        suitable = threads_for(sum(p.numel() for p in assistant.model.parameters()))
         self._started = threading.Barrier(_READERS + 2)
         for _ in range(_READERS):
-            self._readers.submit(self._start, max(1, threads // _READERS))
-        size = sum(p.numel() for p in assistant.model.parameters())
+            self._readers.submit(self._start, max(1, min(suitable, threads // _READERS)))
         # No daemon: a program that ends with work open must not be torn down in the middle of it.
-        self._thread = threading.Thread(
-            target=self._run, args=(1 if size < _SMALL else threads,), name="slowfast-batch"
-        )
+        self._thread = threading.Thread(target=self._run, args=(suitable,), name="slowfast-batch")
         self._thread.start()
         self._started.wait()
         torch.set_num_threads(threads)  # the last call also decides for threads yet to come

@@ -15,6 +15,7 @@ from slowfast_mllm.engine.encoded_video import AT_HAND, EncodedVideo
 from slowfast_mllm.engine.loaded_model import LoadedModel
 from slowfast_mllm.engine.reading import with_evidence
 from slowfast_mllm.engine.stopping import StopAtStrings
+from slowfast_mllm.model.hardware import suitable_threads
 from slowfast_mllm.model.transformers_names import CACHE
 
 _ROOM = 512  # tokens
@@ -58,7 +59,8 @@ class Chat:
         message = self.assistant.user_message(words, first)
         messages = [*self.messages, message]
         began = time.perf_counter()
-        clock, new_ids, scores = self._generate(messages, generation, on_text)
+        with suitable_threads(self.assistant.model.model.language_model):
+            clock, new_ids, scores = self._generate(messages, generation, on_text)
         answer = self.assistant.answer(new_ids, self.video, clock, began, generation, scores)
         if generation.evidence:
             said_ids = (self._sequence, len(new_ids), self._cache)

@@ -28,6 +28,7 @@ from slowfast_mllm.engine.loading import (
 )
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.model.cpu_linear import session_options
+from slowfast_mllm.model.hardware import threads_for
 from slowfast_mllm.model.narrow_slow import widened
 from slowfast_mllm.model.slow_attention import SlowQueries
 from slowfast_mllm.model.transformers_names import CACHE
@@ -58,7 +59,8 @@ def session(path: Path) -> Callable[..., list[Tensor]]:
     """A graph as a function from tensors to tensors, on the CPU. Safe between threads."""
     import onnxruntime
 
-    options = session_options(torch.get_num_threads())
+    size = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
+    options = session_options(threads_for(size // 4))
     running = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [found.name for found in running.get_inputs()]
 

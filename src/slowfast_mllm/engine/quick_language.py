@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from slowfast_mllm.engine.quick_files import Floats, Safetensors
 
-_SMALL = 400 << 20  # bytes of a graph's weights from which on more than one thread is worth it
+_SMALL = 80 << 20  # bytes of a graph's weights from which on more than one thread is worth it
 
 
 @dataclass

@@ -76,7 +76,7 @@ def placed(memory: VideoMemory, model: PreTrainedModel) -> VideoMemory:
         found: dict[int, Slow] = {}
         for index, layer in slow.items():
             attention = _cross_attention(model, index)
-            weight = attention.k_proj.weight
+            weight: Any = next(attention.k_proj.parameters(), None)  # none: an exported model's
             if _is_shared_out(weight):
                 mesh = weight.device_mesh
                 layer = widened(layer).tensor_split(mesh.size())[mesh.get_local_rank()].clone()
