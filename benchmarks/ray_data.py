@@ -28,6 +28,7 @@ from slowfast_mllm.tasks.caption import Captioning
 from slowfast_mllm.tasks.many import Progress
 from slowfast_mllm.tasks.records import Record, read_records
 
+_FILES = 16
 _FIRST = 32  # clips that are not timed: the first batch of each of two workers
 
 
@@ -48,9 +49,9 @@ def timed(do: Any, output: Path) -> tuple[float, float, list[dict[str, Any]]]:
 
 
 def write_clips(folder: Path, count: int) -> list[Record]:
-    """As many records; files are read again after 50."""
-    for seed in range(min(count, 50)):
-        world.write_video(world.sample_script(seed), folder / f"{seed:02}.mp4")
+    """As many records, of a few files: to make one takes longer than to caption it."""
+    for seed in range(_FILES):
+        world.write_video(world.sample_script(seed), folder / f"{seed}.mp4")
     files = read_records([folder])
     return [Record(f"{n:05}", files[n % len(files)].video) for n in range(count)]
 

@@ -1,16 +1,20 @@
 """On paper, from measured stages: what 10^8 clips cost, and what is too slow at each size.
 
-Measured here, on one thread: reading a clip of the procedural world, encoding it and writing a
-caption with the packaged model; writing a row into the results' file, and what a record takes of
-memory in the program that asks. Assumed: what machines cost and what storage gives (options). Then
-every part has a rate, the slowest is the whole's, and the table says which that is.
+Measured here, on one thread, as seconds of a core: reading a clip of the procedural world; encoding
+it and writing a caption with the packaged model; writing a row into the results' file. And how long
+a worker takes until it has loaded the model, and what a record takes of memory in the program that
+asks. Assumed: what machines cost and what storage gives (options). Then every part has a rate, the
+slowest is the whole's, and the table says which that is.
 
 With --gpu-seconds (encoding and answering one clip, measured elsewhere) machines have GPUs.
 
-    OMP_NUM_THREADS=1 python benchmarks/scale.py [--clips 60] [--cores 16] [--price 0.5]
+    OMP_NUM_THREADS=1 python benchmarks/scale.py [--clips 32] [--cores 16] [--price 0.5]
 """
 
 import argparse
+import json
+import subprocess
+import sys
 import tempfile
 import time
 import tracemalloc
@@ -22,10 +26,10 @@ import torch
 from transformers.utils import logging
 
 from slowfast_mini import world
-from slowfast_mllm import load
 from slowfast_mllm.bulk.jobs import Captions
+from slowfast_mllm.bulk.stages import VideoReader, Worker, as_text
 from slowfast_mllm.tasks.caption import Captioning
-from slowfast_mllm.tasks.many import results_into
+from slowfast_mllm.tasks.many import Outcomes, results_into
 from slowfast_mllm.tasks.records import Record
 
 _CLIPS = 8  # of the procedural world, which take longer to make than to look at
@@ -54,34 +58,39 @@ class Stages:
 def measure(count: int) -> Stages:
     """Of so many clips."""
     torch.set_num_threads(1)
-    job, began = Captions(Captioning(), max_batch=16), time.perf_counter()
-    assistant = load(device="cpu")
+    job, began = Captions(Captioning()), time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import slowfast_mllm as m; m.load()"], check=True)
     start = time.perf_counter() - began
+    worker = Worker(job, how_loaded={"device": "cpu"})
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = [folder / f"{seed}.mp4" for seed in range(_CLIPS)]
         for seed, path in enumerate(files):
             world.write_video(world.sample_script(seed), path)
-        records = [Record(f"{n}", str(files[n % _CLIPS])) for n in range(count)]
-        size = sum(Path(record.video).stat().st_size for record in records) / count
-        list(job.run(assistant, records[:2]))
+        size = sum(path.stat().st_size for path in files) / _CLIPS
+        texts = [as_text(Record(f"{n}", str(files[n % _CLIPS]))) for n in range(count)]
+        reader = VideoReader(job=job)
+        reader({"record": texts[:2]})
+        worker({"record": texts[:2]})
         began = time.process_time()
-        rows = [fields for _, fields in job.run(assistant, records)]
-        whole = (time.process_time() - began) / count
-        read = [row["timing"]["read"] for row in rows if isinstance(row, dict)]
-        row = rows[0]
+        read = reader({"record": texts})
+        between = time.process_time()
+        text = worker(read)["result"][0]
+        reading, looking = between - began, time.process_time() - between
+
+        def rows(left: list[Record]) -> Outcomes:
+            return ((record, json.loads(text)) for record in left)
+
         tracemalloc.start()
         many = [Record(f"{folder}/{n:08}.mp4", f"{folder}/{n:08}.mp4") for n in range(_ROWS)]
-        began = time.process_time()
-        results_into(folder / "out.jsonl", {}, many, lambda left: ((r, row) for r in left))
+        results_into(folder / "out.jsonl", {}, many, rows)
         held = tracemalloc.get_traced_memory()[1] / _ROWS
         tracemalloc.stop()
         (folder / "out.jsonl").unlink()
         began = time.process_time()
-        results_into(folder / "out.jsonl", {}, many, lambda left: ((r, row) for r in left))
+        results_into(folder / "out.jsonl", {}, many, rows)
         write = (time.process_time() - began) / _ROWS
-    reading = min(sum(read) / count, whole)
-    return Stages(reading, whole - reading, write, size, held, start)
+    return Stages(reading / count, looking / count, write, size, held, start)
 
 
 def rates(stages: Stages, machines: int, options: Any) -> dict[str, float]:
@@ -125,7 +134,7 @@ def table(stages: Stages, options: Any) -> None:
 def main() -> None:
     """Parse the arguments, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clips", type=int, default=60, help="that are measured")
+    parser.add_argument("--clips", type=int, default=32, help="that are measured")
     parser.add_argument("--cores", type=int, default=16, help="of a machine")
     parser.add_argument("--gpus", type=int, default=8, help="of a machine, with --gpu-seconds")
     parser.add_argument("--gpu-seconds", type=float, help="to encode and answer a clip")

@@ -108,11 +108,12 @@ def test_a_worker_that_is_killed_by_somebody_else_blames_no_video(tmp_path: Path
         assert guarded(tries, "read", ids, lambda some: [ids[n] for n in some], str) == ids
 
 
-@pytest.mark.parametrize("kind", ["captions", "classes", "memories"])
+@pytest.mark.parametrize("kind", ["captions", "dense", "classes", "memories"])
 def test_workers_make_the_rows_that_one_machine_makes(
     kind: str, assistant: SlowFast, records: list[Record], tmp_path: Path
 ) -> None:
-    job = {"captions": CAPTIONS, "classes": CLASSES}.get(kind)
+    dense = Captions(Captioning(dense=True, window=4.0, max_new_tokens=4, sampling=FEW))
+    job = {"captions": CAPTIONS, "dense": dense, "classes": CLASSES}.get(kind)
     job = job or Memories(tmp_path / "out", sampling=FEW)
     output = tmp_path / "out.jsonl"
     progress = do_here(job, assistant, records, output)
