@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from slowfast_cli.main import main
+from slowfast_mllm.evaluate.lmms import FAILED
 
 pytest.importorskip("lmms_eval")
 CLIP = str(Path(__file__).parents[2] / "examples" / "shapes.mp4")
@@ -106,7 +107,11 @@ def test_the_likeliest_choice_is_taken(tasks: Path, monkeypatch, capsys) -> None
 
 def test_what_is_wrong_with_a_task_is_one_line(tasks: Path, monkeypatch, capsys) -> None:
     (tasks / "wrong.yaml").write_text(GENERATE.replace("own_questions", "own_wrong"))
-    for name, words in (("nobodys", "no task is called nobodys"), ("own_wrong", "own_wrong")):
+    for name, words in (
+        ("nobodys", "no task is called nobodys"),
+        ("own_wrong", "own_wrong"),
+        ("own_choices", "say --simple"),
+    ):
         output = tasks.parent / name
         options = ("--tasks", name, "--include-path", str(tasks), "-o", str(output))
         code, out, err = run(monkeypatch, capsys, *options)
@@ -124,6 +129,12 @@ def test_a_clip_that_fails_leaves_a_score_and_a_name(tasks: Path, monkeypatch, c
     assert code == 1
     assert json.loads(out)["protocol"]["tasks"]["own_questions"]["failed"] == 1
     assert "missing.mp4" in err.splitlines()[-1]
+
+
+def test_no_choice_is_read_out_of_a_failure() -> None:
+    from lmms_eval.tasks._task_utils.mcq_extract import extract_mcq_answer
+
+    assert extract_mcq_answer(FAILED) == ""
 
 
 def test_the_harness_finds_the_models_by_their_name() -> None:

@@ -269,11 +269,13 @@ class Examinee:
 
     def protocol(self) -> dict[str, Any]:
         """How the scores came about, as JSON types: what is to be told beside them."""
-        counts = self._memories.num_frames
-        looked = {"videos": len(counts)}
+        counts, rates = self._memories.num_frames, self._memories.rates
+        looked: dict[str, Any] = {"videos": len(counts)}
         if counts:
             looked |= {"fewest": min(counts), "most": max(counts)}
             looked["median"] = round(statistics.median(counts))
+        if rates:
+            looked["median_fps"] = round(statistics.median(rates), 3)
         return {
             "model": self.assistant.name,
             "frames": {"asked_for": self.sampling or "as the model was made", "looked_at": looked},
@@ -292,10 +294,12 @@ class _Memories:
 
     Attributes:
         num_frames: that were looked at, of each video as often as it was encoded.
+        rates: frames a second of those with two and more.
     """
 
     def __init__(self, assistant: Assistant, sampling: dict[str, Any], most: int) -> None:
         self.num_frames: list[int] = []
+        self.rates: list[float] = []
         self._assistant = assistant
         self._sampling = sampling
         self._most = most
@@ -321,7 +325,10 @@ class _Memories:
             encoded = self._assistant.encode_together(sources, **self._sampling)
         else:
             encoded = self._assistant.encode(sources[0], **self._wanted(clips[0]))
-        self.num_frames.append(len(encoded.frame_indices))
+        times = encoded.timestamps
+        self.num_frames.append(len(times))
+        if len(times) > 1 and times[-1] > times[0]:
+            self.rates.append((len(times) - 1) / (times[-1] - times[0]))
         return encoded
 
     def _wanted(self, clip: Clip) -> dict[str, Any]:

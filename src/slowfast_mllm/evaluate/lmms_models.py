@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.constants import HF_HOME
 from lmms_eval.api.instance import GenerationResult, Instance
 from lmms_eval.api.model import lmms
 from loguru import logger
@@ -155,6 +156,7 @@ def run_tasks(
     Raises:
         ValueError: a task is unknown, or it cannot be read, asked or scored.
     """
+    os.environ.setdefault("HF_HOME", HF_HOME)  # some tasks cannot do without
     from lmms_eval.evaluator import simple_evaluate
     from lmms_eval.tasks import TaskManager
 
@@ -195,6 +197,8 @@ def _cause(error: BaseException) -> str:
     """In a line; of what was tried several times, what it failed of."""
     attempt = getattr(error, "last_attempt", None)
     cause = attempt.exception() if attempt is not None else error
+    if isinstance(cause, AssertionError) and "messages" in str(cause):
+        return "likelihoods are asked of simple models only: say --simple"
     words = one_line(cause)
     return words if isinstance(cause, ValueError) else f"{type(cause).__name__}: {words}"
 
