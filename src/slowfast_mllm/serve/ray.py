@@ -35,7 +35,7 @@ class Arguments(BaseModel):
         min_replicas, max_replicas: between which Serve adds and removes replicas.
         target_ongoing_requests: that a replica has when it is neither bored nor late; None: as many
             as it answers together.
-        num_cpus, num_gpus: of one replica; it computes with as many threads.
+        num_cpus, num_gpus: of one replica; it computes with as many threads at most.
     """
 
     model_config = ConfigDict(extra="forbid")
