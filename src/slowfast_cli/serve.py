@@ -26,7 +26,9 @@ def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen at. Default: this machine only.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen at; 0: any that is free.")] = 8000,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen at; 0: any that is free.")
+    ] = 8000,
     keys: Annotated[
         Path | None,
         typer.Option(
@@ -94,14 +96,13 @@ def serve(
         start([word for word in sys.argv[2:] if word != "--daemon"], host, port)
         return
     try:
+        import fastapi  # noqa: F401 - what is missing is told first
         import uvicorn
-
-        from slowfast_mllm.serve.app import create_app
     except ModuleNotFoundError as error:
         raise ValueError(
             f"{error.name} is not installed; `pip install 'slowfast-mllm[serve]'`."
         ) from error
-    from slowfast_mllm.serve.place import held
+    from slowfast_mllm.serve.place import held, refuse_taken
 
     place = data or (cache_folder() or Path.cwd() / ".slowfast") / "serve" / str(port)
     settings = Settings(
@@ -116,6 +117,9 @@ def serve(
         settings = replace(settings, **read_settings(config))
     url = f"http://{host}:{port}"
     with held(settings.place, url):
+        refuse_taken(host, port)
+        from slowfast_mllm.serve.app import create_app
+
         assistant = load_model(
             model, True, yes=yes, device=device, dtype=dtype, quantize=quantize, compile=compile
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from serving import CLIP
 
-from slowfast_mllm.serve.place import held
+from slowfast_mllm.serve.place import held, refuse_taken
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks Linux")
 
@@ -58,6 +58,12 @@ def test_two_servers_do_not_share_a_folder(tmp_path: Path) -> None:
     assert told.count("\n") == 1
     with held(tmp_path / "data", "http://127.0.0.1:2"):
         pass
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ValueError, match=f"{port}: cannot be listened at .Address already"):
+            refuse_taken("127.0.0.1", port)
+    with pytest.raises(ValueError, match="cannot be listened at"):
+        refuse_taken("no.such.host.invalid", 0)
 
 
 def slowfast(env: dict[str, str], *arguments: str) -> tuple[int, str]:

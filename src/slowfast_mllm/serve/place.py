@@ -1,7 +1,8 @@
-"""The folder of a server: whose it is, as long as that one runs. Two in one would delete what the
-other has just written."""
+"""Where a server is: its folder, which is its alone as long as it runs, as the limits of what is
+kept there are one server's; and its address. Both are looked at before a model is loaded."""
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,3 +47,19 @@ def held(place: Path, url: str) -> Iterator[None]:
         lock.write(f"{url}, process {os.getpid()}")
         lock.flush()
         yield
+
+
+def refuse_taken(host: str, port: int) -> None:
+    """Whether a server could listen.
+
+    Raises:
+        ValueError: it cannot, and why.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        cause = str(error.strerror).partition(" (")[0]
+        raise ValueError(
+            f"{host}:{port}: cannot be listened at ({cause}); choose another --port or --host."
+        ) from error
