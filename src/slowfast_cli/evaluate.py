@@ -70,7 +70,7 @@ def evaluate(
     Beside the scores stands how they came about: frames, prompts, versions, and
     every request that failed.
     """
-    given = _generation(gen_kwargs or [])
+    generation = _generation(gen_kwargs or [])
     _refuse(output, include_path)
     assistant = load_model(model, False, yes, device=device, dtype=dtype, quantize=quantize)
     from slowfast_mllm.evaluate.lmms_models import ChatSlowFast, SimpleSlowFast, run_tasks
@@ -84,15 +84,15 @@ def evaluate(
         answers=None if output is None else str(output / "answers.jsonl"),
         assistant=assistant,
     )
-    names = [name.strip() for given in tasks for name in given.split(",") if name.strip()]
+    names = [name.strip() for words in tasks for name in words.split(",") if name.strip()]
     try:
-        results = run_tasks(examined, names, limit, include_path, given)
-    finally:  # what is said of failures helps to find out why there are no scores
-        if output is not None:
+        results = run_tasks(examined, names, limit, include_path, generation)
+    except ValueError:  # what was answered stays, and how
+        if output is not None and examined.protocol()["tasks"]:
             _write(output / "protocol.json", examined.protocol())
+        raise
     samples = results.pop("samples")
     if output is not None:
-        (output / "protocol.json").unlink()
         _write(output / "results.json", results)
         _write_samples(output / "samples.jsonl", samples)
     if json:
@@ -111,10 +111,13 @@ def evaluate(
 
 
 def _generation(given: list[str]) -> dict[str, str]:
-    pairs = [pair.partition("=") for words in given for pair in words.split(",")]
-    if wrong := next((name for name, sign, value in pairs if not (name and sign and value)), None):
-        raise typer.BadParameter(f"--gen-kwargs: {wrong!r} is no name=value.")
-    return {name: value for name, _, value in pairs}
+    options = {}
+    for pair in (pair for words in given for pair in words.split(",")):
+        name, _, value = pair.partition("=")
+        if not (name and value):
+            raise typer.BadParameter(f"--gen-kwargs: {pair!r} is no name=value.")
+        options[name] = value
+    return options
 
 
 def _refuse(output: Path | None, include_path: Path | None) -> None:

@@ -253,7 +253,7 @@ def test_pictures_are_all_looked_at(examinee: Examinee) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--gen-kwargs", "max_new_tokens"), "no name=value"),
+        (("--gen-kwargs", "temperature=0,=3"), "'=3' is no name=value"),
         (("--include-path", "nowhere"), "no folder"),
         (("-o", "nowhere/scores"), "no such folder"),
     ],

@@ -118,6 +118,7 @@ def test_what_is_wrong_with_a_task_is_one_line(tasks: Path, monkeypatch, capsys)
         assert (code, out) == (1, "")
         assert words in err.splitlines()[-1]
         assert "Traceback" not in err
+        assert not [*output.iterdir()]  # so that the same line, mended, can be said again
 
 
 def test_a_clip_that_fails_leaves_a_score_and_a_name(tasks: Path, monkeypatch, capsys) -> None:
