@@ -1,6 +1,7 @@
 """What other work on the cores does to a question, with waiting threads that spin and that sleep.
 
-Each setting is a process of its own: torch with so many threads, which spin where they wait for one
+Each setting is a process of its own: as it is, where the model chooses its threads by its size; or
+torch with so many threads, as a user says by `OMP_NUM_THREADS`, which spin where they wait for one
 another (`OMP_WAIT_POLICY=ACTIVE`), sleep (PASSIVE), or spin 2,000 times and sleep then (the command
 line's `GOMP_SPINCOUNT=2000`). Told are medians of a question about a video that was looked at
 before, of looking at it, and of eight such questions answered together, as a multiple of one.
@@ -42,8 +43,13 @@ def median(work: Callable[[], object], repeats: int) -> float:
 
 
 def measured(model: str | None, threads: int) -> dict[str, float]:
-    """Seconds of a held question and of encoding, and what eight questions at once gain."""
-    torch.set_num_threads(threads)
+    """Seconds of a held question and of encoding, and what eight questions at once gain.
+
+    Args:
+        threads: of torch; 0: as the model chooses.
+    """
+    if threads:
+        torch.set_num_threads(threads)
     assistant = load(model, device="cpu")
     seen = assistant.encode(EXAMPLE)
     requests = [Request(seen, QUESTION) for _ in range(8)]
@@ -58,8 +64,10 @@ def measured(model: str | None, threads: int) -> dict[str, float]:
 def in_a_process(model: str | None, threads: int, policy: str) -> dict[str, float]:
     words = [sys.executable, __file__, "--threads", str(threads)]
     words += [] if model is None else ["--model", model]
-    name, _, value = policy.partition("=")
-    environment = os.environ | {name: value, "OMP_NUM_THREADS": str(threads)}
+    environment = {name: value for name, value in os.environ.items() if "OMP_" not in name}
+    if threads:
+        name, _, value = policy.partition("=")
+        environment |= {name: value, "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(words, env=environment, capture_output=True, check=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -68,13 +76,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model")
-    parser.add_argument("--threads", type=int, help="measure once, in this process")
+    parser.add_argument("--threads", type=int, help="measure once, in this process (0: as it is)")
     options = parser.parse_args()
     if options.threads is not None:
         print(json.dumps(measured(options.model, options.threads)))
         return
     cores = len(os.sched_getaffinity(0))
     settings = [(threads, policy) for threads in sorted({1, cores}) for policy in POLICIES]
+    settings.insert(0, (0, "as it is"))
     found: dict[tuple[int, str, bool], list[dict[str, float]]] = {}
     for _ in range(options.rounds):
         for loaded in (False, True):
@@ -95,7 +104,8 @@ def main() -> None:
         )
         quiet = statistics.median(one["held"] for one in found[threads, policy, False])
         print(
-            f"| {threads} | {policy} | {'busy' if loaded else 'quiet'} | {1e3 * held:.1f} "
+            f"| {threads or 'chosen'} | {policy} | {'busy' if loaded else 'quiet'} "
+            f"| {1e3 * held:.1f} "
             f"| {1e3 * encode:.0f} | {held / quiet:.2f} | {eight:.2f} |"
         )
 
