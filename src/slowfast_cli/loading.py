@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from slowfast_mllm.engine.protocol import Assistant
     from slowfast_mllm.engine.quick import QuickConversation
 
+is_shared = False  # whether this is one of several processes that have a model together
 _NOTICE = (
     "Note: the packaged model is small. It names 80 kinds of everyday things, counts people, tells "
     "how the camera moves and where it cuts, and misses much; what else happens it does not know. "
@@ -41,8 +42,11 @@ def load_model(model: str | None, cache: bool, yes: bool = False, **how: Any) ->
         folder = memories_folder() if cache else None
         memories = MemoryCache(folder) if folder is not None else None
         loaded = load(model, cache=memories, **how)
-    if how.get("device") == "tp" and os.environ["RANK"] != "0":
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the first process prints the answer
+    if how.get("device") == "tp":
+        global is_shared
+        is_shared = True
+        if os.environ["RANK"] != "0":  # the first process prints the answer
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     if model is None:
         _show_notice_once()
     return loaded

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from slowfast_cli import loading
 from slowfast_cli.ask import ask
 from slowfast_cli.bench import bench
 from slowfast_cli.caption import caption
@@ -116,6 +117,18 @@ app.add_typer(keys, name="keys")
 
 def main() -> None:
     """Run the command line; expected failures end in one line, never in a traceback."""
+    try:
+        _run()
+    except SystemExit as end:
+        if loading.is_shared:
+            # Threads of gloo (torch 2.13) may abort a process that has done its work, as it ends.
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            os._exit(end.code if isinstance(end.code, int) else 0)
+        raise
+
+
+def _run() -> None:
     escape_what_does_not_fit()
     # Two lines of every warning on a terminal help nobody; the library's own messages stay.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -19,6 +19,7 @@ from slowfast_mllm import ModelError, SlowFast, auto, load
 from slowfast_mllm.engine import Batcher
 from slowfast_mllm.engine.loading import load_processor, ready_to_ask
 from slowfast_mllm.model import SlowFastConfig, SlowFastForConditionalGeneration
+from slowfast_mllm.model.sharding import placed
 from slowfast_mllm.processing import SlowFastProcessor
 
 auto.register()
@@ -29,17 +30,23 @@ _TEXT |= {"num_hidden_layers": 3, "num_attention_heads": 8, "num_key_value_heads
 _TEXT |= {"eos_token_id": 2, "pad_token_id": 0, "bos_token_id": None}
 
 
-def tiny(family: str = "qwen3", **text: Any) -> SlowFastForConditionalGeneration:
+_FIELDS = {"visual_position_encoding", "motion_features"}
+
+
+def tiny(family: str = "qwen3", **settings: Any) -> SlowFastForConditionalGeneration:
     """A random model with open gates, so that slow tokens matter."""
+    fields = {name: settings.pop(name) for name in _FIELDS & set(settings)}
     vision = {"model_type": "slowfast_convnext", "image_size": 32, "depths": [1, 1]}
+    vision |= {"num_channels": 5 if "motion_features" in fields else 3}
     config = SlowFastConfig(
-        text_config={"model_type": family, **_TEXT, **text},
+        text_config={"model_type": family, **_TEXT, **settings},
         vision_config=vision | {"hidden_sizes": [8, 16]},
         hybrid_layers=[0, 2],
         fast_temporal_pool=4,
         min_fast_frames=3,
         image_token_id=3,
         video_token_id=4,
+        **fields,
     )
     torch.manual_seed(0)
     model = SlowFastForConditionalGeneration(config).eval()
@@ -161,6 +168,32 @@ def test_a_model_partly_on_the_disk_answers_alike(share, folder, one, expected) 
 
 def test_a_layer_is_not_torn_apart() -> None:
     assert {"ConvNextBlock", "Qwen3DecoderLayer"} <= set(tiny()._no_split_modules)
+
+
+@pytest.mark.parametrize("split", range(4))
+def test_layers_on_two_devices_find_what_they_need_there(split) -> None:
+    """Meta stands for the second device: whatever meets it from the CPU is an error."""
+    dispatch_model = pytest.importorskip("accelerate").dispatch_model
+    model = tiny(visual_position_encoding=True, motion_features=True)
+    memory = model.encode_video(torch.randn(4, 3, 32, 32))
+    here = "cpu" if split else "meta"
+    place = {f"model.language_model.{name}": here for name in ("embed_tokens", "rotary_emb")}
+    place |= {f"model.language_model.layers.{i}": "cpu" if i < split else "meta" for i in range(3)}
+    place |= {"model.language_model.norm": "meta", "lm_head": "meta", "model.vision_tower": "cpu"}
+    place |= {f"model.{n}": here for n in ("multi_modal_projector", "visual_position_embedding")}
+    skip = model._skip_keys_device_placement
+    dispatch_model(model, place, main_device="cpu", skip_keys=skip)
+    model._hf_hook.io_same_device = False
+    ids = torch.tensor([[1, *[4] * len(memory.fast_tokens), 6]])
+    for video in (placed(memory, model), model.encode_video(torch.randn(4, 3, 32, 32))):
+        assert model(input_ids=ids, video_memory=video).logits.device.type == "meta"
+
+
+def test_a_split_model_is_not_trained() -> None:
+    model = tiny()
+    model._tp_size = 2
+    with pytest.raises(ValueError, match="is not trained"):
+        model(input_ids=torch.tensor([[5, 6]]), labels=torch.tensor([[5, 6]]))
 
 
 def test_auto_is_everything_there_is(folder, expected) -> None:

@@ -5,7 +5,6 @@ import os
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
 from transformers.distributed import DistributedConfig
 
 from slowfast_mllm.model import SlowFastConfig, SlowFastForConditionalGeneration
@@ -42,9 +41,6 @@ def _check_split(config: SlowFastConfig, count: int) -> None:
             "--device tp: one model over several processes; start them with `torchrun "
             "--nproc-per-node 2 -m slowfast_cli ask ...`."
         )
-    fields = DistributedConfig.__dataclass_fields__
-    if "tp_plan" not in fields or not hasattr(PreTrainedModel, "init_parallel_plans"):
-        raise ValueError("--device tp: needs transformers 5.24; `pip install -U transformers`.")
     text = config.text_config
     if not text.base_model_tp_plan:
         raise ValueError(

@@ -183,7 +183,8 @@ class SlowFastModel(SlowFastPreTrainedModel):
             cells = self.config.vision_config.image_size // self.config.vision_config.patch_size
             motion = object_motion(places[..., 2:], cells // pool, cells // pool)
             features = torch.cat([features, motion], dim=-1)
-        return (tokens + self.visual_position_embedding(features.to(self.dtype))) * seen
+        positions = self.visual_position_embedding(features.to(self.dtype))
+        return (tokens + positions.to(tokens.device)) * seen.to(tokens.device)
 
     def fast_and_slow(
         self, slow: Tensor, is_video: bool = True, objects: Tensor | None = None
@@ -245,6 +246,7 @@ class SlowFastModel(SlowFastPreTrainedModel):
         if self.config.object_config is not None:
             times = torch.arange(begin) if timestamps is None else timestamps
             objects = self.object_tokens(self.object_tower.link(detections), times)
+            objects = objects.to(slow[0].device)
         return self.fast_and_slow(torch.cat(slow), is_video, objects)
 
     def _with_neighbours(self, chunks: Iterable[Tensor]) -> Iterator[tuple[Tensor, slice]]:
@@ -274,7 +276,7 @@ class SlowFastModel(SlowFastPreTrainedModel):
         features = position_features(timestamps.to(maps.device), rows, columns, width // 6 * 6)
         features = features.to(maps.dtype)
         if motion is not None:
-            features = torch.cat([features, motion.to(maps.dtype)], dim=-1)
+            features = torch.cat([features, motion.to(features)], dim=-1)
         return self.visual_position_embedding(features)
 
     def remember(
