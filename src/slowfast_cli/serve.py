@@ -119,10 +119,18 @@ def serve(
     with held(settings.place, url):
         refuse_taken(host, port)
         from slowfast_mllm.serve.app import create_app
+        from slowfast_mllm.serve.connections import impatient
 
         assistant = load_model(
             model, True, yes=yes, device=device, dtype=dtype, quantize=quantize, compile=compile
         )
         app = create_app(assistant, settings)
         say(f"Serving {assistant.name} at {url} (process {os.getpid()})", err=True)
-        uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False)
+        uvicorn.run(
+            app,
+            host=host,
+            port=port,
+            http=impatient(settings.body_seconds),
+            log_level="warning",
+            server_header=False,
+        )

@@ -12,6 +12,7 @@ from typing import Any
 import uvicorn
 
 from slowfast_mllm.serve.app import create_app
+from slowfast_mllm.serve.connections import impatient
 from slowfast_mllm.serve.settings import Settings
 
 CLIP = Path(__file__).parents[2] / "examples" / "shapes.mp4"
@@ -24,7 +25,8 @@ def serving(assistant: Any, place: Path, **settings: Any) -> Iterator[tuple[str,
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        http = impatient(app.state.house.settings.body_seconds)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", http=http))
         thread = threading.Thread(target=server.run, args=([bound],))
         thread.start()
         try:

@@ -306,8 +306,12 @@ def test_who_sends_a_byte_now_and_then_is_given_up(strict) -> None:
 def test_connections_that_send_nothing_disturb_nobody(strict) -> None:
     place = strict.base_url.host, strict.base_url.port
     idle = [socket.create_connection(place) for _ in range(100)]
+    idle[0].sendall(b"GET /v1/models HTTP/1.1\r\nHost: x\r\nAccept:")
     try:
         assert strict.get("/v1/models").status_code == 200
+        for connection in idle:  # each is closed when nothing came for a second
+            connection.settimeout(5)
+            assert connection.recv(1) == b""
     finally:
         for connection in idle:
             connection.close()
