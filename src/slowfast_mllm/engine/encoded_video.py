@@ -360,8 +360,8 @@ def _memory(
         kind=kind,
     )
     _check_shapes(memory, like)
-    if not reads_narrow(memory, like):
-        memory = memory.widened()
+    if memory.narrow:
+        memory = memory.narrowed() if reads_narrow(memory, like) else memory.widened()
     return placed(memory, like)
 
 

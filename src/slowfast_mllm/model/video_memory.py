@@ -64,7 +64,12 @@ class VideoMemory:
 
     def narrowed(self) -> "VideoMemory":
         """Slow keys and values in int8, a scale for each token of each head."""
-        return self._with_slow(lambda s: s if isinstance(s, NarrowSlow) else NarrowSlow.of(s))
+        keys, values = (
+            {i: s if isinstance(s, NarrowSlow) else NarrowSlow.of(s) for i, s in side.items()}
+            for side in (self.slow_keys, self.slow_values)
+        )
+        values = {i: s.by_channel() for i, s in values.items()}
+        return replace(self, slow_keys=keys, slow_values=values)
 
     def widened(self) -> "VideoMemory":
         """Slow keys and values as tensors of the other tokens' dtype."""
