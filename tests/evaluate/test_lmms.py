@@ -238,7 +238,7 @@ def test_messages_are_read_as_a_conversation() -> None:
     ],
 )
 def test_a_task_says_how_answers_are_made(given: dict, meant: dict) -> None:
-    assert generation_of(given) == meant
+    assert generation_of(given) == {"max_new_tokens": 256, **meant}
 
 
 def test_pictures_are_all_looked_at(examinee: Examinee) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Generator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from slowfast_mllm.engine import Generation
 from slowfast_mllm.evaluate.lmms import Asked, Clip, Talk, Weighed
 
 _Documents = Mapping[str, Any]
@@ -95,8 +96,12 @@ def _choice_alone(context: str, choice: str) -> tuple[Asked, str]:
 
 
 def generation_of(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of `Generation` from a task's `generation_kwargs`; of others it has no notion."""
-    options = {name: given[name] for name in _NUMBERS if given.get(name) is not None}
+    """Fields of `Generation` from a task's `generation_kwargs`; of others it has no notion.
+
+    The longest answer is always among them, so that the protocol tells it.
+    """
+    options: dict[str, Any] = {"max_new_tokens": Generation.max_new_tokens}
+    options |= {name: given[name] for name in _NUMBERS if given.get(name) is not None}
     if given.get("do_sample") is False:
         options.pop("top_p", None)
         options["temperature"] = 0.0
