@@ -13,7 +13,6 @@ from slowfast_cli.terminal import say
 
 if TYPE_CHECKING:
     from slowfast_mllm.engine.protocol import Assistant
-    from slowfast_mllm.engine.quick import QuickConversation
 
 is_shared = False  # whether this is one of several processes that have a model together
 _NOTICE = (
@@ -50,18 +49,6 @@ def load_model(model: str | None, cache: bool, yes: bool = False, **how: Any) ->
     if model is None:
         _show_notice_once()
     return loaded
-
-
-def recalled(
-    model: str | None, video: str, folder: Path, sampling: dict[str, Any]
-) -> "QuickConversation | None":
-    """See `quick.recall`; a wrong option is the engine's to refuse."""
-    from slowfast_mllm.engine.quick import recall
-
-    try:
-        return recall(model, video, folder, **sampling)
-    except ValueError:
-        return None
 
 
 def take_note(assistant: "Assistant", model: str | None, folder: Path) -> None:

@@ -18,7 +18,6 @@ import typer
 from slowfast_cli.loading import (
     load_model,
     memories_folder,
-    recalled,
     refuse_missing,
     take_note,
     working,
@@ -399,8 +398,12 @@ class Answering(_Sampling):
             server, sampling = Server(self.server), _given(self.sampling)
             return RemoteConversation(server, video, self.model, sampling, warn=not self.json)
         folder = memories_folder() if quickly and self._is_plain else None
-        conversation: Any = folder and recalled(self.model, video, folder, self.sampling)
-        if not conversation:
+        conversation: Any = None
+        if folder:
+            from slowfast_mllm.engine.quick import recall
+
+            conversation = recall(self.model, video, folder, **self.sampling)
+        if conversation is None:
             assistant = self._load()
             with working("Watching the video"):
                 conversation = assistant.chat(video, **self.sampling)

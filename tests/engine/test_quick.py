@@ -93,6 +93,7 @@ def test_whatever_is_not_sure_is_left_to_the_whole_engine(
     assistant, folder, _ = seen
     assert recall(None, str(CLIP), folder, **{**LOOK, "num_frames": 5}) is None
     assert recall(None, str(CLIP), folder, num_frames="auto") is None
+    assert recall(None, str(CLIP), folder, num_frames=-1) is None
     assert recall(None, str(CLIP), tmp_path / "memories", **LOOK) is None
     assert recall("some/model", str(CLIP), folder, **LOOK) is None
     other = tmp_path / "other.mp4"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import slowfast_mllm
 from slowfast_mini import WEIGHTS
 from slowfast_mllm.engine.answer import Answer, Sampling, checked_question
+from slowfast_mllm.engine.frame_choice import AUTO
 from slowfast_mllm.engine.memory_names import SUFFIX, digest, memory_key
 from slowfast_mllm.engine.thoughts import ToldApart, opens_thought, split_thought
 from slowfast_mllm.video import VideoInfo
@@ -140,11 +141,11 @@ def recall(
     Returns:
         None: the whole engine is needed.
     """
-    choice, began = Sampling(**sampling), time.perf_counter()
-    is_memory = video.endswith(SUFFIX)
-    if choice.num_frames == "auto" or (is_memory and choice != Sampling()):
-        return None
+    began, is_memory = time.perf_counter(), video.endswith(SUFFIX)
     try:
+        choice = Sampling(**sampling)
+        if choice.num_frames == AUTO or (is_memory and choice != Sampling()):
+            return None
         path = _path_of(model, folder)
         if path is None or not path.exists() or not os.path.exists(video):
             return None
@@ -156,8 +157,8 @@ def recall(
         found = QuickConversation(note, model, kept, video, began)
         os.utime(kept, ns=(time.time_ns(), time.time_ns()))
         return found
-    except (OSError, ValueError, KeyError, TypeError, ImportError):
-        return None  # the engine says what is wrong, and mends what can be
+    except Exception:  # of whatever kind: the engine says what is wrong, and mends what can be
+        return None
 
 
 @dataclass(frozen=True)
