@@ -151,7 +151,7 @@ class Searched(Told, Looking):
     words: str
     """As after "Does the video show", e.g. "a red star"."""
     top: int = Field(10, ge=1)
-    threshold: float = 0.5
+    threshold: float = Field(0.5, gt=0, lt=1)
     window: float = 10.0
     """Longest part that is remembered by itself, in seconds."""
 

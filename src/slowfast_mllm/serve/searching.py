@@ -7,6 +7,7 @@ them is kept where all memories are; of the search itself nothing stays.
 import asyncio
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -47,7 +48,10 @@ async def search(desk: Desk, body: Searched, owner: str) -> dict[str, Any]:
 
         def work() -> Search:
             how = (body.words, body.top, body.threshold, body.window)
-            return search_folder(helper, place, *how, place / "memories", **sampling)
+            try:
+                return search_folder(helper, place, *how, place / "memories", **sampling)
+            finally:  # here, too: it may go on for a while after nobody waits any more
+                shutil.rmtree(place, ignore_errors=True)
 
         try:
             found = await helper.carry_out(work)
