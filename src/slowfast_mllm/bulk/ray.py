@@ -28,6 +28,7 @@ from slowfast_mllm.bulk.stages import (
     VideoReader,
     Worker,
     as_text,
+    go_to,
     model_name,
     software,
 )
@@ -125,6 +126,14 @@ def tries_on_cluster(path: Path | None) -> RemoteTries:
     options = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
     kind = ray.remote(Tries).options(**options, scheduling_strategy=here)
     return RemoteTries(kind.remote(None if path is None else path.absolute()))
+
+
+class _Reader(VideoReader):
+    """A reader for whom names of videos lead from a folder, as they do for who asked."""
+
+    def __init__(self, folder: str, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        go_to(folder)
 
 
 class _Actor(Worker):
@@ -255,9 +264,10 @@ def _pipeline(
     found = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // size))
     if readers:
         arguments = {"model": model, "sampling": job.sampling, "job": job, "tries": tries}
+        arguments["folder"] = os.getcwd()
         pool = ray.data.ActorPoolStrategy(size=readers)
         found = found.map_batches(
-            VideoReader,
+            _Reader,
             fn_constructor_kwargs=arguments,
             batch_size=1,
             compute=pool,

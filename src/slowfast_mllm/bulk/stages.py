@@ -61,6 +61,12 @@ def as_text(record: Record) -> str:
     return json.dumps(asdict(record))
 
 
+def go_to(folder: str) -> None:
+    """Let relative names lead from a folder, if this machine has it."""
+    if os.path.isdir(folder):
+        os.chdir(folder)
+
+
 def records_of(batch: Batch) -> list[Record]:
     """The records that the rows of a batch are about."""
     if RECORD in batch:
@@ -395,8 +401,8 @@ class Worker(_Stage):
         super().__init__(tries)
         self._job, self._fatal = job, ""
         self._assistant: Assistant | None = None
-        if folder is not None and os.path.isdir(folder):
-            os.chdir(folder)
+        if folder is not None:
+            go_to(folder)
         other = {k: v for k, v in software().items() if expected and expected[k] != v}
         if other:
             told = ", ".join(f"{k} {v} (not {expected[k]})" for k, v in other.items() if expected)

@@ -180,7 +180,7 @@ def test_a_killed_driver_begun_again_loses_nothing(tmp_path: Path) -> None:
         import os, signal, sys
         from pathlib import Path
         sys.path.insert(0, {str(Path(__file__).parent)!r})
-        from test_ray import HOW, Captions, Plan, clips, do_on_cluster
+        from test_on_cluster import HOW, Captions, Plan, clips, do_on_cluster
         def show(progress):
             if progress.done == 5:
                 os.kill(os.getpid(), signal.SIGKILL)
