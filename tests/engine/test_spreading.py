@@ -198,7 +198,7 @@ def test_a_split_model_is_not_trained() -> None:
 
 def test_auto_is_everything_there_is(folder, expected) -> None:
     everywhere = load(folder / "checkpoint", device="auto", dtype="float32")
-    assert_same(asked(everywhere, CLIP, str(folder / "one.sfmem")), expected)
+    assert everywhere.ask(folder / "one.sfmem", QUESTION, **FEW).text == expected["told"]
 
 
 @pytest.mark.parametrize(
