@@ -5,6 +5,7 @@ import sys
 
 import typer
 
+from slowfast_cli.loading import refuse_processes
 from slowfast_cli.options import Answering, Watched, answering
 from slowfast_cli.terminal import say
 
@@ -18,6 +19,8 @@ def chat(video: Watched, how: Answering) -> None:
     """
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")  # to refuse what is no text by itself
+    if how.device == "tp":
+        refuse_processes()
     told = how.told(video)
     conversation = how.watch(video)
     failed = False

@@ -90,7 +90,7 @@ def index(
 
     with wrong_usage():
         check_target(output)  # before a model is loaded: that may take minutes
-    assistant = load_model(model, cache=False, **how_loaded)
+    assistant = load_model(model, cache=False, one_video=True, **how_loaded)
     if not isinstance(assistant, SlowFast):
         raise typer.BadParameter(f"{model}: only Slow-Fast models keep memories in files.")
     with working("Watching the video"):

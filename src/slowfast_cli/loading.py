@@ -5,7 +5,7 @@ import re
 import sys
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -24,14 +24,19 @@ _NOTICE = (
 )
 
 
-def load_model(model: str | None, cache: bool, yes: bool = False, **how: Any) -> "Assistant":
+def load_model(
+    model: str | None, cache: bool, yes: bool = False, one_video: bool = False, **how: Any
+) -> "Assistant":
     """Load a model, with a spinner, and say once what the packaged one is.
 
     Args:
         cache: keep memories of videos on disk.
         yes: download it, if it is not here, without asking.
+        one_video: it answers about one, once: several processes can do that together.
         **how: further arguments of `slowfast_mllm.load`.
     """
+    if how.get("device") == "tp" and not one_video:
+        refuse_processes()
     if model is not None and not yes:
         agree_to_download(model)
     with working("Loading the model"):
@@ -58,6 +63,14 @@ def take_note(assistant: "Assistant", model: str | None, folder: Path) -> None:
 
     if isinstance(assistant, SlowFast):
         take_note(assistant, model, folder)
+
+
+def refuse_processes() -> NoReturn:
+    """Several processes would write the same files, or wait for each other's input."""
+    raise typer.BadParameter(
+        "--device tp: for one question about one video (ask, describe, choose, ...) and for index; "
+        "here use --device auto."
+    )
 
 
 def agree_to_download(model: str) -> None:

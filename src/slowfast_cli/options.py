@@ -244,7 +244,7 @@ class Looking(_Sampling):
         for video in videos:
             refuse_wrong_bounds(video, **self.sampling)
             refuse_missing(video)
-        return load_model(self.model, self.cache, **how_to_load(self))
+        return load_model(self.model, self.cache, one_video=True, **how_to_load(self))
 
     @property
     def given(self) -> dict[str, Any]:
@@ -417,7 +417,7 @@ class Answering(_Sampling):
 
         with wrong_usage():
             Generation(**self._generation)
-        return load_model(self.model, self.cache, **how_to_load(self))
+        return load_model(self.model, self.cache, one_video=True, **how_to_load(self))
 
     @property
     def _is_plain(self) -> bool:

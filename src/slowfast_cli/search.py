@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from slowfast_cli.loading import refuse_processes
 from slowfast_cli.options import Finding, finding, how_to_load, refuse_local_options, working
 from slowfast_cli.terminal import say
 
@@ -77,6 +78,8 @@ def _found_at(
 
 
 def _found_here(how: Finding, folder: Path, *asked: Any) -> "Search":
+    if how.device == "tp":
+        refuse_processes()
     assistant = replace(how, cache=False).load(str(folder))  # which keeps memories in one place
     from slowfast_mllm.tasks import search_folder
 

@@ -13,7 +13,9 @@ import torch
 from safetensors.torch import load_file
 from sharing_process import FEW, QUESTION, asked, logits_of
 from transformers import AutoModelForImageTextToText, AutoTokenizer
+from typer.testing import CliRunner
 
+from slowfast_cli.main import app as cli
 from slowfast_mini import WEIGHTS
 from slowfast_mllm import ModelError, SlowFast, auto, load
 from slowfast_mllm.engine import Batcher
@@ -221,6 +223,16 @@ def test_what_cannot_be_split_is_refused_in_one_line(
     with pytest.raises(ModelError, match=message) as caught:
         load(checkpoint, device="tp", **options)
     assert "\n" not in str(caught.value)
+
+
+def test_many_videos_are_not_for_processes(monkeypatch, tmp_path) -> None:
+    for name in ("WORLD_SIZE", "RANK"):
+        monkeypatch.setenv(name, "2")
+    captions = ["caption", str(TESTS.parent / "examples"), "-o", str(tmp_path / "captions.jsonl")]
+    for verb in (captions, ["search", str(TESTS), "a star"], ["chat", CLIP]):
+        told = CliRunner().invoke(cli, [*verb, "--device", "tp"], env={"COLUMNS": "500"})
+        assert told.exit_code == 2
+        assert "here use --device auto" in told.output
 
 
 def test_heads_of_another_model_are_no_memory() -> None:
