@@ -20,6 +20,7 @@ from tiny_models import (
 
 from slowfast_mllm.model import SlowFastForConditionalGeneration, VideoMemory
 from slowfast_mllm.model.transformers_names import CACHE
+from slowfast_mllm.model.video_memory import pad_rows
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,17 @@ def test_two_threads_ask_two_videos_of_one_model(model) -> None:
     alone = [ask(0), ask(1)]
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(ask, [0, 1] * 4)) == alone * 4
+
+
+def test_rows_that_ask_about_one_video_see_it_without_copies(model) -> None:
+    memory = model.encode_video(video(5))
+    views, copies = memory.seen_by(3), pad_rows([[memory]] * 3, memory)
+    for name in ("slow_keys", "slow_values"):
+        for layer, slow in getattr(memory, name).items():
+            assert torch.equal(getattr(views, name)[layer], getattr(copies, name)[layer])
+            assert getattr(views, name)[layer].data_ptr() == slow.data_ptr()
+    assert torch.equal(views.fast_tokens, copies.fast_tokens)
+    assert views.slow_mask is copies.slow_mask is None
 
 
 def test_nbytes_counts_fast_tokens_and_slow_keys_and_values(model) -> None:

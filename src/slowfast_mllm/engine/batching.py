@@ -412,8 +412,7 @@ class Batcher:
         self._on_step(len(batch.sequences))
         model = self.assistant.model
         if batch.memory is None and model.config.slow_attention_for_generated_tokens:
-            memories = [s.video.memory for s in batch.sequences]
-            batch.memory = pad_rows([[m] for m in memories], memories[0]).without_fast_tokens()
+            batch.memory = self._memory_of(batch.sequences).without_fast_tokens()
         batch.mask = F.pad(batch.mask, (0, 1), value=1)
         last = torch.tensor([[s.new_ids[-1]] for s in batch.sequences], device=model.device)
         logits = model(
@@ -427,6 +426,18 @@ class Batcher:
             fast_token_offset=batch.mask.new_ones(len(last)),
         ).logits[:, -1]
         _choose(batch.sequences, logits)
+
+    def _memory_of(self, sequences: list[_Sequence]) -> MemoryBatch:
+        """Of all rows. Where all ask about one video, which is usual, it is not copied for each:
+        that took longer than the step. Kernels for other numbers than float32 would copy it in
+        every step."""
+        memories = [s.video.memory for s in sequences]
+        first = memories[0]
+        plain = first.fast_tokens.dtype == torch.float32 and first.fast_tokens.device.type == "cpu"
+        one = plain and not first.narrow and all(memory is first for memory in memories)
+        if one and self.assistant.model.model.reads_views:
+            return first.seen_by(len(memories))
+        return pad_rows([[memory] for memory in memories], first)
 
     def _without_finished(self, batch: _Batch) -> _Batch | None:
         stay = [row for row, s in enumerate(batch.sequences) if not self._left(s)]

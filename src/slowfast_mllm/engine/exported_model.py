@@ -236,4 +236,5 @@ def _put_graphs(network: Any, folder: Path) -> None:
     model.multi_modal_projector.forward = project
     model.slow_keys_and_values = keys_and_values
     model.reads_narrow = False  # the graph has float32 slow keys and values
+    model.reads_views = False  # of which it takes copies
     model.language_model.forward = run_step

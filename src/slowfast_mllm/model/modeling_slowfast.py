@@ -76,6 +76,7 @@ class SlowFastModel(SlowFastPreTrainedModel):
     """Vision tower, projector and hybrid language model, without a language-model head."""
 
     reads_narrow = True  # takes slow keys and values in int8, on CPUs
+    reads_views = True  # and those of rows that are one and the same without copying them
 
     def __init__(self, config: SlowFastConfig) -> None:
         super().__init__(config)

@@ -81,6 +81,15 @@ class VideoMemory:
             self, slow_keys=keys, slow_values={i: change(v) for i, v in self.slow_values.items()}
         )
 
+    def seen_by(self, rows: int) -> "MemoryBatch":
+        """For so many rows that all ask about it: views, which take no memory and no time."""
+
+        def views(slow: Mapping[int, Slow]) -> dict[int, Slow]:
+            return {i: widened(s).expand(rows, -1, -1, -1) for i, s in slow.items()}
+
+        fast = self.fast_tokens.expand(rows, -1, -1)
+        return MemoryBatch(fast, views(self.slow_keys), views(self.slow_values), None)
+
     def to(self, *args: Any, **kwargs: Any) -> "VideoMemory":
         """A copy on another device or in another floating dtype (as `Tensor.to`)."""
         moved = self._with_slow(lambda slow: slow.to(*args, **kwargs))
