@@ -14,7 +14,7 @@ from slowfast_mllm import ModelError, SlowFast, load
 from slowfast_mllm.engine import MemoryCache
 from slowfast_mllm.engine.batching import Request
 from slowfast_mllm.engine.loading import convert_checkpoint, loading_options
-from slowfast_mllm.model.cpu_linear import Int8Linear, NarrowLinear, make_ready, quantized
+from slowfast_mllm.model.cpu_linear import NarrowLinear, make_ready, quantized
 from slowfast_mllm.model.cpu_quantizer import CpuWeightsConfig
 
 GOLDEN = Path(__file__).parents[1] / "model" / "golden" / "s1t4"
@@ -170,25 +170,6 @@ def test_narrow_weights_are_held_once() -> None:
     del layer
     make_ready(layers)
     assert held() - before < 1.5 * sum(layer.nbytes for layer in layers)
-
-
-def test_a_large_tower_is_computed_in_int8_where_the_cpu_is_fast_at_it(
-    plain: SlowFast, monkeypatch
-) -> None:
-    pytest.importorskip("onnxruntime")
-    monkeypatch.setattr("slowfast_mllm.engine.loading._SMALL", 0)
-    monkeypatch.setattr("slowfast_mllm.engine.loading.int8_is_fast", lambda: True)
-    narrow = load(device="cpu", dtype="float32", quantize="int8")
-    towers = narrow.model.model.vision_tower, plain.model.model.vision_tower
-    assert any(isinstance(m, Int8Linear) for m in towers[0].modules())
-    assert narrow.fingerprint == plain.fingerprint
-    frames = torch.randn(2, 5, 96, 96)
-    with torch.inference_mode():
-        found, expected = (tower(frames).last_hidden_state.flatten() for tower in towers)
-    assert torch.cosine_similarity(found, expected, dim=0) > 0.999
-    monkeypatch.setattr("slowfast_mllm.engine.loading.int8_is_fast", lambda: False)
-    slow = load(device="cpu", quantize="int8")
-    assert not any(isinstance(m, Int8Linear) for m in slow.model.modules())
 
 
 def test_what_an_int8_tower_saw_is_not_recalled_for_a_wide_one(
