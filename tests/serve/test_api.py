@@ -91,6 +91,7 @@ def test_files_are_kept_listed_given_back_and_deleted(client) -> None:
 def test_models_are_listed(client) -> None:
     (model,) = client.models.list()
     assert client.models.retrieve(model.id) == model
+    assert client.models.retrieve("slowfast-mini") == model  # its id says "(packaged)", too
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from slowfast_mllm.engine import Assistant
+from slowfast_mllm.serve.chat import is_called
 from slowfast_mllm.serve.desk import Desk
 from slowfast_mllm.serve.errors import ApiError
 from slowfast_mllm.serve.example_routes import example_routes
@@ -124,6 +125,6 @@ def _models(app: FastAPI, house: _House, who: Any) -> None:
     @app.get("/v1/models/{name:path}", tags=["models"])
     async def model(name: str, owner: str = who) -> dict[str, Any]:
         """The same, by its name."""
-        if name != house.assistant.name:
+        if not is_called(name, house.assistant.name):
             raise ApiError(404, f"{name!r:.100}: no such model", "model_not_found", "model")
         return facts()

@@ -249,10 +249,15 @@ def check_model(asked: str | None, name: str) -> None:
     Raises:
         ApiError: it is another.
     """
-    if asked not in (None, "", "default", name):
+    if asked not in (None, "", "default") and not is_called(asked, name):
         error = wrong(f"{asked!r:.100}: no such model; this server has {name}", "model")
         error.status, error.code = 404, "model_not_found"
         raise error
+
+
+def is_called(asked: str, name: str) -> bool:
+    """Whether a model's name was meant; what stands after it in parentheses may be left out."""
+    return asked in (name, name.partition(" (")[0])
 
 
 def usage(answers: list[Answer], seen: Any) -> dict[str, Any]:
