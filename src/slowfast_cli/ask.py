@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slowfast_cli.options import READ, Answering, LookTwice, Watched, answering, tell_looks
+from slowfast_cli.answering import Answering, answering, tell_looks
+from slowfast_cli.options import READ, LookTwice, Watched
 from slowfast_cli.terminal import say
 
 if TYPE_CHECKING:

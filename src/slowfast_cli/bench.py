@@ -8,7 +8,8 @@ import typer
 from slowfast_cli.bench_compare import compare
 from slowfast_cli.bench_needle import needle
 from slowfast_cli.bench_scale import scale
-from slowfast_cli.options import Json, working
+from slowfast_cli.loading import working
+from slowfast_cli.options import Json
 from slowfast_cli.plots import new_figure, refuse_wrong_plot
 from slowfast_cli.terminal import say, say_json
 

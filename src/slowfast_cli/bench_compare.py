@@ -6,20 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slowfast_cli.loading import agree_to_download
-from slowfast_cli.options import (
-    REPLY,
-    Device,
-    Dtype,
-    Fps,
-    Json,
-    NumFrames,
-    Quantize,
-    Yes,
-    refuse_wrong_bounds,
-    working,
-    wrong_usage,
-)
+from slowfast_cli.answering import refuse_wrong_bounds, wrong_usage
+from slowfast_cli.loading import agree_to_download, working
+from slowfast_cli.options import REPLY, Device, Dtype, Fps, Json, NumFrames, Quantize, Yes
 from slowfast_cli.terminal import say, say_json
 
 if TYPE_CHECKING:

@@ -7,16 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slowfast_cli.options import (
-    Device,
-    Dtype,
-    Json,
-    Model,
-    Quantize,
-    Yes,
-    load_model,
-    wrong_usage,
-)
+from slowfast_cli.answering import wrong_usage
+from slowfast_cli.loading import load_model
+from slowfast_cli.options import Device, Dtype, Json, Model, Quantize, Yes
 from slowfast_cli.plots import new_figure, refuse_wrong_plot
 from slowfast_cli.terminal import say, say_json
 

@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slowfast_cli.loading import refuse_missing
+from slowfast_cli.answering import (
+    find_at,
+    refuse_local_options,
+    refuse_wrong_bounds,
+    tell_result,
+    wrong_usage,
+)
+from slowfast_cli.loading import load_model, refuse_missing
 from slowfast_cli.many import (
     Ray,
     Shard,
@@ -32,12 +39,6 @@ from slowfast_cli.options import (
     Schema,
     Server,
     Yes,
-    find_at,
-    load_model,
-    refuse_local_options,
-    refuse_wrong_bounds,
-    tell_result,
-    wrong_usage,
 )
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ import sys
 
 import typer
 
+from slowfast_cli.answering import Answering, answering
 from slowfast_cli.loading import refuse_processes
-from slowfast_cli.options import Answering, Watched, answering
+from slowfast_cli.options import Watched
 from slowfast_cli.terminal import say
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from slowfast_cli.answering import Finding, finding, wrong_usage
 from slowfast_cli.many import (
     Ray,
     Shard,
@@ -15,7 +16,7 @@ from slowfast_cli.many import (
     refuse_output,
     tell_all,
 )
-from slowfast_cli.options import Finding, Watched, finding, wrong_usage
+from slowfast_cli.options import Watched
 
 if TYPE_CHECKING:
     from slowfast_mllm.tasks.labels import Asked

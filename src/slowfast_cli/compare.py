@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from slowfast_cli.options import Finding, Watched, finding
+from slowfast_cli.answering import Finding, finding
+from slowfast_cli.options import Watched
 
 if TYPE_CHECKING:
     from slowfast_mllm.tasks.compare import Comparison

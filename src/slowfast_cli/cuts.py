@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from slowfast_cli.options import Clip, FramesFps, Json, Server, Video, measured, tell_result
+from slowfast_cli.answering import measured, tell_result
+from slowfast_cli.options import Clip, FramesFps, Json, Server, Video
 
 if TYPE_CHECKING:
     from slowfast_mllm.tasks.cuts import Boundary

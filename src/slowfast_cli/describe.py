@@ -1,6 +1,7 @@
 """`slowfast describe`: what a video shows, in words."""
 
-from slowfast_cli.options import Answering, LookTwice, Watched, answering, tell_looks
+from slowfast_cli.answering import Answering, answering, tell_looks
+from slowfast_cli.options import LookTwice, Watched
 
 
 @answering

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from slowfast_cli.loading import load_model
 from slowfast_cli.options import (
     PLACE,
     REPLY,
@@ -19,7 +20,6 @@ from slowfast_cli.options import (
     NumFrames,
     Quantize,
     Yes,
-    load_model,
 )
 from slowfast_cli.terminal import say, say_json
 

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from slowfast_cli.options import Finding, Video, finding
+from slowfast_cli.answering import Finding, finding
+from slowfast_cli.options import Video
 
 
 @finding

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from slowfast_cli.options import working
+from slowfast_cli.loading import working
 from slowfast_cli.terminal import say
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from slowfast_cli.answering import measured, tell_result
 from slowfast_cli.cuts import told_cuts
-from slowfast_cli.options import Clip, FramesFps, Json, Server, Video, measured, tell_result
+from slowfast_cli.options import Clip, FramesFps, Json, Server, Video
 
 if TYPE_CHECKING:
     from slowfast_mllm.tasks.camera import CameraMove

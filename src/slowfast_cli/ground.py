@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from slowfast_cli.options import Finding, Video, finding
+from slowfast_cli.answering import Finding, finding
+from slowfast_cli.options import Video
 from slowfast_cli.plots import new_figure, refuse_wrong_plot
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from slowfast_cli.loading import refuse_missing
+from slowfast_cli.answering import refuse_wrong_bounds, wrong_usage
+from slowfast_cli.loading import load_model, refuse_missing, working
 from slowfast_cli.many import (
     Ray,
     Shard,
@@ -31,10 +32,6 @@ from slowfast_cli.options import (
     Start,
     Video,
     Yes,
-    load_model,
-    refuse_wrong_bounds,
-    working,
-    wrong_usage,
 )
 from slowfast_cli.terminal import say
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from slowfast_cli.options import Clip, FramesFps, Json, Precision, Quantization, wrong_usage
+from slowfast_cli.answering import wrong_usage
+from slowfast_cli.options import Clip, FramesFps, Json, Precision, Quantization
 from slowfast_cli.terminal import say, say_json
 
 _CHECKPOINT = "What a checkpoint needs"

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slowfast_cli.options import PLACE, load_model, refuse_wrong_bounds
+from slowfast_cli.answering import refuse_wrong_bounds
+from slowfast_cli.loading import load_model
+from slowfast_cli.options import PLACE
 from slowfast_cli.terminal import say, say_json
 
 if TYPE_CHECKING:

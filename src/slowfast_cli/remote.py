@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 import typer
 
+from slowfast_cli.answering import wrong_usage
 from slowfast_cli.loading import local_path
-from slowfast_cli.options import wrong_usage
 from slowfast_cli.terminal import say
 from slowfast_cli.uploads import Upload
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from slowfast_cli.loading import refuse_processes
-from slowfast_cli.options import Finding, finding, how_to_load, refuse_local_options, working
+from slowfast_cli.answering import Finding, finding, how_to_load, refuse_local_options
+from slowfast_cli.loading import refuse_processes, working
 from slowfast_cli.terminal import say
 
 if TYPE_CHECKING:

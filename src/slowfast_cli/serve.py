@@ -9,14 +9,7 @@ from typing import Annotated
 import typer
 
 from slowfast_cli.loading import cache_folder, load_model
-from slowfast_cli.options import (
-    Compile,
-    Device,
-    Dtype,
-    Model,
-    Quantize,
-    Yes,
-)
+from slowfast_cli.options import Compile, Device, Dtype, Model, Quantize, Yes
 from slowfast_cli.terminal import say
 
 _SAFETY = "Who may do what"
