@@ -438,7 +438,7 @@ def test_what_the_terminal_cannot_hold_is_escaped(run, monkeypatch, encoding: st
     for options in ((), ("--json",)):
         stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
         monkeypatch.setattr(sys, "stdout", stream)
-        code, _, err = run("ask", CLIP, "What?", "--num-frames", "2", *options)
+        code, _, err = run("ask", CLIP, "What?", "--num-frames", "2", "--no-cache", *options)
         assert (code, "Error" in err) == (0, False)
         out = stream.buffer.getvalue().decode(encoding)
         if options:

@@ -432,7 +432,8 @@ def test_the_language_model_alone_is_quantized(folders, clips, family, kind):
         if any(module is part for part in layers.modules())
         and isinstance(module, torch.nn.Linear | NarrowLinear)
     }
-    assert quantized == inside != set()
+    assert inside
+    assert quantized == inside | (set() if kind == "nf4" else {"lm_head"})
     assert assistant.ask(clips[0], DESCRIBE, **FRAMES, **LONG).timing["tokens"] > 0
 
 
@@ -441,8 +442,6 @@ def test_weights_are_spread_over_all_devices(folders, assistants, clips):
     both = load(folders["qwen2_vl"], device="auto"), assistants["qwen2_vl"]
     spread, whole = (a.ask(clips[0], "What?", **FRAMES, **LONG).text for a in both)
     assert spread == whole
-    with pytest.raises(ModelError, match="--device auto"):
-        load(device="auto")
 
 
 def test_weights_in_bfloat16_answer(folders, clips):
