@@ -251,7 +251,7 @@ class LoadedModel:
 
         def chunks() -> Iterator[torch.Tensor]:
             nonlocal normalising
-            size = self.model.config.vision_chunk_frames
+            size = self.model.model.frames_at_once
             for first in range(0, len(sampled.frames), size):
                 start = time.perf_counter()
                 chunk = processor.normalise(sampled.frames[first : first + size])

@@ -201,8 +201,21 @@ def load_ready(path: str, options: dict[str, Any]) -> Any:
             narrow_model(network, kind.bits)
     except ValueError as error:
         raise unusable(path, error) from error
+    if quantized_bits(network.config) is not None:
+        _leave_files(network)
     make_ready(network)
     return network
+
+
+def _leave_files(network: PreTrainedModel) -> None:
+    """Copy what stays as it is out of a checkpoint's files, which are mapped: each is let go when
+    the last of its narrow weights is laid out for products.
+    """
+    narrow = [m for m in network.modules() if isinstance(m, NarrowLinear)]
+    leaving = {id(part) for layer in narrow for part in (layer.weight, layer.scales)}
+    for tensor in (*network.parameters(), *network.buffers()):
+        if id(tensor) not in leaving:
+            tensor.data = tensor.data.clone()
 
 
 def quantized_bits(config: PreTrainedConfig) -> int | None:

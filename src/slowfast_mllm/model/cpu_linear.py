@@ -26,6 +26,10 @@ BLOCKS = (128, 64, 32)
 # A decode step waits for the memory, which a few cores keep busy; each session has its own threads.
 _MOST_THREADS = 8
 _SAMPLE = 64  # values
+_IN_CACHE = 2**19  # numbers of a weight
+_ROWS = 4096
+_M_MMAP_THRESHOLD = -3  # of malloc.h
+_LARGE_PIECE = 2**24  # bytes; given back to the system as soon as it is freed
 _AT_ONCE = 2**22  # numbers of a weight that are quantized in one go
 # Slow keys and values are made once a video, and what memories hold must not depend on how a model
 # was loaded.
@@ -75,9 +79,10 @@ def make_ready(module: nn.Module) -> None:
     with ThreadPoolExecutor(min(torch.get_num_threads(), _MOST_THREADS)) as pool:
         for _ in pool.map(NarrowLinear.make_ready, layers):
             pass
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
-    if trim is not None:  # glibc keeps what was freed in small pieces
-        trim(0)
+    libc = ctypes.CDLL(None) if os.name == "posix" else None
+    if hasattr(libc, "malloc_trim"):  # glibc, which would keep what is freed for other pieces
+        libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_PIECE)
+        libc.malloc_trim(0)
 
 
 class NarrowLinear(nn.Module):
@@ -157,23 +162,35 @@ class Int8Linear(nn.Module):
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        weight = linear.weight.detach().float()
-        scale = weight.abs().amax(1).clamp_min(1e-30) / 127
-        whole = (weight / scale[:, None]).round_().to(torch.int8)
+        weight = linear.weight.detach()
+        whole, scale = weight.new_empty(weight.shape, dtype=torch.int8), torch.empty(len(weight))
+        size = max(1, _IN_CACHE // weight.shape[1])
+        for first in range(0, len(weight), size):
+            part = weight[first : first + size].float()
+            largest = part.abs().amax(1).clamp_min_(1e-30) / 127
+            whole[first : first + size] = (part / largest[:, None]).round_()
+            scale[first : first + size] = largest
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.register_buffer("whole", whole.T.contiguous(), persistent=False)
+        self.register_buffer("whole", whole, persistent=False)
         self.register_buffer("scale", scale, persistent=False)
         self.bias = linear.bias
 
     def forward(self, input: Tensor) -> Tensor:
         """(..., in) -> (..., out), in the dtype that comes in."""
-        rows = input.reshape(-1, self.in_features).float()
+        rows = input.reshape(-1, self.in_features)
+        product = input.new_empty(len(rows), self.out_features)
+        # Some rows at a time: sums and their float32 take memory.
+        for first in range(0, len(rows), _ROWS):
+            product[first : first + _ROWS] = self._of_some(rows[first : first + _ROWS].float())
+        return product.view(*input.shape[:-1], self.out_features)
+
+    def _of_some(self, rows: Tensor) -> Tensor:
         scale = rows.abs().amax(1, keepdim=True).clamp_min_(1e-30) / 127
-        sums = torch._int_mm((rows / scale).round_().to(torch.int8), self.whole)
+        sums = torch._int_mm((rows / scale).round_().to(torch.int8), self.whole.T)
         product = sums.float().mul_(scale).mul_(self.scale)
         if self.bias is not None:
             product += self.bias
-        return product.view(*input.shape[:-1], self.out_features).to(input.dtype)
+        return product
 
 
 def session_options(threads: int) -> Any:

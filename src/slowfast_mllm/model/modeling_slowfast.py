@@ -48,6 +48,8 @@ from slowfast_mllm.model.visual_tokens import (
     position_features,
 )
 
+_LARGE_TOWER = 1024  # channels of its map
+
 
 class MultiModalProjector(nn.Sequential):
     """Linear layers with GELU between them, from vision width to text width."""
@@ -212,6 +214,14 @@ class SlowFastModel(SlowFastPreTrainedModel):
             maps, config.fast_frame_stride, config.fast_temporal_pool, config.min_fast_frames
         )
 
+    @property
+    def frames_at_once(self) -> int:
+        """How many frames the tower gets in one go: a large one on a CPU has enough to do with one,
+        and more would only take memory.
+        """
+        is_large = self.config.vision_config.hidden_size >= _LARGE_TOWER
+        return 1 if is_large and self.device.type == "cpu" else self.config.vision_chunk_frames
+
     def visual_tokens(
         self,
         frames: Tensor | Iterable[Tensor],
@@ -230,7 +240,7 @@ class SlowFastModel(SlowFastPreTrainedModel):
             fast tokens (num_fast, D) and slow tokens (num_slow, D).
         """
         if isinstance(frames, Tensor):
-            frames = frames.split(self.config.vision_chunk_frames)
+            frames = frames.split(self.frames_at_once)
         slow: list[Tensor] = []
         detections: list[Detections] = []
         begin = 0
@@ -339,7 +349,7 @@ class SlowFastModel(SlowFastPreTrainedModel):
                 )
             num_frames += len(chunk)
             if len(timestamps) >= num_frames:
-                yield from chunk.split(self.config.vision_chunk_frames)
+                yield from chunk.split(self.frames_at_once)
         if timestamps.shape != (num_frames,):
             raise ValueError(
                 f"video_timestamps: a video of {num_frames} frames needs as many times, "
