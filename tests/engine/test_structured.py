@@ -197,7 +197,7 @@ def test_a_batch_fits_and_one_that_does_not_fails_alone(family: str, tmp_path: P
 def test_the_command_line_takes_schemas_in_files(monkeypatch, capsys, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     model = load(device="cpu")
-    for module in ("options", "caption"):
+    for module in ("answering", "caption"):
         monkeypatch.setattr(f"slowfast_cli.{module}.load_model", lambda *_, **__: model)
 
     def run(verb: str, *words: str) -> tuple[int, str, str]:

@@ -45,7 +45,7 @@ def run(monkeypatch, capsys, tmp_path, assistant) -> Run:
     """Run the command in this process, with a loaded model: (exit code, stdout, stderr)."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("SLOWFAST_SERVER", raising=False)
-    for module in ("options", "caption"):
+    for module in ("answering", "caption"):
         monkeypatch.setattr(f"slowfast_cli.{module}.load_model", lambda *_, **__: assistant)
 
     def command(*arguments: str) -> tuple[int, str, str]:
