@@ -43,7 +43,6 @@ from slowfast_mllm.engine.memory_names import SUFFIX
 from slowfast_mllm.engine.reader import Reader
 from slowfast_mllm.model import SlowFastForConditionalGeneration
 from slowfast_mllm.model.adapters import without_wrapper
-from slowfast_mllm.model.hardware import suitable_threads
 from slowfast_mllm.model.sharding import from_first, is_first, is_split, whole
 from slowfast_mllm.model.video_memory import TEXT, pack_memories
 from slowfast_mllm.processing import SlowFastProcessor
@@ -259,8 +258,7 @@ class LoadedModel:
                 yield chunk
 
         times = torch.from_numpy(sampled.timestamps)
-        looking = (m for name, m in self.model.model.named_children() if name != "language_model")
-        with torch.no_grad(), suitable_threads(*looking):
+        with torch.no_grad():  # with all threads: frames are many
             memory = self.model.encode_video(chunks(), times)
         if self.narrows_memories and reads_narrow(memory, self.model):
             memory = memory.narrowed()
