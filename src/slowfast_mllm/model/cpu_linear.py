@@ -79,7 +79,7 @@ def make_ready(module: nn.Module) -> None:
     with ThreadPoolExecutor(min(torch.get_num_threads(), _MOST_THREADS)) as pool:
         for _ in pool.map(NarrowLinear.make_ready, layers):
             pass
-    libc = ctypes.CDLL(None) if os.name == "posix" else None
+    libc: Any = ctypes.CDLL(None) if os.name == "posix" else None
     if hasattr(libc, "malloc_trim"):  # glibc, which would keep what is freed for other pieces
         libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_PIECE)
         libc.malloc_trim(0)
