@@ -16,11 +16,10 @@ from slowfast_cli.loading import load_model, refuse_missing
 from slowfast_cli.many import (
     Ray,
     Shard,
-    do_all,
+    do_into,
     records_of,
     refuse_alone,
     refuse_output,
-    tell_all,
 )
 from slowfast_cli.options import (
     LOOK,
@@ -150,14 +149,8 @@ def caption(
         _caption_one(load_model(model, cache=False, **how_loaded), record, how, json)
         return
     from slowfast_mllm.bulk.jobs import Captions
-    from slowfast_mllm.tasks.export import export
 
-    journal = output.with_suffix(".jsonl")
-    job = Captions(how)
-    progress = do_all(job, records, journal, model, how_loaded, ray)
-    if output != journal:
-        export(journal, output)
-    tell_all(job, records, progress, output, json)
+    do_into(output, Captions(how), records, model, how_loaded, ray, json)
 
 
 def _only(records: "list[Record]", server: str | None = None) -> "Record":

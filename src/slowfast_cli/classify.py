@@ -9,12 +9,11 @@ from slowfast_cli.answering import Finding, finding, wrong_usage
 from slowfast_cli.many import (
     Ray,
     Shard,
-    do_all,
+    do_into,
     records_of,
     refuse_alone,
     refuse_bounds_of_many,
     refuse_output,
-    tell_all,
 )
 from slowfast_cli.options import Watched
 
@@ -76,13 +75,9 @@ def _classify_all(
     refuse_output(output, (".parquet",))
     refuse_bounds_of_many(how.sampling)
     from slowfast_mllm.bulk.jobs import Classes
-    from slowfast_mllm.tasks.export import check_export, export
+    from slowfast_mllm.tasks.export import check_export
 
     with wrong_usage():
         check_export(output, dense=False)
         job = Classes(labels, single, how.given)
-    records, journal = records_of([video], shard), output.with_suffix(".jsonl")
-    progress = do_all(job, records, journal, how.model, how.how_loaded, ray)
-    if output != journal:
-        export(journal, output)
-    tell_all(job, records, progress, output, how.json)
+    do_into(output, job, records_of([video], shard), how.model, how.how_loaded, ray, how.json)

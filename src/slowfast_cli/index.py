@@ -11,12 +11,11 @@ from slowfast_cli.loading import load_model, refuse_missing, working
 from slowfast_cli.many import (
     Ray,
     Shard,
-    do_all,
+    do_into,
     records_of,
     refuse_alone,
     refuse_bounds_of_many,
     refuse_output,
-    tell_all,
 )
 from slowfast_cli.options import (
     Clip,
@@ -111,13 +110,10 @@ def _index_all(
     refuse_output(output, (".parquet",))
     refuse_bounds_of_many(sampling)
     from slowfast_mllm.bulk.jobs import Memories
-    from slowfast_mllm.tasks.export import check_export, export
+    from slowfast_mllm.tasks.export import check_export
 
     with wrong_usage():
         check_export(output, dense=False)
-    records, journal = records_of([video], shard), output.with_suffix(".jsonl")
+    records = records_of([video], shard)
     job = Memories(output.with_suffix("").absolute(), precision, sampling)
-    progress = do_all(job, records, journal, model, how_loaded, ray)
-    if output != journal:
-        export(journal, output)
-    tell_all(job, records, progress, output, json=False)
+    do_into(output, job, records, model, how_loaded, ray)

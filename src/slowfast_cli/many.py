@@ -77,7 +77,26 @@ def refuse_bounds_of_many(sampling: dict[str, Any]) -> None:
         )
 
 
-def do_all(
+def do_into(
+    output: Path,
+    job: "Job",
+    records: "list[Record]",
+    model: str | None,
+    how_loaded: dict[str, Any],
+    ray: str | None,
+    json: bool = False,
+) -> None:
+    """Do a job, write it in the format that the output's name says, and say what was done."""
+    from slowfast_mllm.tasks.export import export
+
+    journal = output.with_suffix(".jsonl")
+    progress = _do_all(job, records, journal, model, how_loaded, ray)
+    if output != journal:
+        export(journal, output)
+    _tell_all(job, records, progress, output, json)
+
+
+def _do_all(
     job: "Job",
     records: "list[Record]",
     journal: Path,
@@ -103,7 +122,7 @@ def do_all(
         return do_on_cluster(ray, job, records, journal, model, how, show)
 
 
-def tell_all(
+def _tell_all(
     job: "Job", records: "list[Record]", progress: "Progress", output: Path, json: bool
 ) -> None:
     """Say what was done; what failed ends the program as a failure."""

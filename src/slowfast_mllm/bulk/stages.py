@@ -100,6 +100,13 @@ class _Read:
 class _Handed:
     """A reader of videos that others have read; what was not handed in, it reads itself."""
 
+    @classmethod
+    def to(cls, assistant: Assistant) -> "_Handed":
+        """A model's reader from now on."""
+        handed = cls()
+        assistant.reader = Reader(handed.read_video, handed.probe_video)
+        return handed
+
     def __init__(self) -> None:
         self._reads: dict[str, list[_Read]] = {}
 
@@ -255,8 +262,7 @@ class _WithModel(_Stage):
     ) -> None:
         super().__init__(tries)
         self.assistant: Assistant = load(model, **how_loaded)
-        self._handed = _Handed()
-        self.assistant.reader = Reader(self._handed.read_video, self._handed.probe_video)
+        self._handed = _Handed.to(self.assistant)
 
     def _take(self, records: list[Record], rows: list[dict[str, Any]]) -> None:
         self._handed.take(records, [row.get("frames", b"") for row in rows])
@@ -423,8 +429,7 @@ class Worker(_Stage):
             self._assistant = load(model, **how_loaded)
         except (ValueError, OSError, RuntimeError) as error:
             return _cause(error)
-        self._handed = _Handed()
-        self._assistant.reader = Reader(self._handed.read_video, self._handed.probe_video)
+        self._handed = _Handed.to(self._assistant)
         return ""
 
     def __call__(self, batch: Batch) -> dict[str, Any]:
